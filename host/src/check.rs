@@ -1,0 +1,132 @@
+//! The contract between checks and everything above them: what a check is, what it is given, what it answers.
+//!
+//! A built-in check and a plugin look the same from here. Knows no check, no schedule and no output format.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use crate::{
+    clock::Deadline,
+    report::{Fact, Finding, Measure, Origin, Status},
+    value::Name,
+};
+
+/// A future that is boxed because [`Check`] is used as a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// When and how a check is run, and how much its result weighs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Whether it runs when nobody asks for it by name.
+    pub enabled: bool,
+    /// Whether its error is the whole registry's error.
+    pub critical: bool,
+    /// The time between two starts.
+    pub interval: Duration,
+    /// The wall-clock limit for one run.
+    pub timeout: Duration,
+    /// How many bad results in a row it takes to leave `ok`.
+    pub failure_threshold: u32,
+    /// How many good results in a row it takes to come back to `ok`.
+    pub success_threshold: u32,
+    /// The groups it belongs to; `ready` is what `/readyz` looks at.
+    pub groups: Vec<String>,
+}
+
+/// What an operator changes of a check's [`Schedule`]; `None` keeps the check's own default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// See [`Schedule::enabled`].
+    pub enabled: Option<bool>,
+    /// See [`Schedule::critical`].
+    pub critical: Option<bool>,
+    /// See [`Schedule::interval`].
+    pub interval: Option<Duration>,
+    /// See [`Schedule::timeout`].
+    pub timeout: Option<Duration>,
+    /// See [`Schedule::failure_threshold`].
+    pub failure_threshold: Option<u32>,
+    /// See [`Schedule::success_threshold`].
+    pub success_threshold: Option<u32>,
+    /// See [`Schedule::groups`].
+    pub groups: Option<Vec<String>>,
+}
+
+impl Schedule {
+    /// This schedule with the operator's changes.
+    #[must_use]
+    pub fn with(self, changes: &Overrides) -> Self {
+        Self {
+            enabled: changes.enabled.unwrap_or(self.enabled),
+            critical: changes.critical.unwrap_or(self.critical),
+            interval: changes.interval.unwrap_or(self.interval),
+            timeout: changes.timeout.unwrap_or(self.timeout),
+            failure_threshold: changes.failure_threshold.unwrap_or(self.failure_threshold),
+            success_threshold: changes.success_threshold.unwrap_or(self.success_threshold),
+            groups: changes.groups.clone().unwrap_or(self.groups),
+        }
+    }
+}
+
+/// What a check is called, where it comes from, and when it runs.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Its name, unique in one report.
+    pub name: Name,
+    /// Built in, or the component it came from.
+    pub origin: Origin,
+    /// When it runs and what it weighs.
+    pub schedule: Schedule,
+}
+
+/// What one run is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// When the run has to be over. A check that does blocking work passes it down.
+    pub deadline: Deadline,
+}
+
+/// What one run found.
+///
+/// Its status is never stored: it is the worst of its findings, so the two cannot disagree.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// One line that says how things stand.
+    pub summary: String,
+    /// What was found, good and bad.
+    pub findings: Vec<Finding>,
+    /// What was measured.
+    pub measures: Vec<Measure>,
+    /// What the report's `registry` section learns from this run.
+    pub facts: Vec<Fact>,
+}
+
+impl Outcome {
+    /// An outcome with nothing to complain of.
+    #[must_use]
+    pub fn new(summary: impl Into<String>) -> Self {
+        Self { summary: summary.into(), ..Self::default() }
+    }
+
+    /// An outcome that consists of one finding, whose message is also the summary.
+    #[must_use]
+    pub fn of(finding: Finding) -> Self {
+        Self { summary: finding.message.clone(), findings: vec![finding], ..Self::default() }
+    }
+
+    /// The status that the findings add up to.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status::worst(self.findings.iter().map(|finding| finding.status))
+    }
+}
+
+/// Something that looks at one aspect of the registry and says how it is.
+pub trait Check: Send + Sync {
+    /// What it is called and when it runs.
+    fn spec(&self) -> &Spec;
+
+    /// Looks once. Trouble is an outcome, never an error or a panic.
+    ///
+    /// Runs on a thread of its own, so it may block; it should keep to the deadline, and is given up on when it does not.
+    fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Outcome>;
+}

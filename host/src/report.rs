@@ -1,0 +1,334 @@
+//! The report and its vocabulary: statuses, findings, measures, and the rule that adds them up.
+//!
+//! A report is data. Knows nothing of how a check works, when it ran, or how a report is printed.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+
+use crate::{
+    clock::Timestamp,
+    value::{Digest, Name},
+};
+
+/// How a finding, a check or the whole registry stands. One vocabulary everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Does not apply here.
+    Skipped,
+    /// As it should be.
+    Ok,
+    /// Needs a look, soon.
+    Warn,
+    /// Could not look. Never counts as healthy.
+    Unknown,
+    /// Bad.
+    Error,
+}
+
+impl Status {
+    /// All statuses, mildest first.
+    pub const ALL: [Self; 5] = [Self::Skipped, Self::Ok, Self::Warn, Self::Unknown, Self::Error];
+
+    /// The worst of `statuses`; `Ok` for none.
+    pub fn worst(statuses: impl IntoIterator<Item = Self>) -> Self {
+        statuses.into_iter().max().unwrap_or(Self::Ok)
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Skipped => "skipped",
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Unknown => "unknown",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What a status weighs in the whole report: the three values of the top `status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Healthy.
+    Ok,
+    /// Healthy, with something to look at.
+    Warn,
+    /// Unhealthy.
+    Error,
+}
+
+impl Severity {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// The severity rule: what a check's `status` weighs in the report, given whether the check is `critical`.
+///
+/// A non-critical check makes the report `warn` at most; `unknown` counts as `error` when critical, else as `warn`.
+#[must_use]
+pub fn severity(status: Status, critical: bool) -> Severity {
+    match (status, critical) {
+        (Status::Ok | Status::Skipped, _) => Severity::Ok,
+        (Status::Warn, _) | (Status::Unknown | Status::Error, false) => Severity::Warn,
+        (Status::Unknown | Status::Error, true) => Severity::Error,
+    }
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub status: Status,
+    /// A stable word for machines, such as `schema-mismatch`.
+    pub code: String,
+    /// One sentence for people: what is so.
+    pub message: String,
+    /// What it is about: a table, a file, a record.
+    pub subject: Option<String>,
+    /// What to do now.
+    pub hint: Option<String>,
+}
+
+impl Finding {
+    /// A finding without subject or hint.
+    #[must_use]
+    pub fn new(status: Status, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { status, code: code.into(), message: message.into(), subject: None, hint: None }
+    }
+
+    /// Says what it is about.
+    #[must_use]
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        self.subject = Some(subject.into());
+        self
+    }
+
+    /// Says what to do now.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// One number that was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Measure {
+    /// What was measured, such as `wal_bytes`.
+    pub name: String,
+    /// The number, in `unit`.
+    pub value: f64,
+    /// The unit: `bytes`, `rows`, `pages`, `ms`, or empty for a bare number.
+    pub unit: String,
+    /// From this value on it is a warning.
+    pub warn: Option<f64>,
+    /// From this value on it is an error.
+    pub error: Option<f64>,
+}
+
+impl Measure {
+    /// A measure without thresholds.
+    #[must_use]
+    pub fn new(name: impl Into<String>, value: f64, unit: impl Into<String>) -> Self {
+        Self { name: name.into(), value, unit: unit.into(), warn: None, error: None }
+    }
+}
+
+/// Where a check comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Origin {
+    /// It is part of this binary.
+    Builtin,
+    /// It is a component; the digest is absent when the file could not be read.
+    Plugin {
+        /// The path as configured.
+        component: String,
+        /// SHA-256 of the component's bytes.
+        digest: Option<Digest>,
+    },
+}
+
+/// Free space on the database's file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes that an unprivileged user can still write.
+    pub free_bytes: u64,
+    /// Fewer free bytes than this is unhealthy.
+    pub threshold_bytes: u64,
+}
+
+/// What a check tells the report's `registry` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// The journal mode in SQLite's words.
+    JournalMode(String),
+    /// `PRAGMA user_version`.
+    SchemaVersion(i64),
+    /// The number of rows in the records table.
+    Records(u64),
+    /// Free space against its threshold.
+    Disk(Disk),
+}
+
+/// The report's `registry` section: an existing format, whose names and nesting never change.
+///
+/// What no check could tell is `null` (`false` for the two flags, since "not known to be" is the safe reading).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registry {
+    /// The journal mode, once known.
+    pub journal_mode: Option<String>,
+    /// The database's `user_version`, once known.
+    pub schema_version: Option<i64>,
+    /// The version that the configuration expects.
+    pub expected_schema_version: Option<i64>,
+    /// The number of records, once known.
+    pub records: Option<u64>,
+    /// Free space, once known.
+    pub disk: Option<Disk>,
+    /// The threshold, which is known even when the free space is not.
+    pub min_free_bytes: u64,
+}
+
+impl Registry {
+    /// Takes in what one check learnt.
+    pub fn learn(&mut self, fact: Fact) {
+        match fact {
+            Fact::JournalMode(mode) => self.journal_mode = Some(mode),
+            Fact::SchemaVersion(version) => self.schema_version = Some(version),
+            Fact::Records(count) => self.records = Some(count),
+            Fact::Disk(disk) => self.disk = Some(disk),
+        }
+    }
+}
+
+impl Serialize for Registry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct DiskKeys {
+            free_megabytes: Option<u64>,
+            threshold_bytes: u64,
+            healthy: bool,
+        }
+        #[derive(Serialize)]
+        struct Keys<'a> {
+            driver: &'static str,
+            wal: bool,
+            journal_mode: Option<&'a str>,
+            schema_version: Option<i64>,
+            expected_schema_version: Option<i64>,
+            records: Option<u64>,
+            disk: DiskKeys,
+        }
+        let disk = self.disk.as_ref();
+        Keys {
+            driver: "sqlite",
+            wal: self.journal_mode.as_deref() == Some("wal"),
+            journal_mode: self.journal_mode.as_deref(),
+            schema_version: self.schema_version,
+            expected_schema_version: self.expected_schema_version,
+            records: self.records,
+            disk: DiskKeys {
+                free_megabytes: disk.map(|disk| disk.free_bytes / (1024 * 1024)),
+                threshold_bytes: disk.map_or(self.min_free_bytes, |disk| disk.threshold_bytes),
+                healthy: disk.is_some_and(|disk| disk.free_bytes >= disk.threshold_bytes),
+            },
+        }
+        .serialize(serializer)
+    }
+}
+
+/// One check's entry in the report.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Entry {
+    /// The check's name.
+    pub name: Name,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// How it stands, after hysteresis and staleness.
+    pub status: Status,
+    /// What its last run said by itself.
+    pub raw_status: Status,
+    /// Whether its error is the whole registry's.
+    pub critical: bool,
+    /// The groups it belongs to.
+    pub groups: Vec<String>,
+    /// One line that says how it stands.
+    pub summary: String,
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// What was measured.
+    pub measures: Vec<Measure>,
+    /// How long its last run took, in milliseconds.
+    pub duration_ms: f64,
+    /// When its last run ended; `null` before the first has.
+    pub checked_at: Option<Timestamp>,
+    /// How old that is, in milliseconds.
+    pub age_ms: Option<u64>,
+}
+
+impl Entry {
+    /// What the entry weighs in the report.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        severity(self.status, self.critical)
+    }
+
+    /// What one of its findings weighs: never more than the entry itself, so that hysteresis hides both alike.
+    #[must_use]
+    pub fn finding_severity(&self, finding: &Finding) -> Severity {
+        severity(finding.status, self.critical).min(self.severity())
+    }
+}
+
+/// The whole report, as `/health` and `check --format json` give it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The worst severity of any check.
+    pub status: Severity,
+    /// What is known of the registry.
+    pub registry: Registry,
+    /// One sentence for each finding that weighs as a warning.
+    pub warnings: Vec<String>,
+    /// One sentence for each finding that weighs as an error.
+    pub errors: Vec<String>,
+    /// One entry for each check, in name order.
+    pub checks: Vec<Entry>,
+    /// When this report was put together.
+    pub generated_at: Timestamp,
+}
+
+impl Report {
+    /// Adds entries up to a report: sorts them by name, applies the severity rule, writes the sentences.
+    #[must_use]
+    pub fn new(registry: Registry, mut entries: Vec<Entry>, generated_at: Timestamp) -> Self {
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut sentences: BTreeMap<Severity, Vec<String>> = BTreeMap::new();
+        for entry in &entries {
+            for finding in &entry.findings {
+                let rank = entry.finding_severity(finding);
+                sentences.entry(rank).or_default().push(format!("{}: {}", entry.name, finding.message));
+            }
+        }
+        Self {
+            status: entries.iter().map(Entry::severity).max().unwrap_or(Severity::Ok),
+            registry,
+            warnings: sentences.remove(&Severity::Warn).unwrap_or_default(),
+            errors: sentences.remove(&Severity::Error).unwrap_or_default(),
+            checks: entries,
+            generated_at,
+        }
+    }
+}

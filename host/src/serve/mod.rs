@@ -1,0 +1,34 @@
+//! The report over HTTP.
+//!
+//! The only room that knows axum. A GET reads what the runner last saw and never runs a check.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+/// What the server is configured with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// Who is shown more than the status.
+    pub details: Details,
+}
+
+/// Who is shown more than `status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Details {
+    /// Everybody who can connect.
+    Always,
+    /// Nobody.
+    Never,
+    /// Whoever sends this bearer token.
+    Token(TokenSource),
+}
+
+/// Where the bearer token comes from; it never stands in the configuration itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// The content of a file, trailing white space removed.
+    File(PathBuf),
+    /// An environment variable of this name.
+    Env(String),
+}
