@@ -83,6 +83,14 @@ fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Makes a folder with its parents, or accepts the one that is there.
+///
+/// # Errors
+/// What the system says.
+pub fn folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
 /// Makes a folder of mode 0700 with its parents, or accepts one that is this user's alone.
 ///
 /// # Errors
