@@ -1,0 +1,1 @@
+//! `vitalsign check` on registries in every state.
