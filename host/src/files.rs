@@ -5,35 +5,43 @@
 #![expect(clippy::disallowed_methods, reason = "this room is where files are touched")]
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::Path,
 };
 
-/// Reads a file of at most `max_bytes`.
+/// Reads a regular file of at most `max_bytes`.
 ///
 /// # Errors
-/// What the system says; `FileTooLarge` beyond the limit.
+/// The system's error; `IsADirectory`, or `InvalidInput` for a pipe or device, which could block for ever; `FileTooLarge`.
+/// The error does not name the file.
 pub fn read_bytes(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    if file.metadata()?.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
+    }
+    if !kind.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe or a device, not a file"));
     }
     let mut bytes = Vec::new();
-    Read::by_ref(&mut file).take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    File::open(path)?.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_bytes {
-        return Err(io::ErrorKind::FileTooLarge.into());
+        let limit = crate::value::bytes(max_bytes);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {limit}")));
     }
     Ok(bytes)
 }
 
-/// Reads a text of at most `max_bytes`.
+/// Reads a regular file of at most `max_bytes` as UTF-8 text.
 ///
 /// # Errors
-/// What the system says; `InvalidData` when it is not UTF-8.
+/// As [`read_bytes`]; `InvalidData` for what is not UTF-8.
 pub fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
-    String::from_utf8(read_bytes(path, max_bytes)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    String::from_utf8(read_bytes(path, max_bytes)?).map_err(|why| {
+        let at = why.utf8_error().valid_up_to();
+        io::Error::new(io::ErrorKind::InvalidData, format!("it is not UTF-8 text: byte {at} begins no character"))
+    })
 }
 
 /// Reads a whole file and leaves it open, for a second use of the very same bytes.
@@ -47,14 +55,16 @@ pub fn read_open(path: &Path) -> io::Result<(File, Vec<u8>)> {
     Ok((file, bytes))
 }
 
-/// Writes a new file, and fails when there is one already.
+/// Writes `text` to a new file and syncs it; a file that exists is left alone.
 ///
 /// # Errors
-/// What the system says; `AlreadyExists` when there is a file.
+/// `AlreadyExists`, or the system's error; nothing new stays behind then.
 pub fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    let mut file = File::create_new(path)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).inspect_err(|_| {
+        // The first error is the one to tell; the half-written file is ours to remove.
+        let _ = fs::remove_file(path);
+    })
 }
 
 /// Writes a file that others may read, whole or not at all: a temporary file, synced, renamed, its folder synced.
@@ -161,7 +171,9 @@ mod tests {
         assert_eq!(read_bytes(&path, 5).unwrap(), b"12345");
         assert_eq!(read_bytes(&path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(read_bytes(folder.path(), 4).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        assert_eq!(read_bytes(Path::new("/dev/zero"), 3).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         assert_eq!(write_new(&path, "x").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(read_text(&path, 5).unwrap(), "12345");
     }
 
     #[test]
