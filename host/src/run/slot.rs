@@ -153,8 +153,9 @@ impl Slot {
         entry.age_ms = Some(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         // What an old result says of the registry may no longer be so, and nothing of it is shown as if it were.
         if age > schedule.interval + schedule.timeout + STALE_GRACE {
-            entry.summary = format!("no fresh result: the last one is {} old", value::span(age));
-            let said = format!("{}; it said {}: {}", entry.summary, latest.raw_status.as_str(), latest.outcome.summary);
+            entry.summary = "no fresh result".to_owned();
+            let (old, word) = (value::span(age), latest.raw_status.as_str());
+            let said = format!("the last result is {old} old; it said {word}: {}", latest.outcome.summary);
             entry.findings.push(Finding::new(Status::Unknown, "stale", said));
             return (entry, Vec::new());
         }
