@@ -137,7 +137,6 @@ impl Runner {
     }
 
     /// Runs every enabled check on its interval from now on, until the answer is dropped.
-    #[must_use]
     pub fn start(self: &Arc<Self>) -> Background {
         let run = |at: usize| tokio::spawn(Arc::clone(self).keep_running(at)).abort_handle();
         Background(self.enabled().0.into_iter().map(run).collect())
