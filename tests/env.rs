@@ -119,9 +119,8 @@ impl Place {
 
     /// What came out, with this test's own paths replaced.
     pub fn finish(&self, output: Output) -> Ran {
-        let text = |bytes: Vec<u8>| {
-            String::from_utf8(bytes).unwrap().replace(self.folder().to_str().unwrap(), "[folder]")
-        };
+        let text =
+            |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(self.folder().to_str().unwrap(), "[folder]");
         Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 

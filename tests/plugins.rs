@@ -9,7 +9,8 @@ use crate::env::{GUESTS, Place, entry};
 
 /// A plugin as it stands in a configuration.
 fn plugin(name: &str, component: &str, config: Value) -> Value {
-    let component = if component.contains('/') { component.into() } else { GUESTS.join(component).display().to_string() };
+    let component =
+        if component.contains('/') { component.into() } else { GUESTS.join(component).display().to_string() };
     json!({ "name": name, "component": component, "config": config, "grants": { "registry": "read" } })
 }
 
@@ -95,8 +96,12 @@ fn a_good_plugin_is_a_check_like_any_other() {
     place.configure(|config| {
         config["plugins"] = json!([
             plugin("provenance-chain", "provenance_chain.wasm", json!({})),
-            plugin("sql-assert", "sql_assert.wasm", json!({ "assertions": [
-                { "name": "records", "sql": "SELECT count(*) FROM records", "error": 1000 }] })),
+            plugin(
+                "sql-assert",
+                "sql_assert.wasm",
+                json!({ "assertions": [
+                { "name": "records", "sql": "SELECT count(*) FROM records", "error": 1000 }] })
+            ),
         ]);
     });
     let ran = place.run(["check", "--format", "json"]);

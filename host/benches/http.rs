@@ -2,7 +2,14 @@
 //!
 //! The load stays on loopback and is bounded in time. Without `wrk` it says so and fails, since nothing was measured.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::disallowed_methods, missing_docs, reason = "a benchmark")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a benchmark"
+)]
 
 use std::{collections::BTreeMap, process::Command, sync::Arc};
 
@@ -30,8 +37,11 @@ fn main() {
         checks: BTreeMap::new(),
     };
     let tasks = run::runtime().unwrap();
-    let runner =
-        Runner::new(checks::build(&Registry::new(database), &settings), report::Registry::default(), Arc::new(SystemClock));
+    let runner = Runner::new(
+        checks::build(&Registry::new(database), &settings),
+        report::Registry::default(),
+        Arc::new(SystemClock),
+    );
     let all = runner.choose(&Selection::default()).unwrap();
     tasks.block_on(runner.round(&all));
     let (ours, bare) = tasks.block_on(async {

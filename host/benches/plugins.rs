@@ -2,7 +2,14 @@
 //!
 //! Prints one `BENCH {…}` line a figure; `cargo xtask bench` makes the table. Measures, and judges nothing.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::disallowed_methods, missing_docs, reason = "a benchmark")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a benchmark"
+)]
 
 use std::{
     fs,
@@ -35,7 +42,8 @@ fn quantile(sorted: &[Duration], of_a_thousand: usize) -> f64 {
 }
 
 fn component() -> PathBuf {
-    let path = PathBuf::from(std::env::var("VITALSIGN_GUESTS").expect("cargo xtask bench sets it")).join("sql_assert.wasm");
+    let path =
+        PathBuf::from(std::env::var("VITALSIGN_GUESTS").expect("cargo xtask bench sets it")).join("sql_assert.wasm");
     assert!(path.exists(), "{} is built by cargo xtask bench", path.display());
     path
 }

@@ -2,14 +2,19 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 
-use crate::report::Severity;
+use crate::{render::Format, report::Severity};
 
 /// Watches a registry kept in SQLite: built-in checks and your own, sandboxed, in one report.
 #[derive(Debug, Parser)]
 #[command(name = "vitalsign", version, max_term_width = 100, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 healthy or done, 1 unhealthy, 2 usage, 3 configuration, 4 refused, 5 damaged, 6 environment, 70 a bug.")]
+#[command(
+    after_help = "Exit codes: 0 healthy or done, 1 unhealthy, 2 usage, 3 configuration, 4 refused, 5 damaged, 6 environment, 70 a bug."
+)]
 pub(super) struct Cli {
     #[command(flatten)]
     pub(super) global: Global,
@@ -61,7 +66,7 @@ pub(super) enum Verb {
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     /// How the report is printed
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = format())]
     pub(super) format: Format,
     /// Write the report to this file instead of standard output
     #[arg(long, value_name = "FILE")]
@@ -80,12 +85,9 @@ pub(super) struct CheckArgs {
     pub(super) wait: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Format {
-    /// For people
-    Text,
-    /// For programs: the same as GET /health
-    Json,
+/// The words for formats, taken from the table that renders them.
+fn format() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::ALL.map(Format::as_str)).try_map(|word| word.parse())
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use super::{
     Exit, Failure,
-    args::{CheckArgs, Format, Global},
+    args::{CheckArgs, Global},
     assemble::House,
     print, width,
 };
 use crate::{
     clock::Deadline,
-    files, render,
+    files,
+    render::TextStyle,
     report::Report,
     run::{Chosen, Selection},
 };
@@ -47,13 +48,8 @@ async fn look(house: &House, chosen: &Chosen, args: &CheckArgs) -> Report {
 }
 
 fn publish(report: &Report, args: &CheckArgs) -> Result<(), Failure> {
-    let text = match args.format {
-        Format::Json => render::json(report),
-        Format::Text => {
-            let colour = args.output.is_none();
-            render::text(report, render::TextStyle { width: width(), colour })
-        }
-    };
+    let style = TextStyle { width: width(), colour: args.output.is_none() };
+    let text = args.format.render(report, &style);
     match &args.output {
         None => print(&text),
         Some(path) => {

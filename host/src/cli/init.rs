@@ -24,7 +24,9 @@ pub(super) fn run(global: &Global, args: &InitArgs) -> Result<Exit, Failure> {
     let target = global.config.clone().unwrap_or_else(|| settled.root.join(INIT_FILE));
     if let Some(existing) = settled.config_file.filter(|_| !args.dry_run) {
         let message = format!("there is a configuration already: {}; nothing was changed", existing.display());
-        return Err(Failure::new(Exit::Refused, message).hint("`vitalsign init --dry-run` prints what would be written"));
+        return Err(
+            Failure::new(Exit::Refused, message).hint("`vitalsign init --dry-run` prints what would be written")
+        );
     }
     let registry = Registry::new(settled.db.clone());
     let (schema_version, tables) = registry

@@ -2,7 +2,10 @@
 //!
 //! `assemble` alone knows every room. Verbs turn arguments into calls and answers into text and exit codes.
 
-#![expect(clippy::disallowed_methods, reason = "the environment, the working directory and the binary are known here alone")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the environment, the working directory and the binary are known here alone"
+)]
 
 mod args;
 mod assemble;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::ServeFlags,
     files,
-    serve::{self, Details, TokenSource},
+    serve::{self, Details, Stop, TokenSource},
 };
 
 /// The largest token file.
@@ -36,21 +36,21 @@ async fn answer(house: &House, access: serve::Access) -> Result<(), Failure> {
             .hint("give another address with --listen")
     })?;
     let bound = listener.local_addr().unwrap_or(address);
-    let stop = stop_signal().map_err(|error| Failure::new(Exit::Environment, format!("cannot wait for signals: {error}")))?;
+    let stop =
+        stop_signal().map_err(|error| Failure::new(Exit::Environment, format!("cannot wait for signals: {error}")))?;
     let _background = house.runner.start();
     complain(&format!("vitalsign: the report is at http://{bound}/health\n"));
-    serve::serve(listener, house.runner.clone(), access, stop)
-        .await
-        .map_err(|error| Failure::new(Exit::Environment, format!("the server on {bound} ended: {error}")))
+    serve::serve(listener, serve::app(house.runner.clone(), access), stop).await;
+    Ok(())
 }
 
-/// Resolves at the first SIGTERM or SIGINT.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+/// Resolves at the first signal: SIGTERM comes from an orchestrator that is still sending requests, SIGINT from a person.
+fn stop_signal() -> std::io::Result<impl Future<Output = Stop> + Send + 'static> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
+            _ = term.recv() => Stop::Gently,
+            _ = int.recv() => Stop::Now,
         }
     })
 }
@@ -67,15 +67,12 @@ fn access(details: &Details) -> Result<serve::Access, Failure> {
             let text = files::read_text(path, MAX_TOKEN_BYTES).map_err(|error| {
                 Failure::new(Exit::Config, format!("cannot read the token file {}: {error}", path.display()))
             })?;
-            (text.trim_end().to_owned(), format!("the file {}", path.display()))
+            (text, format!("the file {}", path.display()))
         }
-        TokenSource::Env(name) => {
-            (variable(name).unwrap_or_default(), format!("the environment variable {name}"))
-        }
+        TokenSource::Env(name) => (variable(name).unwrap_or_default(), format!("the environment variable {name}")),
     };
-    if token.is_empty() {
-        let message = format!("server.details is \"token\", but {place} holds none");
-        return Err(Failure::new(Exit::Config, message).hint("put a token there, or set server.details to \"never\""));
-    }
-    Ok(serve::Access::Token(serve::Token::new(token)))
+    serve::Token::new(&token).map(serve::Access::Token).ok_or_else(|| {
+        Failure::new(Exit::Config, format!("server.details is \"token\", but {place} holds none"))
+            .hint("put a token there, or set server.details to \"never\"")
+    })
 }
