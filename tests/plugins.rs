@@ -111,3 +111,205 @@ fn a_good_plugin_is_a_check_like_any_other() {
     assert_eq!(chain["origin"]["kind"], "plugin");
     assert_eq!(chain["origin"]["digest"].as_str().unwrap().len(), 64);
 }
+
+#[test]
+fn files_that_are_no_plugin() {
+    let place = Place::with_registry(50);
+    place.write("text.wasm", "#!/bin/sh\necho hello\n");
+    place.write("empty.wasm", "");
+    place.write("module.wasm", wat::parse_str("(module)").unwrap());
+    place.write("component.wasm", wat::parse_str("(component)").unwrap());
+    place.write("broken.wasm", [wat::parse_str("(component)").unwrap(), vec![0xff; 40]].concat());
+    place.write("folder.wasm/x", "");
+    let mut said = String::new();
+    for name in ["missing", "folder", "empty", "text", "module", "component", "broken"] {
+        said += &says_in(&place, plugin(name, &format!("./{name}.wasm"), json!({})));
+    }
+    insta::assert_snapshot!(said, @"");
+}
+
+#[test]
+fn components_for_another_host() {
+    let place = Place::with_registry(50);
+    let import = |name: &str| format!(r#"(import "{name}" (instance (export "f" (func))))"#);
+    place.write("later.wasm", made_of_text(&import("vitalsign:health/registry@2.0.0"), "", ""));
+    place.write("minor.wasm", made_of_text(&import("vitalsign:health/registry@1.7.0"), "", ""));
+    place.write("http.wasm", made_of_text(&import("wasi:http/outgoing-handler@0.2.3"), "", ""));
+    place.write("own.wasm", made_of_text(&import("acme:tools/paging"), "", ""));
+    place.write("same.wasm", made_of_text(&import("vitalsign:health/log@1.0.0"), "", ""));
+    let mut said = String::new();
+    for name in ["later", "minor", "http", "own", "same"] {
+        said += &says_in(&place, plugin(name, &format!("./{name}.wasm"), json!({})));
+    }
+    insta::assert_snapshot!(said, @"");
+}
+
+#[test]
+fn guests_that_break() {
+    let mut said = String::new();
+    for mode in ["trap", "panic", "deep", "allocate", "output"] {
+        said += &says(hostile(json!({ "mode": mode })));
+    }
+    for kind in ["unavailable", "misconfigured", "denied", "other"] {
+        said += &says(hostile(json!({ "mode": "error", "kind": kind })));
+    }
+    said += &says(hostile(json!({ "mode": "nonsense" })));
+    insta::assert_snapshot!(said, @"");
+}
+
+#[test]
+fn guests_that_do_not_come_back() {
+    let mut said = String::new();
+    let endless = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t";
+    for config in [
+        json!({ "mode": "spin" }),
+        json!({ "mode": "sleep", "ms": 3_600_000 }),
+        json!({ "mode": "sql", "sql": [endless] }),
+    ] {
+        let mut plugin = hostile(config);
+        plugin["limits"] = json!({ "timeoutMs": 300 });
+        said += &says(plugin);
+    }
+    for mode in ["spin", "trap"] {
+        let mut plugin = plugin("bad-describe", "bad_describe.wasm", json!({ "mode": mode }));
+        plugin["limits"] = json!({ "timeoutMs": 300 });
+        said += &says(plugin);
+    }
+    insta::assert_snapshot!(said, @"");
+}
+
+#[test]
+fn all_memories_of_a_guest_are_counted_together() {
+    let place = Place::with_registry(50);
+    // Two memories of 40 MiB each, under a limit of 64 MiB.
+    let grow = "(drop (memory.grow 0 (i32.const 640))) (if (i32.eq (memory.grow 1 (i32.const 640)) (i32.const -1)) (then unreachable))";
+    place.write("two.wasm", made_of_text("", "(memory 1)", grow));
+    let two = plugin("two", "./two.wasm", json!({}));
+    insta::assert_snapshot!(says_in(&place, two.clone()), @"");
+    let mut roomy = two;
+    roomy["limits"] = json!({ "memoryBytes": 100_000_000 });
+    place.configure(|config| config["plugins"] = json!([roomy]));
+    assert_eq!(entry(&place.check(), "two")["status"], "ok");
+}
+
+#[test]
+fn what_a_guest_says_is_capped_and_printable() {
+    insta::assert_snapshot!(says(hostile(json!({ "mode": "bad-strings" }))), @"");
+    let place = Place::with_registry(50);
+    for mode in ["log-flood", "stdout-flood"] {
+        place.configure(|config| config["plugins"] = json!([hostile(json!({ "mode": mode, "bytes": 20_000_000 }))]));
+        let ran = place.run(["check", "--format", "json", "-v"]);
+        assert_eq!(entry(&ran.report(), "hostile")["status"], "ok", "{mode}: {}", ran.stdout);
+        assert!(ran.stderr.len() < 300_000, "{mode}: {} bytes of log", ran.stderr.len());
+        assert!(ran.stderr.contains("the rest is dropped"), "{mode}: {}", &ran.stderr[..2000.min(ran.stderr.len())]);
+    }
+}
+
+#[test]
+fn sql_that_is_not_a_plain_read() {
+    let mut said = String::new();
+    for sql in [
+        "DELETE FROM records",
+        "DROP TABLE records",
+        "INSERT INTO records (id) VALUES ('x')",
+        "CREATE TEMP TABLE t (a)",
+        "ATTACH ':memory:' AS m",
+        "ATTACH '/etc/passwd' AS m",
+        "PRAGMA writable_schema = 1",
+        "PRAGMA journal_mode = delete",
+        "PRAGMA wal_checkpoint(TRUNCATE)",
+        "VACUUM INTO 'copy.sqlite'",
+        "BEGIN",
+        "SELECT load_extension('x')",
+        "SELECT 1; DELETE FROM records",
+        "SELECT data FROM sqlite_dbpage",
+        "SELECT",
+        "",
+        "SELECT ?1",
+        "SELECT length(zeroblob(2000000000))",
+        "SELECT count(*) FROM no_such_table",
+    ] {
+        said += &format!("{sql}\n  {}", says(hostile(json!({ "mode": "sql", "sql": [sql] }))));
+    }
+    insta::assert_snapshot!(said, @"");
+}
+
+#[test]
+fn rows_and_bytes_are_capped_and_marked() {
+    let numbers = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 300) SELECT n FROM t";
+    let mut rows = hostile(json!({ "mode": "sql", "sql": [numbers] }));
+    rows["limits"] = json!({ "sqlRows": 2 });
+    let mut bytes = hostile(json!({ "mode": "sql", "sql": ["SELECT hex(zeroblob(5000)) FROM records"] }));
+    bytes["limits"] = json!({ "sqlBytes": 4096 });
+    insta::assert_snapshot!(says(rows) + &says(bytes), @"");
+}
+
+#[test]
+fn nothing_is_granted_by_default() {
+    insta::assert_snapshot!(says(hostile(json!({ "mode": "env" }))), @"");
+    let mut without = hostile(json!({ "mode": "sql", "sql": ["SELECT 1"] }));
+    without["grants"] = json!({});
+    insta::assert_snapshot!(says(without), @"");
+    let mut needs = plugin("provenance-chain", "provenance_chain.wasm", json!({}));
+    needs["grants"] = json!({});
+    insta::assert_snapshot!(says(needs), @"");
+}
+
+#[test]
+fn the_lock_file_decides_what_runs() {
+    let place = Place::with_registry(50);
+    fs::copy(GUESTS.join("hostile.wasm"), place.path("p.wasm")).unwrap();
+    let here = plugin("p", "./p.wasm", json!({ "mode": "ok" }));
+    place.configure(|config| config["plugins"] = json!([here]));
+    assert_eq!(entry(&place.check(), "p")["status"], "ok", "without a lock file nothing is pinned");
+    let locked = place.run(["plugin", "lock"]);
+    assert_eq!((locked.code, locked.stdout.trim()), (0, "vitalsign.lock"), "{}", locked.stderr);
+    assert_eq!(entry(&place.check(), "p")["status"], "ok");
+    assert_eq!(place.run(["plugin", "lock", "--check"]).code, 0);
+
+    fs::copy(GUESTS.join("growth.wasm"), place.path("p.wasm")).unwrap();
+    let digest = vitalsign::value::Digest::of(&fs::read(GUESTS.join("growth.wasm")).unwrap()).to_string();
+    let was = vitalsign::value::Digest::of(&fs::read(GUESTS.join("hostile.wasm")).unwrap()).to_string();
+    let said = says_in(&place, here).replace(&digest, "[growth]").replace(&was, "[hostile]");
+    insta::assert_snapshot!(said, @"");
+    assert_eq!(place.run(["plugin", "lock", "--check"]).code, 1);
+
+    let other = plugin("other", "hostile.wasm", json!({ "mode": "ok" }));
+    insta::assert_snapshot!(says_in(&place, other), @"");
+    place.write("vitalsign.lock", "{}");
+    let ran = place.run(["check"]);
+    insta::assert_snapshot!(format!("{}: {}", ran.code, ran.stderr), @"");
+}
+
+#[test]
+fn compiled_code_that_was_tampered_with_is_compiled_anew() {
+    let place = Place::with_registry(50);
+    place.configure(|config| config["plugins"] = json!([hostile(json!({ "mode": "ok" }))]));
+    let cache = place.path("cache");
+    let check = || {
+        let output = place.command(["check", "--format", "json"]).env("VITALSIGN_CACHE_DIR", &cache).output().unwrap();
+        let ran = place.finish(output);
+        assert_eq!(entry(&ran.report(), "hostile")["status"], "ok");
+        ran.stderr
+    };
+    assert_eq!(check(), "");
+    let code: Vec<_> = fs::read_dir(&cache)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "code"))
+        .collect();
+    assert_eq!(code.len(), 1);
+    let genuine = fs::read(&code[0]).unwrap();
+    let mut tampered = genuine.clone();
+    let middle = tampered.len() / 2;
+    tampered[middle] ^= 1;
+    fs::write(&code[0], &tampered).unwrap();
+    assert!(check().contains("is not what was put there"));
+    assert_eq!(fs::read(&code[0]).unwrap(), genuine, "it was compiled anew");
+    assert_eq!(check(), "");
+
+    // A folder that others can write to is not trusted at all.
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(check().contains("must be a folder of this user with mode 0700"));
+}
