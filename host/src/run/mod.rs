@@ -127,8 +127,7 @@ impl Runner {
 
     /// Runs each of the chosen checks once, side by side, and reports on them.
     pub async fn round(self: &Arc<Self>, chosen: &Chosen) -> Report {
-        // Tasks of their own: whoever drops this future must not keep a run from being accounted for.
-        let runs: Vec<_> = chosen.0.iter().map(|at| tokio::spawn(Arc::clone(self).run_one(*at))).collect();
+        let runs: Vec<_> = chosen.0.iter().map(|at| self.begin(*at)).collect();
         for run in runs {
             // An error means that the runtime is going down; the entry says then that the check has not run.
             let _ended = run.await;
@@ -190,14 +189,19 @@ impl Runner {
         let (first, second) = spread::starts(slot.spec().name.as_str(), period);
         let start = Instant::now();
         tokio::time::sleep_until(start + first).await;
-        Arc::clone(&self).run_one(at).await;
+        drop(self.begin(at).await);
         let mut ticks = interval_at(start + second, period);
         // A start that comes late moves the later ones, so that none is made up for.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            Arc::clone(&self).run_one(at).await;
+            drop(self.begin(at).await);
         }
+    }
+
+    /// Begins one run as a task of its own: whoever stops waiting for it must not keep it from being accounted for.
+    fn begin(self: &Arc<Self>, at: usize) -> JoinHandle<()> {
+        tokio::spawn(Arc::clone(self).run_one(at))
     }
 
     /// Runs one check once, or says why not; returns when there is an answer, at its deadline at the latest.

@@ -151,8 +151,9 @@ impl Slot {
         entry.duration_ms = (latest.took.as_secs_f64() * 1e6).round() / 1e3;
         entry.checked_at = Some(latest.at);
         entry.age_ms = Some(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let fresh_for = schedule.interval.saturating_add(schedule.timeout).saturating_add(STALE_GRACE);
         // What an old result says of the registry may no longer be so, and nothing of it is shown as if it were.
-        if age > schedule.interval + schedule.timeout + STALE_GRACE {
+        if age > fresh_for {
             entry.summary = "no fresh result".to_owned();
             let (old, word) = (value::span(age), latest.raw_status.as_str());
             let said = format!("the last result is {old} old; it said {word}: {}", latest.outcome.summary);

@@ -242,6 +242,18 @@ async fn the_schedule_runs_start_to_start_and_ends_when_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_under_way_is_accounted_for_when_the_schedule_ends() {
+    let check = probe("hung", schedule(), hanging());
+    let runner = runner(&[&check], Place::Task);
+    let background = runner.start();
+    tokio::time::sleep(spread::FIRST_WITHIN).await;
+    assert_eq!(runs(&check), 1);
+    background.stop();
+    let all = runner.choose(&Selection::default()).unwrap();
+    assert_eq!(runner.round(&all).await.errors, ["hung: gave no answer within 2 s (timeoutMs)"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn late_runs_are_not_made_up_for() {
     // Each run takes three intervals, within its time limit.
     let slow = Schedule { interval: Duration::from_secs(1), timeout: Duration::from_secs(10), ..schedule() };
