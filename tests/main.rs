@@ -8,6 +8,7 @@
     clippy::panic,
     clippy::disallowed_methods,
     clippy::print_stderr,
+    unreachable_pub,
     reason = "tests"
 )]
 
