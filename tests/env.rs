@@ -15,13 +15,14 @@ use tempfile::TempDir;
 /// The folder with every guest component, built once for the whole suite.
 pub static GUESTS: LazyLock<PathBuf> = LazyLock::new(|| {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let packages = ["provenance-chain", "sql-assert", "growth", "hostile", "bad-describe"];
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(&root).args(["build", "--quiet", "--profile", "guest", "--target", "wasm32-wasip2"]);
-    for package in packages {
-        cargo.args(["--package", package]);
+    for packages in [
+        ["-p", "provenance-chain", "-p", "sql-assert", "-p", "growth", "-p", "hostile"].as_slice(),
+        &["-p", "bad-describe", "--examples"],
+    ] {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(&root).args(["build", "--quiet", "--profile", "guest", "--target", "wasm32-wasip2"]);
+        assert!(cargo.args(packages).status().unwrap().success(), "the guests build: `cargo xtask guests` says more");
     }
-    assert!(cargo.status().unwrap().success(), "the guests build: `cargo xtask guests` says more");
     target_folder().join("wasm32-wasip2/guest")
 });
 

@@ -23,7 +23,6 @@ fn made_of_text(imports: &str, extra: &str, run: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
             {imports}
-            (type $status' (enum "ok" "warn" "error" "unknown" "skipped"))
             (import "vitalsign:health/types@1.0.0" (instance $types
                 (type $s (enum "ok" "warn" "error" "unknown" "skipped"))
                 (export "status" (type $status (eq $s)))
@@ -52,9 +51,9 @@ fn made_of_text(imports: &str, extra: &str, run: &str) -> Vec<u8> {
                 (func (export "run") (param i32 i32) (result i32) {run} i32.const 0))
             (core instance $i (instantiate $m))
             (func (export "describe") (result $description)
-                (canon lift (core func $i "describe") (memory $i "memory")))
+                (canon lift (core func $i "describe") (memory (core memory $i "memory"))))
             (func (export "run") (param "config" string) (result (result $report (error $failure)))
-                (canon lift (core func $i "run") (memory $i "memory") (realloc (func $i "realloc")))))"#
+                (canon lift (core func $i "run") (memory (core memory $i "memory")) (realloc (core func $i "realloc")))))"#
     );
     wat::parse_str(text).unwrap()
 }
@@ -125,7 +124,15 @@ fn files_that_are_no_plugin() {
     for name in ["missing", "folder", "empty", "text", "module", "component", "broken"] {
         said += &says_in(&place, plugin(name, &format!("./{name}.wasm"), json!({})));
     }
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said, @"
+    unknown component-unreadable: the component ./missing.wasm cannot be read (No such file or directory (os error 2)) → check the plugin's `component` path and its permissions
+    unknown component-unreadable: the component ./folder.wasm cannot be read (it is a directory) → check the plugin's `component` path and its permissions
+    unknown not-wasm: ./empty.wasm is not WebAssembly → point `component` at the .wasm file that the plugin's build made
+    unknown not-wasm: ./text.wasm is not WebAssembly → point `component` at the .wasm file that the plugin's build made
+    unknown core-module: ./module.wasm is a core WebAssembly module, not a component → build for the target wasm32-wasip2, which makes components
+    unknown not-a-check: the component ./component.wasm does not export `describe`: it is not a Vitalsign check → build it against the world `check` of vitalsign:health
+    unknown not-compiled: the component ./broken.wasm does not compile: failed to parse WebAssembly module: malformed section id (at offset 0x8) → rebuild the component with a current toolchain
+    ");
 }
 
 #[test]
@@ -141,7 +148,13 @@ fn components_for_another_host() {
     for name in ["later", "minor", "http", "own", "same"] {
         said += &says_in(&place, plugin(name, &format!("./{name}.wasm"), json!({})));
     }
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said, @"
+    unknown wit-version: the component ./later.wasm was built for vitalsign:health 2.0.0; this host offers 1.0.0 → rebuild the plugin against the WIT package vitalsign:health@1.0.0, or use the host it was built for
+    unknown wit-version: the component ./minor.wasm was built for vitalsign:health 1.7.0; this host offers 1.0.0 → rebuild the plugin against the WIT package vitalsign:health@1.0.0, or use the host it was built for
+    unknown missing-import: the component ./http.wasm imports `wasi:http/outgoing-handler@0.2.3`, which this host does not offer → rebuild the plugin without it; the docs list what plugins can import
+    unknown missing-import: the component ./own.wasm imports `acme:tools/paging`, which this host does not offer → rebuild the plugin without it; the docs list what plugins can import
+    unknown wit-mismatch: the component ./same.wasm does not fit this host: component imports instance `vitalsign:health/log@1.0.0`, but a matching implementation was not found in the linker: instance export `f` has the wrong type: function implementation is missing → rebuild the plugin against the WIT package vitalsign:health@1.0.0, or use the host it was built for
+    ");
 }
 
 #[test]
@@ -150,11 +163,27 @@ fn guests_that_break() {
     for mode in ["trap", "panic", "deep", "allocate", "output"] {
         said += &says(hostile(json!({ "mode": mode })));
     }
+    // With room for a hundred megabytes of its own, they still do not come across.
+    let mut output = hostile(json!({ "mode": "output" }));
+    output["limits"] = json!({ "memoryBytes": 1_000_000_000 });
+    said += &says(output);
     for kind in ["unavailable", "misconfigured", "denied", "other"] {
         said += &says(hostile(json!({ "mode": "error", "kind": kind })));
     }
     said += &says(hostile(json!({ "mode": "nonsense" })));
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said, @"
+    unknown trapped: could not look: the plugin trapped: it gave up (`unreachable`), as a panic does → report it to the plugin's author
+    unknown trapped: could not look: the plugin trapped: it gave up (`unreachable`), as a panic does; its last words: this guest panics on purpose → report it to the plugin's author
+    unknown trapped: could not look: the plugin trapped: wasm trap: out of bounds memory access → report it to the plugin's author
+    unknown limit: could not look: the plugin ran into its limit memoryBytes (64.0 MiB) → raise `limits.memoryBytes` if the check needs more, or report it to the plugin's author
+    unknown limit: could not look: the plugin ran into its limit memoryBytes (64.0 MiB) → raise `limits.memoryBytes` if the check needs more, or report it to the plugin's author
+    unknown limit: could not look: the plugin ran into its limit outputBytes (1.0 MiB) → raise `limits.outputBytes` if the check needs more, or report it to the plugin's author
+    unknown unavailable: could not look: what it looks at is not available: on purpose
+    unknown misconfigured: could not look: its configuration is wrong: on purpose → correct the plugin's `config`
+    unknown denied: could not look: it was not granted what it needs: on purpose → add what it needs to the plugin's `grants`, or remove the plugin
+    unknown could-not-look: could not look: it gave this reason: on purpose
+    unknown misconfigured: could not look: its configuration is wrong: mode: unknown variant `nonsense`, expected one of `ok`, `trap`, `panic`, `spin`, `sleep`, `allocate`, `error`, `output`, `log-flood`, `log-line`, `stdout-flood`, `sql`, `env`, `bad-strings`, `deep` → correct the plugin's `config`
+    ");
 }
 
 #[test]
@@ -170,12 +199,20 @@ fn guests_that_do_not_come_back() {
         plugin["limits"] = json!({ "timeoutMs": 300 });
         said += &says(plugin);
     }
-    for mode in ["spin", "trap"] {
-        let mut plugin = plugin("bad-describe", "bad_describe.wasm", json!({ "mode": mode }));
+    for guest in ["describe_spins", "describe_traps", "describe_lies"] {
+        let component = GUESTS.join("examples").join(guest).with_extension("wasm");
+        let mut plugin = plugin("bad-describe", &component.display().to_string(), json!({}));
         plugin["limits"] = json!({ "timeoutMs": 300 });
         said += &says(plugin);
     }
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said, @r#"
+    unknown timed-out: could not look: the plugin did not finish within 300 ms, which is its limit timeoutMs → raise `limits.timeoutMs` if the check needs longer
+    unknown timed-out: could not look: the plugin did not finish within 300 ms, which is its limit timeoutMs → raise `limits.timeoutMs` if the check needs longer
+    unknown sql: Error::Limit("sqlTimeMs")
+    unknown describe-failed: the component [guests]/examples/describe_spins.wasm could not describe itself: did not finish within 300 ms, which is its limit timeoutMs → its `describe` must return at once and needs no grant
+    unknown describe-failed: the component [guests]/examples/describe_traps.wasm could not describe itself: trapped: it gave up (`unreachable`), as a panic does; its last words: this guest does not say what it is → its `describe` must return at once and needs no grant
+    unknown describe-failed: the component [guests]/examples/describe_lies.wasm could not describe itself: ran into its limit outputBytes (1.0 MiB) → its `describe` must return at once and needs no grant
+    "#);
 }
 
 #[test]
@@ -185,7 +222,7 @@ fn all_memories_of_a_guest_are_counted_together() {
     let grow = "(drop (memory.grow 0 (i32.const 640))) (if (i32.eq (memory.grow 1 (i32.const 640)) (i32.const -1)) (then unreachable))";
     place.write("two.wasm", made_of_text("", "(memory 1)", grow));
     let two = plugin("two", "./two.wasm", json!({}));
-    insta::assert_snapshot!(says_in(&place, two.clone()), @"");
+    insta::assert_snapshot!(says_in(&place, two.clone()), @"unknown limit: could not look: the plugin ran into its limit memoryBytes (64.0 MiB) → raise `limits.memoryBytes` if the check needs more, or report it to the plugin's author");
     let mut roomy = two;
     roomy["limits"] = json!({ "memoryBytes": 100_000_000 });
     place.configure(|config| config["plugins"] = json!([roomy]));
@@ -194,7 +231,15 @@ fn all_memories_of_a_guest_are_counted_together() {
 
 #[test]
 fn what_a_guest_says_is_capped_and_printable() {
-    insta::assert_snapshot!(says(hostile(json!({ "mode": "bad-strings" }))), @"");
+    let mut strings = hostile(json!({ "mode": "bad-strings" }));
+    strings["limits"] = json!({ "outputBytes": 10_000_000 });
+    insta::assert_snapshot!(says(strings), @r"
+    error \u{1b}[31mred\u{1b}[0m\r\nnew line\u{0}nul\u{202e}reversed\u{7f}: \u{1b}[31mred\u{1b}[0m\r\nnew line\u{0}nul\u{202e}reversed\u{7f} → \u{1b}[31mred\u{1b}[0m\r\nnew line\u{0}nul\u{202e}reversed\u{7f}
+    warn : 
+    warn Not A Code!: mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm…
+    unknown bad-measure: the plugin measured nan as NaN, which is no number
+    unknown bad-measure: the plugin measured infinite as inf, which is no number
+    ");
     let place = Place::with_registry(50);
     for mode in ["log-flood", "stdout-flood"] {
         place.configure(|config| config["plugins"] = json!([hostile(json!({ "mode": mode, "bytes": 20_000_000 }))]));
@@ -231,7 +276,46 @@ fn sql_that_is_not_a_plain_read() {
     ] {
         said += &format!("{sql}\n  {}", says(hostile(json!({ "mode": "sql", "sql": [sql] }))));
     }
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said, @r#"
+    DELETE FROM records
+      unknown sql: Error::NotAllowed(SqliteFailure { code: 23, message: "DELETE from `records` (checks may only read)" })
+    DROP TABLE records
+      unknown sql: Error::NotAllowed(SqliteFailure { code: 23, message: "DELETE from `sqlite_master` (checks may only read)" })
+    INSERT INTO records (id) VALUES ('x')
+      unknown sql: Error::NotAllowed(SqliteFailure { code: 23, message: "INSERT into `records` (checks may only read)" })
+    CREATE TEMP TABLE t (a)
+      unknown sql: Error::NotAllowed(SqliteFailure { code: 23, message: "INSERT into `sqlite_temp_master` (checks may only read)" })
+    ATTACH ':memory:' AS m
+      unknown sql: Error::NotAllowed(SqliteFailure { code: 23, message: "ATTACH and DETACH (checks may only read)" })
+    ATTACH '/etc/passwd' AS m
+      unknown sql: Error::NotAllowed(SqliteFailure { code: 23, message: "ATTACH and DETACH (checks may only read)" })
+    PRAGMA writable_schema = 1
+      unknown sql: Error::NotAllowed(SqliteFailure { code: 23, message: "PRAGMA `writable_schema` (checks may only read)" })
+    PRAGMA journal_mode = delete
+      unknown sql: Error::NotAllowed(SqliteFailure { code: 23, message: "PRAGMA `journal_mode` (checks may only read)" })
+    PRAGMA wal_checkpoint(TRUNCATE)
+      unknown sql: Error::NotAllowed(SqliteFailure { code: 23, message: "PRAGMA `wal_checkpoint` (checks may only read)" })
+    VACUUM INTO 'copy.sqlite'
+      unknown sql: Error::Invalid(SqliteFailure { code: 1, message: "there is no statement that gives rows" })
+    BEGIN
+      unknown sql: Error::NotAllowed(SqliteFailure { code: 23, message: "transaction control (checks may only read)" })
+    SELECT load_extension('x')
+      unknown sql: Error::Invalid(SqliteFailure { code: 1, message: "not authorized to use function: load_extension" })
+    SELECT 1; DELETE FROM records
+      unknown sql: Error::NotAllowed(SqliteFailure { code: 23, message: "DELETE from `records` (checks may only read)" })
+    SELECT data FROM sqlite_dbpage
+      unknown sql: Error::NotAllowed(SqliteFailure { code: 23, message: "reading `sqlite_dbpage` (checks may only read)" })
+    SELECT
+      unknown sql: Error::Invalid(SqliteFailure { code: 1, message: "incomplete input" })
+
+      unknown sql: Error::Invalid(SqliteFailure { code: 1, message: "there is no statement that gives rows" })
+    SELECT ?1
+      unknown sql: Error::Invalid(SqliteFailure { code: 1, message: "the statement has 1 parameters, 0 were given" })
+    SELECT length(zeroblob(2000000000))
+      unknown sql: Error::Other(SqliteFailure { code: 18, message: "string or blob too big" })
+    SELECT count(*) FROM no_such_table
+      unknown sql: Error::Invalid(SqliteFailure { code: 1, message: "no such table: no_such_table" })
+    "#);
 }
 
 #[test]
@@ -241,18 +325,21 @@ fn rows_and_bytes_are_capped_and_marked() {
     rows["limits"] = json!({ "sqlRows": 2 });
     let mut bytes = hostile(json!({ "mode": "sql", "sql": ["SELECT hex(zeroblob(5000)) FROM records"] }));
     bytes["limits"] = json!({ "sqlBytes": 4096 });
-    insta::assert_snapshot!(says(rows) + &says(bytes), @"");
+    insta::assert_snapshot!(says(rows) + &says(bytes), @"
+    ok: 2 rows (truncated), first [Value::Integer(1)]
+    ok: 0 rows (truncated), first
+    ");
 }
 
 #[test]
 fn nothing_is_granted_by_default() {
-    insta::assert_snapshot!(says(hostile(json!({ "mode": "env" }))), @"");
+    insta::assert_snapshot!(says(hostile(json!({ "mode": "env" }))), @"ok: variables: refused: none; arguments: refused: none; current folder: refused: none; folder /: refused: No such file or directory (os error 44); folder .: refused: No such file or directory (os error 44); /etc/passwd: refused: No such file or directory (os error 44); /proc/self/environ: refused: No such file or directory (os error 44); registry.sqlite: refused: No such file or directory (os error 44); var/registry.sqlite: refused: No such file or directory (os error 44); writing: refused: No such file or directory (os error 44); tcp: refused: Permission denied (os error 2); udp: refused: Permission denied (os error 2); names: refused: failed to lookup address information: Non-recoverable error; standard input: refused: empty");
     let mut without = hostile(json!({ "mode": "sql", "sql": ["SELECT 1"] }));
     without["grants"] = json!({});
-    insta::assert_snapshot!(says(without), @"");
+    insta::assert_snapshot!(says(without), @"unknown sql: Error::NotGranted");
     let mut needs = plugin("provenance-chain", "provenance_chain.wasm", json!({}));
     needs["grants"] = json!({});
-    insta::assert_snapshot!(says(needs), @"");
+    insta::assert_snapshot!(says(needs), @r#"unknown grant-missing: the plugin provenance-chain needs the grant "registry": "read" and does not have it → add "registry": "read" to the plugin's `grants`, or remove the plugin"#);
 }
 
 #[test]
@@ -271,14 +358,17 @@ fn the_lock_file_decides_what_runs() {
     let digest = vitalsign::value::Digest::of(&fs::read(GUESTS.join("growth.wasm")).unwrap()).to_string();
     let was = vitalsign::value::Digest::of(&fs::read(GUESTS.join("hostile.wasm")).unwrap()).to_string();
     let said = says_in(&place, here).replace(&digest, "[growth]").replace(&was, "[hostile]");
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said, @"unknown digest-mismatch: the component ./p.wasm has SHA-256 [growth], but [hostile] is locked: it was changed or replaced → if the change is yours, run `vitalsign plugin lock`; if not, find out who replaced the file");
     assert_eq!(place.run(["plugin", "lock", "--check"]).code, 1);
 
     let other = plugin("other", "hostile.wasm", json!({ "mode": "ok" }));
-    insta::assert_snapshot!(says_in(&place, other), @"");
+    insta::assert_snapshot!(says_in(&place, other), @"unknown not-locked: the plugin other is not in the lock file → run `vitalsign plugin lock` if this plugin is meant to be here");
     place.write("vitalsign.lock", "{}");
     let ran = place.run(["check"]);
-    insta::assert_snapshot!(format!("{}: {}", ran.code, ran.stderr), @"");
+    insta::assert_snapshot!(format!("{}: {}", ran.code, ran.stderr), @"
+    3: vitalsign: vitalsign.lock: it is not a lock file: missing field `version` at line 1 column 2
+      → restore it from version control, or write it anew with `vitalsign plugin lock`
+    ");
 }
 
 #[test]

@@ -139,11 +139,21 @@ fn finding(finding: abi::types::Finding) -> Finding {
             abi::types::Status::Unknown => Status::Unknown,
             abi::types::Status::Skipped => Status::Skipped,
         },
-        code: printable(&finding.code, MAX_CODE_BYTES),
-        message: sentence(&finding.message),
+        code: code(&finding.code),
+        message: match sentence(&finding.message) {
+            message if message.trim().is_empty() => "the plugin says nothing more of this".to_owned(),
+            message => message,
+        },
         subject: finding.subject.as_deref().map(sentence),
         hint: finding.hint.as_deref().map(sentence),
     }
+}
+
+/// Codes become labels and rule names elsewhere, so one that is no word is replaced by one that says so.
+fn code(text: &str) -> String {
+    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let word = !text.is_empty() && text.len() <= MAX_CODE_BYTES && text.bytes().all(letter);
+    if word { text.to_owned() } else { "unnamed".to_owned() }
 }
 
 fn sentence(text: &str) -> String {

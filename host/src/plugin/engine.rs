@@ -59,6 +59,7 @@ fn pool() -> PoolingAllocationConfig {
         // Four a run on average: a run that finds none is refused with the pool's own words, and nothing else suffers.
         .total_memories(runs * 4)
         .max_memories_per_component(MAX_MEMORIES_PER_COMPONENT)
+        .max_memories_per_module(MAX_MEMORIES_PER_COMPONENT)
         .max_memory_size(MAX_MEMORY_BYTES)
         .total_tables(runs * 8)
         .max_tables_per_component(MAX_TABLES_PER_COMPONENT)
