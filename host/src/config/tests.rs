@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{check::Schedule, checks::Row, plugin, serve};
 
+mod wrong;
+
 /// The example of the contract, letter for letter.
 const CONTRACT: &str = r#"{
   "dbPath": "var/registry.sqlite",
@@ -57,127 +59,29 @@ fn no_env(_: &str) -> Option<OsString> {
     None
 }
 
-const ASKED: Asked<'static> = Asked { root: Path::new("."), config: None, db: None, serve: None, env: &no_env };
+fn usual() -> Asked<'static> {
+    Asked { root: Path::new("."), config: None, db: None, serve: None, env: &no_env }
+}
 
 fn settled(text: &str, asked: &Asked<'_>) -> Result<Settled, Mistakes> {
     let source = Source { file: "c.json".into(), text: text.to_owned() };
     settled::settle(Some((&source, Origin::Found)), asked, &builtins())
 }
 
-/// What is said about each text, one after the other.
-fn said(texts: &[&str]) -> String {
-    let mut out = String::new();
-    for text in texts {
-        let shown: String = text.chars().take(110).flat_map(|ch| ch.escape_debug()).collect();
-        let wrong = settled(text, &ASKED).map(|_| "accepted".to_owned()).unwrap_or_else(|wrong| wrong.to_string());
-        out.push_str(&format!("{}\n{wrong}\n\n", shown.replace("\\\"", "\"")));
-    }
-    out
-}
-
-#[test]
-fn what_is_not_json_is_said_in_plain_words() {
-    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
-    insta::assert_snapshot!(said(&[
-        "",
-        " \n\t",
-        "\u{feff}{}",
-        "[]",
-        "42",
-        "{\"dbPath\": \"a\",}",
-        "{\"plugins\": [1,]}",
-        "{\n  // where it is\n  \"dbPath\": \"a\"\n}",
-        "{\"dbPath\": \"a\" # note\n}",
-        "{'dbPath': \"a\"}",
-        "{dbPath: \"a\"}",
-        "{\"dbPath\": 'a'}",
-        "{\"dbPath\": a}",
-        "{\"dbPath\" \"a\"}",
-        "{\"dbPath\": \"a\" \"server\": {}}",
-        "{\"dbPath\": \"a\"",
-        "{\"dbPath\": \"a",
-        "{\"dbPath\": \"a\nb\"}",
-        "{\"dbPath\": \"\\q\"}",
-        "{\"dbPath\": \"äöü\", oops}",
-        "{} {}",
-        "{\"health\": {\"minFreeBytes\": 01}}",
-        "{\"health\": {\"minFreeBytes\": 1e999}}",
-        deep.as_str(),
-    ]), @"");
-}
-
-#[test]
-fn what_departs_from_the_format_is_said_with_its_place() {
-    insta::assert_snapshot!(said(&[
-        // Keys.
-        r#"{"dbpath": "a"}"#,
-        r#"{"zebra": 1}"#,
-        r#"{"health": {"minFreBytes": 1}}"#,
-        r#"{"health": {"checks": {"disk": {"intervalSecond": 1}}}}"#,
-        r#"{"health": {"checks": {"disk": {"config": {"warnRatios": 1}}}}}"#,
-        r#"{"dbPath": "a", "dbPath": "b"}"#,
-        r#"{"health": {"checks": {"disk": {}, "disk": {}}}}"#,
-        r#"{"plugins": [{"name": "a"}]}"#,
-        r#"{"a b.c\u001b": 1}"#,
-        // Types.
-        r#"{"dbPath": 1}"#,
-        r#"{"dbPath": null}"#,
-        r#"{"health": []}"#,
-        r#"{"plugins": {}}"#,
-        r#"{"plugins": ["a.wasm"]}"#,
-        r#"{"health": {"minFreeBytes": "256"}}"#,
-        r#"{"health": {"minFreeBytes": 1.5}}"#,
-        r#"{"health": {"minFreeBytes": true}}"#,
-        r#"{"health": {"checks": {"disk": {"critical": "yes"}}}}"#,
-        r#"{"health": {"checks": {"disk": {"groups": [1]}}}}"#,
-        r#"{"backup": {"compression": 5}}"#,
-        // Ranges.
-        r#"{"dbPath": ""}"#,
-        r#"{"health": {"minFreeBytes": -1}}"#,
-        r#"{"health": {"minFreeBytes": 99999999999999999999999}}"#,
-        r#"{"registry": {"expectedSchemaVersion": 2147483648}}"#,
-        r#"{"health": {"checks": {"disk": {"intervalSeconds": 0, "timeoutMs": 0, "failureThreshold": 0}}}}"#,
-        r#"{"health": {"checks": {"disk": {"config": {"warnRatio": 0.25}}}}}"#,
-        r#"{"plugins": [{"name": "a", "component": "a.wasm", "limits": {"memoryBytes": 1, "sqlTimeMs": 60001}}]}"#,
-        r#"{"backup": {"compression": "gz", "maxAgeSeconds": 0, "keep": {"last": -1}}}"#,
-        r#"{"server": {"details": "sometimes"}}"#,
-    ]), @"");
-}
-
-#[test]
-fn what_a_schema_cannot_judge_is_said_too() {
-    insta::assert_snapshot!(said(&[
-        r#"{"health": {"checks": {"dsk": {}}}}"#,
-        r#"{"health": {"checks": {"zebra": {}}}}"#,
-        r#"{"health": {"checks": {"disk": {"groups": ["ready", "Not A Group"]}}}}"#,
-        r#"{"health": {"checks": {"disk": {"config": {"peer": "nowhere"}}}}}"#,
-        r#"{"plugins": [{"name": "My Plugin", "component": "a.wasm"}]}"#,
-        r#"{"plugins": [{"name": "disk", "component": "a.wasm"}]}"#,
-        r#"{"plugins": [{"name": "a", "component": "a.wasm"}, {"name": "a", "component": "b.wasm"}]}"#,
-        r#"{"plugins": [{"name": "a", "component": "a.wasm", "grants": {"http": ["https://example.org"], "state": true}}]}"#,
-        r#"{"plugins": [{"name": "a", "component": "a.wasm", "grants": {"files": ["/"], "secrets": ["k"]}}]}"#,
-        r#"{"plugins": [{"name": "a", "component": "a.wasm"}], "health": {"checks": {"a": {"timeoutMs": 5, "config": {}}}}}"#,
-        r#"{"dbPath": "a\u0000b", "registry": {"recordsTable": "r\u0000"}}"#,
-        r#"{"server": {"listen": "localhost:8080"}}"#,
-        r#"{"server": {"details": "token"}}"#,
-        r#"{"server": {"details": "token", "tokenFile": "t", "tokenEnv": "T"}}"#,
-        r#"{"server": {"tokenFile": "t"}}"#,
-        r#"{"server": {"details": "never", "tokenEnv": "T"}}"#,
-        r#"{"server": {"details": "token", "tokenEnv": "T=secret"}}"#,
-        r#"{"backup": {"keep": {}}}"#,
-    ]), @"");
-}
-
 #[test]
 fn details_for_everybody_need_a_flag_where_somebody_else_can_connect() {
     let text = r#"{"server": {"listen": "0.0.0.0:8080"}}"#;
-    let serve = |flags| settled(text, &Asked { serve: Some(flags), ..ASKED });
-    insta::assert_snapshot!(serve(ServeFlags::default()).unwrap_err().render(), @"");
+    let serve = |flags| settled(text, &Asked { serve: Some(flags), ..usual() });
+    insta::assert_snapshot!(serve(ServeFlags::default()).unwrap_err().render(), @r#"
+c.json:1:23: server.listen: listening on 0.0.0.0:8080 with `"details": "always"` would show paths, SQL and facts about this host to whoever can connect; set `server.details` to `never` or `token`, or pass `--allow-public-details`
+  1 | {"server": {"listen": "0.0.0.0:8080"}}
+    |                       ^
+"#);
     assert!(serve(ServeFlags { allow_public_details: true, ..ServeFlags::default() }).is_ok());
-    assert!(settled(text, &ASKED).is_ok(), "a command that does not serve has nothing to refuse");
+    assert!(settled(text, &usual()).is_ok(), "a command that does not serve has nothing to refuse");
     for listen in ["[::]:80", "192.0.2.1:80"] {
         let flags = ServeFlags { listen: Some(listen.parse().unwrap()), ..ServeFlags::default() };
-        let wrong = settled("{}", &Asked { serve: Some(flags), ..ASKED }).unwrap_err().to_string();
+        let wrong = settled("{}", &Asked { serve: Some(flags), ..usual() }).unwrap_err().to_string();
         assert!(wrong.contains("--allow-public-details"), "{wrong}");
     }
     for harmless in [
@@ -186,32 +90,14 @@ fn details_for_everybody_need_a_flag_where_somebody_else_can_connect() {
         r#"{"server": {"listen": "0.0.0.0:8080", "details": "never"}}"#,
         r#"{"server": {"listen": "0.0.0.0:8080", "details": "token", "tokenFile": "t"}}"#,
     ] {
-        let asked = Asked { serve: Some(ServeFlags::default()), ..ASKED };
+        let asked = Asked { serve: Some(ServeFlags::default()), ..usual() };
         assert!(settled(harmless, &asked).is_ok(), "{harmless}");
     }
 }
 
 #[test]
-fn a_mistake_is_shown_in_its_line() {
-    let text = "{\n\t\"dbPath\": \"ä\", \"helth\": {}\n}";
-    insta::assert_snapshot!(settled(text, &ASKED).unwrap_err().render(), @"");
-    let long =
-        format!("{{\"dbPath\": \"{}\", \"helth\": {{}}, \"$schema\": \"{}\"}}", "x".repeat(400), "y".repeat(400));
-    insta::assert_snapshot!(settled(&long, &ASKED).unwrap_err().render(), @"");
-}
-
-#[test]
-fn mistakes_come_in_the_order_of_the_file_and_not_by_the_thousand() {
-    let keys: Vec<String> = (0..1000).map(|n| format!("\"key{n}\": {n}")).collect();
-    let wrong = settled(&format!("{{{}}}", keys.join(",\n")), &ASKED).unwrap_err();
-    assert_eq!(wrong.told().len(), 20);
-    assert_eq!(wrong.told()[0].place.as_ref().unwrap().at, Position { line: 1, column: 2 });
-    assert!(wrong.to_string().ends_with("\nand 980 more"));
-}
-
-#[test]
 fn the_contract_is_accepted_letter_for_letter() {
-    let settled = settled(CONTRACT, &ASKED).unwrap();
+    let settled = settled(CONTRACT, &usual()).unwrap();
     assert_eq!(settled.db, Path::new("var/registry.sqlite"));
     assert_eq!(settled.lock_file, Path::new("vitalsign.lock"));
     assert_eq!(settled.checks.expected_schema_version, Some(1));
@@ -232,7 +118,7 @@ fn the_contract_is_accepted_letter_for_letter() {
 
 #[test]
 fn values_are_taken_as_they_are_written() {
-    let settled = settled(r#"{"dbPath": "${HOME}/$x/~/a", "$schema": "./s.json"}"#, &ASKED).unwrap();
+    let settled = settled(r#"{"dbPath": "${HOME}/$x/~/a", "$schema": "./s.json"}"#, &usual()).unwrap();
     assert_eq!(settled.db, Path::new("${HOME}/$x/~/a"));
 }
 
@@ -240,7 +126,7 @@ fn values_are_taken_as_they_are_written() {
 fn a_plugin_is_scheduled_like_any_check() {
     let text = r#"{"plugins": [{"name": "mine", "component": "m.wasm", "limits": {"timeoutMs": 30}}],
                    "health": {"checks": {"mine": {"critical": true, "intervalSeconds": 5, "enabled": false}}}}"#;
-    let settled = settled(text, &Asked { root: Path::new("/srv"), ..ASKED }).unwrap();
+    let settled = settled(text, &Asked { root: Path::new("/srv"), ..usual() }).unwrap();
     let plugin = &settled.plugins[0];
     assert_eq!((plugin.written.as_str(), plugin.component.as_path()), ("m.wasm", Path::new("/srv/m.wasm")));
     assert_eq!(plugin.config, json!({}), "a config type whose fields all have defaults reads this, and not null");
@@ -258,14 +144,70 @@ fn every_settled_value_is_shown_with_its_origin() {
   "backup": { "keep": { "last": 2 } },
   "server": { "details": "token", "tokenEnv": "TOKEN" }
 }"#;
-    let asked = Asked { db: Some(Path::new("other.db")), root: Path::new("/srv"), ..ASKED };
-    insta::assert_snapshot!(render_text(show(&settled(text, &asked).unwrap())), @"");
+    let asked = Asked { db: Some(Path::new("other.db")), root: Path::new("/srv"), ..usual() };
+    insta::assert_snapshot!(render_text(show(&settled(text, &asked).unwrap())), @r#"
+(config file)                        "c.json"                           found
+(lock file)                          "vitalsign.lock"                   default
+dbPath                               "/srv/other.db"                    --db
+registry.expectedSchemaVersion       3                                  c.json:2:42
+registry.recordsTable                "records"                          default
+registry.provenanceTable             "provenance"                       default
+health.minFreeBytes                  268435456                          default
+health.checks.disk.enabled           true                               default
+health.checks.disk.critical          true                               default
+health.checks.disk.intervalSeconds   15                                 default
+health.checks.disk.timeoutMs         2000                               default
+health.checks.disk.failureThreshold  1                                  default
+health.checks.disk.successThreshold  1                                  default
+health.checks.disk.groups            ["ready"]                          default
+health.checks.wal.enabled            true                               default
+health.checks.wal.critical           true                               default
+health.checks.wal.intervalSeconds    15                                 default
+health.checks.wal.timeoutMs          100                                c.json:3:49
+health.checks.wal.failureThreshold   1                                  default
+health.checks.wal.successThreshold   1                                  default
+health.checks.wal.groups             ["ready"]                          default
+health.checks.wal.config             {"warnRatio":2}                    c.json:3:64
+plugins[0].name                      "mine"                             c.json:4:26
+plugins[0].component                 "/srv/m.wasm"                      c.json:4:47
+plugins[0].config                    {}                                 default
+plugins[0].grants.registry           "none"                             default
+plugins[0].limits.memoryBytes        67108864                           default
+plugins[0].limits.tableElements      100000                             default
+plugins[0].limits.instances          100                                default
+plugins[0].limits.outputBytes        1048576                            default
+plugins[0].limits.logBytes           65536                              default
+plugins[0].limits.sqlRows            10000                              default
+plugins[0].limits.sqlBytes           4194304                            default
+plugins[0].limits.componentBytes     67108864                           default
+plugins[0].limits.timeoutMs          2000                               default
+plugins[0].limits.sqlTimeMs          50                                 default
+plugins[0].limits.compileTimeMs      60000                              default
+health.checks.mine.enabled           true                               default
+health.checks.mine.critical          false                              default
+health.checks.mine.intervalSeconds   60                                 default
+health.checks.mine.failureThreshold  1                                  default
+health.checks.mine.successThreshold  1                                  default
+health.checks.mine.groups            []                                 default
+backup.dir                           "/srv/artifacts/registry/backups"  default
+backup.compression                   "gzip"                             default
+backup.maxAgeSeconds                 null                               default
+backup.keep.last                     2                                  c.json:5:33
+backup.keep.hourly                   0                                  default
+backup.keep.daily                    0                                  default
+backup.keep.weekly                   0                                  default
+backup.keep.monthly                  0                                  default
+backup.keep.yearly                   0                                  default
+server.listen                        "127.0.0.1:8080"                   default
+server.details                       "token"                            c.json:6:26
+server.tokenEnv                      "TOKEN"                            c.json:6:47
+"#);
 }
 
 #[test]
 fn without_a_file_everything_is_at_its_default() {
     let dir = tempfile::tempdir().unwrap();
-    let settled = load(&Asked { root: dir.path(), ..ASKED }).unwrap();
+    let settled = load(&Asked { root: dir.path(), ..usual() }).unwrap();
     assert_eq!(settled.config_file, None);
     assert_eq!(settled.db, dir.path().join("var/registry.sqlite"));
     assert_eq!(settled.lock_file, dir.path().join("vitalsign.lock"));
@@ -287,7 +229,7 @@ fn the_file_is_found_where_the_contract_says() {
     };
     let chosen = |config: Option<&str>, variable: &'static str| {
         let env = move |name: &str| (name == VARIABLE).then(|| OsString::from(variable));
-        let settled = load(&Asked { root, config: config.map(Path::new), env: &env, ..ASKED }).unwrap();
+        let settled = load(&Asked { root, config: config.map(Path::new), env: &env, ..usual() }).unwrap();
         let by = show(&settled)[0].origin.to_string();
         (settled.config_file.unwrap().strip_prefix(root).unwrap().display().to_string(), by)
     };
@@ -300,14 +242,14 @@ fn the_file_is_found_where_the_contract_says() {
     assert_eq!(chosen(None, "by/variable.json"), is("by/variable.json", "VITALSIGN_CONFIG"));
     write("by/flag.json");
     assert_eq!(chosen(Some("by/flag.json"), "by/variable.json"), is("by/flag.json", "--config"));
-    let settled = load(&Asked { root, config: Some(Path::new("by/flag.json")), ..ASKED }).unwrap();
+    let settled = load(&Asked { root, config: Some(Path::new("by/flag.json")), ..usual() }).unwrap();
     assert_eq!(settled.lock_file, root.join("by/vitalsign.lock"), "beside the configuration");
     assert_eq!(settled.db, root.join("var/registry.sqlite"), "relative to the root, not to the configuration");
 }
 
 /// What is said, causes and hint included, with the folder's name taken out.
 fn told(root: &Path, config: Option<&str>, env: &dyn Fn(&str) -> Option<OsString>) -> String {
-    let error = load(&Asked { root, config: config.map(Path::new), env, ..ASKED }).unwrap_err();
+    let error = load(&Asked { root, config: config.map(Path::new), env, ..usual() }).unwrap_err();
     let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
     format!("{error}{cause}\n{}\n", error.hint().unwrap_or("-")).replace(&root.display().to_string(), "ROOT")
 }
@@ -326,6 +268,8 @@ fn a_file_that_cannot_be_read_is_never_passed_over() {
     let all = [
         told(root, Some("missing.json"), &no_env),
         told(root, None, &variable),
+        told(&root.join("typo"), None, &no_env),
+        told(&root.join("wrong.json"), None, &no_env),
         told(root, Some("folder"), &no_env),
         told(root, Some("/dev/null"), &no_env),
         told(root, Some("latin1.json"), &no_env),
@@ -333,13 +277,34 @@ fn a_file_that_cannot_be_read_is_never_passed_over() {
         told(root, Some("wrong.json"), &no_env),
         told(root, None, &no_env),
     ];
-    insta::assert_snapshot!(all.concat(), @"");
+    insta::assert_snapshot!(all.concat(), @r#"
+--config names the configuration `ROOT/missing.json`, which cannot be reached: No such file or directory (os error 2)
+check the path; a relative one begins at `--root`
+VITALSIGN_CONFIG names the configuration `ROOT/missing.json`, which cannot be reached: No such file or directory (os error 2)
+correct the variable or unset it; a relative path begins at `--root`
+the root `ROOT` is not a folder that can be reached: No such file or directory (os error 2)
+give an existing folder with `--root`
+the root `ROOT` is not a folder that can be reached: Not a directory (os error 20)
+give an existing folder with `--root`
+the configuration `ROOT/folder` cannot be read: it is a directory
+give another file with `--config`
+the configuration `/dev/null` cannot be read: it is a pipe or a device, not a file
+give another file with `--config`
+the configuration `ROOT/latin1.json` cannot be read: it is not UTF-8 text: byte 12 begins no character
+a configuration is JSON text; a database is given with `--db`
+the configuration `ROOT/huge.json` cannot be read: it is larger than 1.0 MiB
+a configuration is JSON text; a database is given with `--db`
+ROOT/wrong.json:1:2: dbPat: unknown key; did you mean `dbPath`?
+`vitalsign config schema` describes every key
+the configuration `ROOT/registry.config.json` cannot be read: No such file or directory (os error 2)
+it is a link that leads nowhere; correct or remove it
+"#);
     fs::remove_file(root.join("registry.config.json")).unwrap();
     std::os::unix::fs::symlink("real.json", root.join("registry.config.json")).unwrap();
     fs::write(root.join("real.json"), "{\"dbPath\": \"x\"}").unwrap();
-    assert_eq!(load(&Asked { root, ..ASKED }).unwrap().db, root.join("x"), "a link that leads to a file is one");
+    assert_eq!(load(&Asked { root, ..usual() }).unwrap().db, root.join("x"), "a link that leads to a file is one");
     fs::write(root.join("app"), "a file where a folder could be").unwrap();
-    assert!(load(&Asked { root, ..ASKED }).is_ok());
+    assert!(load(&Asked { root, ..usual() }).is_ok());
 }
 
 /// Every property in `schema` with its key path.
@@ -409,7 +374,7 @@ fn the_schema_knows_every_key_of_the_contract_and_every_built_in_check() {
 #[test]
 fn the_defaults_in_the_schema_are_the_settled_ones() {
     let text = r#"{"plugins": [{"name": "mine", "component": "m.wasm"}], "backup": {"keep": {"last": 1}}}"#;
-    let settled = settled(text, &ASKED).unwrap();
+    let settled = settled(text, &usual()).unwrap();
     let mut all = Vec::new();
     properties(&raw::schema(&builtins()), "", &mut all);
     let mut compared = 0;
@@ -427,10 +392,26 @@ fn the_defaults_in_the_schema_are_the_settled_ones() {
 fn a_proposed_configuration_passes_the_check() {
     let tables = ["Records", "other", "provenance"].map(str::to_owned).to_vec();
     let full = propose(&Found { db: "data/my \"db\".sqlite".to_owned(), schema_version: 7, tables });
-    insta::assert_snapshot!(full, @"");
+    insta::assert_snapshot!(full, @r#"
+{
+  "dbPath": "data/my \"db\".sqlite",
+  "registry": {
+    "expectedSchemaVersion": 7,
+    "recordsTable": "Records",
+    "provenanceTable": "provenance"
+  }
+}
+"#);
     let bare = propose(&Found { db: "x".to_owned(), ..Found::default() });
-    insta::assert_snapshot!(bare, @"");
+    insta::assert_snapshot!(bare, @r#"
+{
+  "dbPath": "x",
+  "registry": {
+    "expectedSchemaVersion": 0
+  }
+}
+"#);
     assert!(full.ends_with("}\n"));
-    assert_eq!(settled(&full, &ASKED).unwrap().checks.records_table, "Records");
-    assert_eq!(settled(&bare, &ASKED).unwrap().checks.records_table, "records");
+    assert_eq!(settled(&full, &usual()).unwrap().checks.records_table, "Records");
+    assert_eq!(settled(&bare, &usual()).unwrap().checks.records_table, "records");
 }
