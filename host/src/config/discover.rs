@@ -61,6 +61,8 @@ pub(super) struct Choice {
 
 /// The configuration file, if there is one.
 pub(super) fn choose(asked: &Asked<'_>) -> Result<Option<Choice>, Error> {
+    // Seen as `./`, an empty root is the working directory; and what is not a folder fails here, not as "no file".
+    std::fs::metadata(asked.root.join(".")).map_err(|source| Error::Root { root: asked.root.to_owned(), source })?;
     // An empty variable counts as none, as `VITALSIGN_CONFIG= vitalsign …` is how a shell unsets it for one command.
     let variable = (asked.env)(VARIABLE).filter(|value| !value.is_empty());
     let named = match (asked.config, &variable) {

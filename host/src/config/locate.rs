@@ -10,7 +10,8 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-use super::mistake::{Mistake, Place};
+use super::mistake::{Place, Unplaced};
+use crate::value;
 
 /// Characters of a line that are shown on each side of a mistake; a minified file is one line.
 const EXCERPT_CHARS: usize = 60;
@@ -65,9 +66,9 @@ pub(super) struct Member {
 ///
 /// Refuses what is not JSON, what is not an object, and keys that are written twice: which of the two
 /// holds would depend on who reads the file.
-pub(super) fn parse(source: &Source) -> Result<Node, Vec<Mistake>> {
+pub(super) fn parse(source: &Source) -> Result<Node, Vec<Unplaced>> {
     let text = source.text.as_str();
-    let broken = |at, message: &str| vec![Mistake::at(source.place(at), "", message)];
+    let broken = |at, message: &str| vec![Unplaced::at(at, "", message)];
     if text.starts_with('\u{feff}') {
         return Err(broken(Position::START, "the file begins with a byte order mark; save it as plain UTF-8"));
     }
@@ -81,15 +82,12 @@ pub(super) fn parse(source: &Source) -> Result<Node, Vec<Mistake>> {
     })?;
     let raw: &RawValue = serde_json::from_str(text).map_err(|why| broken(Position::START, &plain(&why)))?;
     let mut reader = Reader { text, offset: 0, at: Position::START, twice: Vec::new() };
-    let node = reader.node(raw).map_err(|why| broken(Position::START, &plain(&why)))?;
+    let node = reader.node(raw, "").map_err(|why| broken(Position::START, &plain(&why)))?;
     if !matches!(node.kind, Kind::Object(_)) {
         return Err(broken(node.at, "a configuration is an object: it begins with `{` and ends with `}`"));
     }
     if !reader.twice.is_empty() {
-        let told = |(key, at, first): (String, _, Position)| {
-            Mistake::at(source.place(at), &key, format!("written twice; the first is on line {}", first.line))
-        };
-        return Err(reader.twice.into_iter().map(told).collect());
+        return Err(reader.twice);
     }
     Ok(node)
 }
@@ -99,7 +97,7 @@ struct Reader<'t> {
     text: &'t str,
     offset: usize,
     at: Position,
-    twice: Vec<(String, Position, Position)>,
+    twice: Vec<Unplaced>,
 }
 
 impl<'t> Reader<'t> {
@@ -115,8 +113,9 @@ impl<'t> Reader<'t> {
         self.at
     }
 
-    fn node(&mut self, raw: &'t RawValue) -> serde_json::Result<Node> {
+    fn node(&mut self, raw: &'t RawValue, path: &str) -> serde_json::Result<Node> {
         let at = self.position(raw);
+        let element = |index: usize| format!("{path}[{index}]");
         let kind = match serde_json::from_str(raw.get())? {
             Parts::Object(parts) => {
                 let mut members: Vec<Member> = Vec::with_capacity(parts.len());
@@ -124,16 +123,22 @@ impl<'t> Reader<'t> {
                 for (key, value) in parts {
                     let key_at = self.position(key);
                     let key: String = serde_json::from_str(key.get())?;
+                    let path = join(path, &key);
                     if let Some(first) = seen.insert(key.clone(), key_at) {
-                        self.twice.push((key.clone(), key_at, first));
+                        let message = format!("written twice; the first is on line {}", first.line);
+                        self.twice.push(Unplaced::at(key_at, &path, message));
                     }
-                    members.push(Member { key, key_at, value: self.node(value)? });
+                    members.push(Member { value: self.node(value, &path)?, key, key_at });
                 }
                 Kind::Object(members)
             }
-            Parts::Array(parts) => {
-                Kind::Array(parts.into_iter().map(|part| self.node(part)).collect::<Result<_, _>>()?)
-            }
+            Parts::Array(parts) => Kind::Array(
+                parts
+                    .into_iter()
+                    .enumerate()
+                    .map(|(index, part)| self.node(part, &element(index)))
+                    .collect::<Result<_, _>>()?,
+            ),
             Parts::Scalar => Kind::Scalar(serde_json::from_str(raw.get())?),
         };
         Ok(Node { at, kind })
@@ -202,15 +207,25 @@ pub(super) fn plain(why: &serde_json::Error) -> String {
 /// Where and why `text` is not JSON, in words for somebody who writes it by hand.
 fn syntax(text: &str, why: &serde_json::Error) -> (Position, String) {
     let line = text.lines().nth(why.line().saturating_sub(1)).unwrap_or_default();
+    if why.column() == 0 {
+        // A line break that should not be there is counted as the start of the next line.
+        let line = why.line().saturating_sub(1);
+        let column = text.lines().nth(line.saturating_sub(1)).unwrap_or_default().chars().count() + 1;
+        return (Position { line, column }, in_words(&plain(why), None).to_owned());
+    }
     // Serde counts bytes, and points at the last byte it looked at.
     let before = line.char_indices().take_while(|(at, _)| at + 1 < why.column()).count();
     let here = line.chars().nth(before);
     let at = Position { line: why.line(), column: before + 1 };
-    let said = plain(why);
-    let message = match (said.as_str(), here) {
+    (at, in_words(&plain(why), here).to_owned())
+}
+
+/// What serde says, for somebody who writes JSON by hand; `here` is the character that it stumbled over.
+fn in_words(said: &str, here: Option<char>) -> &str {
+    match (said, here) {
         (_, Some('/' | '#')) => "JSON has no comments; remove this one",
         (_, Some('\'')) => "text and keys stand in double quotes, not single ones",
-        ("trailing comma", _) => "nothing follows this comma; remove it",
+        ("trailing comma", _) => "nothing follows the comma before this; remove that comma",
         ("trailing characters", _) => "the configuration has ended before this; remove what follows",
         ("key must be a string", _) => "a key in double quotes is expected",
         ("expected value" | "expected ident", _) => {
@@ -218,14 +233,16 @@ fn syntax(text: &str, why: &serde_json::Error) -> (Position, String) {
         }
         ("expected `,` or `}`" | "expected `,` or `]`", _) => "a comma is missing before this",
         ("expected `:`", _) => "a colon is missing between key and value",
+        ("invalid escape", _) => "this backslash begins no escape; write `\\\\` for a backslash",
+        ("invalid number", _) => "this is not a JSON number; write no leading zero, plus sign or bare dot",
+        ("number out of range", _) => "this number is too large for any key",
         ("recursion limit exceeded", _) => "nested too deeply",
-        (said, _) if said.starts_with("EOF") => "the file ends too early: a brace, bracket or quote is not closed",
-        (said, _) if said.starts_with("control character") => {
-            "a control character or line break stands inside double quotes; write it as `\\n` or `\\u00XX`"
+        _ if said.starts_with("EOF") => "the file ends too early: a brace, bracket or quote is not closed",
+        _ if said.starts_with("control character") => {
+            "a line break or control character stands inside double quotes; write it as `\\n` or `\\u00XX`"
         }
-        (said, _) => said,
-    };
-    (at, message.to_owned())
+        _ => said,
+    }
 }
 
 impl Source {
@@ -234,12 +251,8 @@ impl Source {
         let line = self.text.lines().nth(at.line.saturating_sub(1)).unwrap_or_default();
         let skip = at.column.saturating_sub(1 + EXCERPT_CHARS);
         let excerpt: String = line.chars().skip(skip).take(2 * EXCERPT_CHARS).collect();
-        Place {
-            file: self.file.clone(),
-            at,
-            excerpt: excerpt.replace('\t', " "),
-            caret: at.column.saturating_sub(1 + skip),
-        }
+        let caret = at.column.saturating_sub(1 + skip);
+        Place { file: self.file.clone(), at, excerpt: excerpt.replace('\t', " "), caret }
     }
 }
 
@@ -325,19 +338,17 @@ impl<'t> Spot<'t> {
     }
 
     /// A mistake at this place.
-    pub(super) fn mistake(&self, message: impl Into<String>) -> Mistake {
-        match self.source {
-            Some(source) => Mistake::at(source.place(self.at), &self.path, message),
-            None => Mistake::nowhere(&self.path, message),
-        }
+    pub(super) fn mistake(&self, message: impl Into<String>) -> Unplaced {
+        Unplaced::at(self.at, &self.path, message)
     }
 }
 
 fn join(path: &str, key: &str) -> String {
-    let simple = !key.is_empty() && key.chars().all(|ch| ch.is_alphanumeric() || matches!(ch, '-' | '_' | '$'));
+    let simple = (1..=value::MAX_NAME_BYTES).contains(&key.len())
+        && key.chars().all(|ch| ch.is_alphanumeric() || matches!(ch, '-' | '_' | '$'));
     match (simple, path.is_empty()) {
         (true, true) => key.to_owned(),
         (true, false) => format!("{path}.{key}"),
-        (false, _) => format!("{path}[\"{}\"]", crate::value::printable(key, crate::value::MAX_NAME_BYTES)),
+        (false, _) => format!("{path}[\"{}\"]", value::printable(key, value::MAX_NAME_BYTES)),
     }
 }

@@ -4,11 +4,9 @@
 
 use std::{fmt, path::PathBuf};
 
-use super::locate::Position;
+use super::locate::{Position, Source};
 use crate::value::printable;
 
-/// Mistakes that are told at once; a file that is not a configuration at all could have thousands.
-const MAX_TOLD: usize = 20;
 /// The longest line of source shown, in bytes.
 const MAX_EXCERPT_BYTES: usize = 480;
 
@@ -21,6 +19,20 @@ pub struct Mistake {
     pub key: String,
     /// What is wrong and what to do.
     pub message: String,
+}
+
+/// A mistake whose line has not been looked up yet.
+#[derive(Debug)]
+pub(super) struct Unplaced {
+    at: Position,
+    key: String,
+    message: String,
+}
+
+impl Unplaced {
+    pub(super) fn at(at: Position, key: &str, message: impl Into<String>) -> Self {
+        Self { at, key: key.to_owned(), message: message.into() }
+    }
 }
 
 /// A place in a configuration file.
@@ -37,14 +49,6 @@ pub struct Place {
 }
 
 impl Mistake {
-    pub(super) fn at(place: Place, key: &str, message: impl Into<String>) -> Self {
-        Self { place: Some(place), key: key.to_owned(), message: message.into() }
-    }
-
-    pub(super) fn nowhere(key: &str, message: impl Into<String>) -> Self {
-        Self { place: None, key: key.to_owned(), message: message.into() }
-    }
-
     /// The mistake with the line it stands on and a caret below it.
     #[must_use]
     pub fn render(&self) -> String {
@@ -62,7 +66,7 @@ impl Mistake {
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = &self.place {
-            write!(f, "{}: ", place)?;
+            write!(f, "{place}: ")?;
         }
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
@@ -91,11 +95,19 @@ pub struct Mistakes {
 }
 
 impl Mistakes {
-    pub(super) fn new(mut all: Vec<Mistake>) -> Self {
-        all.sort_by_key(|mistake| mistake.place.as_ref().map(|place| place.at));
-        let untold = all.len().saturating_sub(MAX_TOLD);
-        all.truncate(MAX_TOLD);
-        Self { told: all, untold }
+    /// Mistakes that are told at once; a file that is not a configuration at all could have thousands.
+    pub(super) const MAX_TOLD: usize = 20;
+
+    /// The first of `all` with their places in `source`; looking a line up is too slow to do it for thousands.
+    pub(super) fn new(mut all: Vec<Unplaced>, source: Option<&Source>) -> Self {
+        all.sort_by_key(|mistake| mistake.at);
+        let untold = all.len().saturating_sub(Self::MAX_TOLD);
+        let told = all.into_iter().take(Self::MAX_TOLD).map(|Unplaced { at, key, message }| Mistake {
+            place: source.map(|source| source.place(at)),
+            key,
+            message,
+        });
+        Self { told: told.collect(), untold }
     }
 
     /// The mistakes, without those beyond the first twenty.

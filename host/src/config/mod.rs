@@ -32,6 +32,14 @@ pub const MAX_BYTES: u64 = 1 << 20;
 /// Why there is no configuration to work with.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The folder where relative paths begin cannot be reached.
+    #[error("the root `{}` is not a folder that can be reached", .root.display())]
+    Root {
+        /// The folder.
+        root: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The file that was asked for cannot be reached.
     #[error("{by} names the configuration `{}`, which cannot be reached", .file.display())]
     Named {
@@ -60,6 +68,7 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Root { .. } => Some("give an existing folder with `--root`"),
             Self::Named { by: Origin::Variable(_), .. } => {
                 Some("correct the variable or unset it; a relative path begins at `--root`")
             }

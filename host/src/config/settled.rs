@@ -3,7 +3,7 @@
 //! Hands each room the settings that the room defines. Knows no format but what `raw` says, and opens no file.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -13,14 +13,14 @@ use super::{
     Asked, Compression, defaults,
     discover::{Choice, within},
     locate::{self, Source, Spot},
-    mistake::{Mistake, Mistakes},
+    mistake::{Mistakes, Unplaced},
     raw, shape,
     show::{Ledger, Origin, Shown},
 };
 use crate::{
     check::{Overrides, Schedule},
     checks, plugin, serve,
-    value::Name,
+    value::{self, Name},
 };
 
 /// The file that pins the plugins' digests, beside the configuration.
@@ -85,16 +85,16 @@ pub(super) fn settle(
     builtins: &[checks::Row],
 ) -> Result<Settled, Mistakes> {
     let (source, by) = file.unzip();
-    let tree = source.map(locate::parse).transpose().map_err(Mistakes::new)?;
+    let tree = source.map(locate::parse).transpose().map_err(|wrong| Mistakes::new(wrong, source))?;
     let top = Spot::top(source.zip(tree.as_ref()));
     let mut wrong = Vec::new();
     shape::compare(&raw::schema(builtins), &top, &mut wrong);
     if !wrong.is_empty() {
-        return Err(Mistakes::new(wrong));
+        return Err(Mistakes::new(wrong, source));
     }
     let config = match source {
         None => raw::Config::default(),
-        Some(source) => read(&source.text, &top).map_err(|mistake| Mistakes::new(vec![mistake]))?,
+        Some(source) => read(&source.text, &top).map_err(|mistake| Mistakes::new(vec![mistake], Some(source)))?,
     };
     let choice = source.zip(by).map(|(source, by)| Choice { file: source.file.clone(), by });
     let mut settler = Settler { asked, builtins, ledger: Ledger::default(), wrong };
@@ -102,12 +102,12 @@ pub(super) fn settle(
     if settler.wrong.is_empty() {
         Ok(Settled { shown: settler.ledger.0, ..settled })
     } else {
-        Err(Mistakes::new(settler.wrong))
+        Err(Mistakes::new(settler.wrong, source))
     }
 }
 
 /// The schema has been held against the text already; this catches what a schema cannot say.
-fn read(text: &str, top: &Spot<'_>) -> Result<raw::Config, Mistake> {
+fn read(text: &str, top: &Spot<'_>) -> Result<raw::Config, Unplaced> {
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut json)
         .map_err(|why| top.follow(why.path()).mistake(locate::plain(why.inner())))
@@ -117,7 +117,7 @@ struct Settler<'a> {
     asked: &'a Asked<'a>,
     builtins: &'a [checks::Row],
     ledger: Ledger,
-    wrong: Vec<Mistake>,
+    wrong: Vec<Unplaced>,
 }
 
 impl Settler<'_> {
@@ -135,7 +135,7 @@ impl Settler<'_> {
         let db = self.db(config, top);
         let checks = self.checks(config, top);
         let plugins = self.plugins(config, top);
-        self.check_names(config, top, &plugins);
+        self.check_names(config, top);
         let backup = self.backup(config.backup.as_ref(), &top.key("backup"));
         let server = self.server(config.server.as_ref(), &top.key("server"));
         let config_file = choice.map(|choice| choice.file);
@@ -350,14 +350,17 @@ impl Settler<'_> {
         }
     }
 
-    /// Every name in `health.checks` is a check's.
-    fn check_names(&mut self, config: &raw::Config, top: &Spot<'_>, plugins: &[plugin::PluginSettings]) {
-        let names: Vec<&str> =
-            self.builtins.iter().map(|row| row.name).chain(plugins.iter().map(|one| one.name.as_str())).collect();
+    /// Every name in `health.checks` is a check's; a plugin's counts even if something else is wrong with it.
+    fn check_names(&mut self, config: &raw::Config, top: &Spot<'_>) {
+        let plugins = config.plugins.iter().flatten().map(|raw| raw.name.as_str());
+        let names: BTreeSet<&str> = self.builtins.iter().map(|row| row.name).chain(plugins).collect();
         let spot = top.key("health").key("checks");
         for member in spot.members() {
-            if !names.contains(&member.key.as_str()) && !is_written_plugin(config, &member.key) {
-                let message = match crate::value::nearest(&member.key, names.iter().copied()) {
+            if !names.contains(member.key.as_str()) {
+                // Looking for the nearest of thousands of names is worth it only for mistakes that are told.
+                let told = self.wrong.len() < Mistakes::MAX_TOLD;
+                let near = told.then(|| value::nearest(&member.key, names.iter().copied())).flatten();
+                let message = match near {
                     Some(near) => format!("no check has this name; did you mean `{near}`?"),
                     None => "no check has this name; it is neither built in nor in `plugins`".to_owned(),
                 };
@@ -466,9 +469,4 @@ impl Settler<'_> {
             }
         }
     }
-}
-
-/// Whether a plugin of this name is written down, even if something else is wrong with it.
-fn is_written_plugin(config: &raw::Config, name: &str) -> bool {
-    config.plugins.iter().flatten().any(|raw| raw.name == name)
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 
 use super::{
     locate::{Kind, Member, Spot},
-    mistake::Mistake,
+    mistake::Unplaced,
 };
 use crate::value;
 
@@ -18,7 +18,7 @@ const MAX_LISTED: usize = 12;
 const MAX_SHOWN_BYTES: usize = 80;
 
 /// Adds to `out` everything in which what is written at `spot` departs from `schema`.
-pub(super) fn compare(schema: &Value, spot: &Spot<'_>, out: &mut Vec<Mistake>) {
+pub(super) fn compare(schema: &Value, spot: &Spot<'_>, out: &mut Vec<Unplaced>) {
     let (Some(schema), Some(node)) = (schema.as_object(), spot.node()) else { return };
     if let Some(expected) = mismatch(schema, &node.kind) {
         out.push(spot.mistake(format!("{expected} is expected, not {}", describe(&node.kind))));
@@ -39,7 +39,7 @@ pub(super) fn compare(schema: &Value, spot: &Spot<'_>, out: &mut Vec<Mistake>) {
     }
 }
 
-fn object<'t>(schema: &Map<String, Value>, members: &'t [Member], spot: &Spot<'t>, out: &mut Vec<Mistake>) {
+fn object<'t>(schema: &Map<String, Value>, members: &'t [Member], spot: &Spot<'t>, out: &mut Vec<Unplaced>) {
     let known = schema.get("properties").and_then(Value::as_object);
     let rest = schema.get("additionalProperties");
     for member in members {
