@@ -6,23 +6,17 @@
 use std::hash::{DefaultHasher, Hasher as _};
 
 use vitalsign_plugin::{
-    Failure, Report, log,
-    pages::{Pages, Scan, Search, Stopped},
-    registry::identifier,
+    Failure, Report,
+    pages::{Pages, Scan, Search},
+    params,
+    registry::{self, identifier},
 };
 
 use crate::{Columns, Config, Run, Walked, column, walked, word};
 
 /// Looks for records without provenance.
 pub(crate) fn look(run: &Run, report: &mut Report) -> Result<Walked, Failure> {
-    let walked = match search(run, report) {
-        Err(Stopped::TooSlow(reason)) => {
-            log::info(format_args!("comparing ids outside of SQLite: {reason}"));
-            report.findings.retain(|finding| finding.code != "no-provenance");
-            compare(run, report)?
-        }
-        other => other?,
-    };
+    let walked = if indexed(run) { search(run, report) } else { compare(run, report) }?;
     let Config { records, columns, max_findings, .. } = &run.config;
     if let Some(rest) = walked.bad.checked_sub(u64::from(*max_findings)).filter(|rest| *rest > 0) {
         let more = if *max_findings == 0 { "" } else { "more " };
@@ -39,8 +33,17 @@ pub(crate) fn look(run: &Run, report: &mut Report) -> Result<Walked, Failure> {
     Ok(walked)
 }
 
+/// Whether SQLite finds a record's provenance without reading all of it. When it does not say, it is taken not to.
+fn indexed(run: &Run) -> bool {
+    let Config { provenance, columns: Columns { record_id, .. }, .. } = &run.config;
+    let (table, column) = (identifier(provenance), column("q", record_id));
+    let plan =
+        registry::query(&format!("EXPLAIN QUERY PLAN SELECT 1 FROM {table} AS q WHERE {column} = ?1"), params![""]);
+    plan.is_ok_and(|plan| plan.iter().any(|row| row.text(3).is_ok_and(|detail| detail.starts_with("SEARCH"))))
+}
+
 /// Lets SQLite look each record up: only the orphans come over.
-fn search(run: &Run, report: &mut Report) -> Result<Walked, Stopped> {
+fn search(run: &Run, report: &mut Report) -> Result<Walked, Failure> {
     let Config { provenance, columns: Columns { id, record_id, .. }, max_findings, .. } = &run.config;
     let (provenance, record_id, id) = (identifier(provenance), column("q", record_id), column("r", id));
     let orphan = format!("NOT EXISTS (SELECT 1 FROM {provenance} AS q WHERE {record_id} = {id})");
@@ -48,7 +51,7 @@ fn search(run: &Run, report: &mut Report) -> Result<Walked, Stopped> {
     while !search.finished() && !run.budget.spent() {
         let Some(page) = search.next_page()? else { break };
         for row in page.iter() {
-            tell(report, &word(row.value(0).map_err(Stopped::Failed)?).unwrap_or_default());
+            tell(report, &word(row.value(0)?).unwrap_or_default());
         }
     }
     Ok(walked!(search, search.found()))

@@ -37,24 +37,6 @@ pub struct Scan {
     pub filter: Option<String>,
 }
 
-/// Why a walk stopped before its end.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Stopped {
-    /// Even a page of few rows ran into a limit. The text names it and says what to do.
-    TooSlow(String),
-    /// The query failed.
-    Failed(Failure),
-}
-
-impl From<Stopped> for Failure {
-    fn from(stopped: Stopped) -> Self {
-        match stopped {
-            Stopped::TooSlow(reason) => Self::Other(reason),
-            Stopped::Failed(failure) => failure,
-        }
-    }
-}
-
 /// Where a walk stands.
 #[derive(Debug)]
 struct Walk {
@@ -72,7 +54,7 @@ impl Walk {
     }
 
     /// Asks for the next page with the statement that `sql` makes of the rest of a SELECT, from `FROM` on.
-    fn ask(&mut self, sql: impl Fn(&Scan, &str) -> String) -> Result<Rows, Stopped> {
+    fn ask(&mut self, sql: impl Fn(&Scan, &str) -> String) -> Result<Rows, Failure> {
         loop {
             let Scan { key, from, filter, .. } = &self.scan;
             let filter = filter.as_ref().map(|filter| format!(" AND ({filter})")).unwrap_or_default();
@@ -86,8 +68,8 @@ impl Walk {
                     self.size /= 2;
                     self.largest = self.size;
                 }
-                Err(Error::Limit(name)) => return Err(Stopped::TooSlow(self.too_slow(&name))),
-                Err(error) => return Err(Stopped::Failed(error.into())),
+                Err(Error::Limit(name)) => return Err(Failure::Other(self.too_slow(&name))),
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -157,8 +139,8 @@ impl Pages {
     /// The next page, or `None` after the last. A page is never empty.
     ///
     /// # Errors
-    /// Why the walk stopped; `?` makes a [`Failure`] of it.
-    pub fn next_page(&mut self) -> Result<Option<Rows>, Stopped> {
+    /// What the query failed with; [`Failure::Other`] when even a page of few rows runs into a limit.
+    pub fn next_page(&mut self) -> Result<Option<Rows>, Failure> {
         if self.walk.done {
             return Ok(None);
         }
@@ -166,7 +148,7 @@ impl Pages {
         let Some(last) = rows.rows.last().and_then(|row| row.first()) else {
             if rows.truncated {
                 let message = format!("one row of {} is larger than the limit `sqlBytes`", self.walk.scan.from);
-                return Err(Stopped::TooSlow(message));
+                return Err(Failure::Other(message));
             }
             self.walk.done = true;
             return Ok(None);
@@ -204,8 +186,8 @@ impl Search {
     /// Looks at the next page: the rows of it that meet the condition, most often none. `None` after the last page.
     ///
     /// # Errors
-    /// Why the walk stopped; `?` makes a [`Failure`] of it.
-    pub fn next_page(&mut self) -> Result<Option<Rows>, Stopped> {
+    /// What the query failed with; [`Failure::Other`] when even a page of few rows runs into a limit.
+    pub fn next_page(&mut self) -> Result<Option<Rows>, Failure> {
         if self.walk.done {
             return Ok(None);
         }
@@ -213,12 +195,12 @@ impl Search {
         let rows = self.walk.ask(|Scan { key, .. }, rest| {
             format!("SELECT max(k), count(*), coalesce(sum(b), 0) FROM (SELECT {key} AS k, ({condition}) IS TRUE AS b {rest})")
         })?;
-        let row = rows.first().map_err(Stopped::Failed)?;
+        let row = rows.first()?;
         let [rows, found] = [1, 2].map(|column| row.integer(column).ok().and_then(|count| u64::try_from(count).ok()));
         let (Some(rows), Some(found)) = (rows, found) else {
-            return Err(Stopped::Failed(Failure::Other("a count is not a number".to_owned())));
+            return Err(Failure::Other("a count is not a number".to_owned()));
         };
-        let last = row.value(0).map_err(Stopped::Failed)?.clone();
+        let last = row.value(0)?.clone();
         if rows == 0 {
             self.walk.done = true;
             return Ok(None);
@@ -230,7 +212,7 @@ impl Search {
     }
 
     /// The rows between two keys that meet the condition, as many as may still be given.
-    fn list(&mut self, found: u64, before: Option<Value>, last: Value) -> Result<Rows, Stopped> {
+    fn list(&mut self, found: u64, before: Option<Value>, last: Value) -> Result<Rows, Failure> {
         let left = self.most - self.listed;
         if found == 0 || left == 0 {
             return Ok(Rows { columns: Vec::new(), rows: Vec::new(), truncated: false });
@@ -245,7 +227,7 @@ impl Search {
         );
         let mut params = vec![Value::from(left), last];
         params.extend(before);
-        let rows = registry::query(&sql, &params).map_err(|error| Stopped::Failed(error.into()))?;
+        let rows = registry::query(&sql, &params)?;
         self.listed += u32::try_from(rows.len()).unwrap_or(left).min(left);
         Ok(rows)
     }
@@ -314,7 +296,7 @@ mod tests {
     fn a_key_without_an_index_is_named_when_time_runs_out() {
         database().rows_in_time(10).with(|| {
             let failure = Pages::new(scan(None)).next_page().unwrap_err();
-            assert!(matches!(failure, Stopped::TooSlow(text) if text.contains("`sqlTimeMs`: give the columns")));
+            assert!(matches!(failure, Failure::Other(text) if text.contains("`sqlTimeMs`: give the columns")));
         });
     }
 

@@ -20,7 +20,6 @@ struct Inner {
     connection: Connection,
     rows_per_query: usize,
     rows_in_time: i64,
-    slow: Option<String>,
 }
 
 /// A database in memory.
@@ -35,7 +34,7 @@ impl Database {
     pub fn new(script: &str) -> Self {
         let connection = Connection::open_in_memory().expect("a database in memory opens");
         connection.execute_batch(script).expect("the test's script is SQL");
-        Self(Inner { connection, rows_per_query: 10_000, rows_in_time: i64::MAX, slow: None })
+        Self(Inner { connection, rows_per_query: 10_000, rows_in_time: i64::MAX })
     }
 
     /// The same database behind a host whose `sqlRows` is this.
@@ -51,13 +50,6 @@ impl Database {
     #[must_use]
     pub fn rows_in_time(mut self, rows: i64) -> Self {
         self.0.rows_in_time = rows;
-        self
-    }
-
-    /// The same database behind a host on which a statement with these words in it runs into `sqlTimeMs`.
-    #[must_use]
-    pub fn slow(mut self, words: &str) -> Self {
-        self.0.slow = Some(words.to_owned());
         self
     }
 
@@ -85,8 +77,7 @@ impl Database {
 /// What the host would answer.
 pub(crate) fn ask(sql: &str, params: &[Value]) -> Result<Rows, Error> {
     let Some(database) = CURRENT.with_borrow(Clone::clone) else { return Err(Error::NotGranted) };
-    let many = matches!(params.first(), Some(Value::Integer(rows)) if *rows > database.rows_in_time);
-    if many || database.slow.as_ref().is_some_and(|words| sql.contains(words.as_str())) {
+    if matches!(params.first(), Some(Value::Integer(rows)) if *rows > database.rows_in_time) {
         return Err(Error::Limit("sqlTimeMs".to_owned()));
     }
     let mut statement = database.connection.prepare(sql).map_err(|error| Error::Invalid(failure(&error)))?;
