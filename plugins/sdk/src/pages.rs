@@ -7,8 +7,6 @@
 //! runs into the host's time limit is asked for again at half its size. Each page is a read transaction of its own: rows
 //! that are written meanwhile are seen when they sort behind the last key.
 
-use std::mem;
-
 use crate::{
     Failure,
     registry::{self, Error, Rows, Value},
@@ -205,7 +203,7 @@ impl Search {
             self.walk.done = true;
             return Ok(None);
         }
-        let before = mem::replace(&mut self.walk.last, Some(last.clone()));
+        let before = self.walk.last.replace(last.clone());
         self.walk.step(rows, last.clone(), false);
         self.found += found;
         self.list(found, before, last).map(Some)
