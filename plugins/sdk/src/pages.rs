@@ -236,7 +236,7 @@ fn list(scan: &Scan) -> String {
     format!("{}{columns}", scan.key)
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::Database;
