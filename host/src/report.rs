@@ -4,12 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::{
-    clock::Timestamp,
-    value::{Digest, Name},
-};
+use crate::value::{Digest, Name};
 
 /// How a finding, a check or the whole registry stands. One vocabulary everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -312,14 +310,19 @@ pub struct Report {
 
 impl Report {
     /// Adds entries up to a report: sorts them by name, applies the severity rule, writes the sentences.
+    ///
+    /// An entry that no finding explains speaks through its summary, so `errors` is empty unless `status` is `error`.
     #[must_use]
     pub fn new(registry: Registry, mut entries: Vec<Entry>, generated_at: Timestamp) -> Self {
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         let mut sentences: BTreeMap<Severity, Vec<String>> = BTreeMap::new();
         for entry in &entries {
+            let mut say = |rank, text: &str| sentences.entry(rank).or_default().push(format!("{}: {text}", entry.name));
             for finding in &entry.findings {
-                let rank = entry.finding_severity(finding);
-                sentences.entry(rank).or_default().push(format!("{}: {}", entry.name, finding.message));
+                say(entry.finding_severity(finding), &finding.message);
+            }
+            if !entry.findings.iter().any(|finding| entry.finding_severity(finding) == entry.severity()) {
+                say(entry.severity(), &entry.summary);
             }
         }
         Self {
@@ -332,3 +335,6 @@ impl Report {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

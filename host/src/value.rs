@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of checks, files, databases or time; it imports no other room.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -140,6 +140,24 @@ pub fn grouped(count: u64) -> String {
     out
 }
 
+/// A length of time as people read it: `250 ms`, `2.5 s`, `3 min 20 s`, `13 h 5 min`, `4 d 2 h`.
+#[must_use]
+pub fn span(length: Duration) -> String {
+    let seconds = length.as_secs();
+    let two = |big: u64, unit: &str, small: u64, small_unit: &str| match small {
+        0 => format!("{big} {unit}"),
+        _ => format!("{big} {unit} {small} {small_unit}"),
+    };
+    match seconds {
+        0 => format!("{} ms", length.as_millis()),
+        1..10 => format!("{} s", (length.as_secs_f64() * 10.0).floor() / 10.0),
+        10..60 => format!("{seconds} s"),
+        60..3600 => two(seconds / 60, "min", seconds % 60, "s"),
+        3600..86_400 => two(seconds / 3600, "h", seconds / 60 % 60, "min"),
+        _ => two(seconds / 86_400, "d", seconds / 3600 % 24, "h"),
+    }
+}
+
 /// `text` made safe to print: control characters escaped, cut to about `max_bytes` with an ellipsis.
 ///
 /// Everything that comes from a plugin, a database or a file name passes here before it reaches a terminal.
@@ -205,6 +223,13 @@ mod tests {
     #[test]
     fn numbers_are_grouped() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn spans_are_written_in_two_units_at_most() {
+        let spans = [0, 250, 2_000, 2_559, 59_999, 60_000, 200_000, 47_100_000, 353_000_000].map(Duration::from_millis);
+        let expected = ["0 ms", "250 ms", "2 s", "2.5 s", "59 s", "1 min", "3 min 20 s", "13 h 5 min", "4 d 2 h"];
+        assert_eq!(spans.map(span), expected);
     }
 
     #[test]

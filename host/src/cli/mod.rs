@@ -1,1 +1,128 @@
-//! cli
+//! The door: the command line, one file a verb. Everything that reads the environment or prints is in here.
+//!
+//! `assemble` alone knows every room. Verbs turn arguments into calls and answers into text and exit codes.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the environment, the working directory and the binary are known here alone"
+)]
+
+mod args;
+mod assemble;
+mod check;
+mod config;
+mod demo;
+mod exit;
+mod guard;
+mod init;
+mod plugin;
+mod serve;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    panic,
+    process::ExitCode,
+};
+
+use clap::Parser;
+pub use exit::{Exit, Failure};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::plugin::child_main;
+use args::{Cli, Verb};
+
+/// Runs the command line of this process and says what it ends with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, everything else is a wrong command line. A closed pipe is nobody's fault.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+        }
+    };
+    log_to_stderr(&cli);
+    panic::set_hook(Box::new(|what| {
+        let place = what.location().map(ToString::to_string).unwrap_or_default();
+        let payload = what.payload();
+        let words = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+        complain(&format!("vitalsign: a bug at {place}: {}\n  → please report it\n", words.unwrap_or_default()));
+    }));
+    panic::catch_unwind(|| run(cli)).unwrap_or(Exit::Bug).into()
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+fn run(cli: Cli) -> Exit {
+    let global = &cli.global;
+    let ended = match cli.verb {
+        Verb::Check(args) => check::run(global, &args),
+        Verb::Serve(args) => serve::run(global, &args),
+        Verb::Guard(args) => guard::run(global, &args),
+        Verb::Init(args) => init::run(global, &args),
+        Verb::Config(verb) => config::run(global, &verb),
+        Verb::Plugin(verb) => plugin::run(global, &verb),
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Compile { cpu_seconds } => {
+            return match child_main(cpu_seconds) {
+                Ok(()) => Exit::Done,
+                Err(sentence) => {
+                    complain(&sentence);
+                    Exit::Damaged
+                }
+            };
+        }
+    };
+    ended.unwrap_or_else(|failure| {
+        complain(&failure.text());
+        failure.exit
+    })
+}
+
+/// Log lines go to standard error: warnings always, what plugins say with `-v`, their debug lines with `-vv`.
+fn log_to_stderr(cli: &Cli) {
+    let serving = matches!(cli.verb, Verb::Serve(_));
+    let level = match (cli.global.verbose, serving) {
+        (0, false) => LevelFilter::WARN,
+        (0, true) | (1, false) => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
+    };
+    // The crates below us have their own idea of what is worth a line.
+    let ours = tracing_subscriber::filter::Targets::new().with_target("vitalsign", level);
+    let colour = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colour).with_target(false);
+    use tracing_subscriber::layer::{Layer, SubscriberExt};
+    let subscriber = tracing_subscriber::registry().with(lines.with_filter(ours));
+    // Set once a process; a second call would be a bug that changes nothing for the user.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// Writes data to standard output. A reader that has gone away is no failure of ours.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Environment, format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a message to standard error; if even that fails there is nobody left to tell.
+fn complain(text: &str) {
+    let _ = anstream::stderr().lock().write_all(text.as_bytes());
+}
+
+/// The width that text is laid out for: the terminal's, or a fixed one, so that files do not depend on a window.
+fn width() -> usize {
+    const FILE_COLUMNS: usize = 100;
+    if !io::stdout().is_terminal() {
+        return FILE_COLUMNS;
+    }
+    rustix::termios::tcgetwinsize(io::stdout()).map_or(FILE_COLUMNS, |size| usize::from(size.ws_col).clamp(40, 160))
+}

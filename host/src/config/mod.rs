@@ -1,1 +1,110 @@
-//! config
+//! The configuration: which file, what is written in it, what holds in the end.
+//!
+//! `discover` finds the file, `raw` is the format, `shape` holds a file against it, `settled` fills in and judges, `show`
+//! lists the result. Prints nothing, and asks for the environment and the working directory to be handed in.
+//! Values are taken as they are written: `${NAME}` is never expanded.
+
+mod defaults;
+mod discover;
+mod init;
+mod locate;
+mod mistake;
+mod raw;
+mod settled;
+mod shape;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::{io, path::PathBuf};
+
+pub use discover::{Asked, CANDIDATES, ServeFlags, VARIABLE};
+pub use init::{FILE as INIT_FILE, Found, propose};
+pub use locate::{Position, Source};
+pub use mistake::{Mistake, Mistakes, Place};
+pub use raw::Compression;
+pub use settled::{Backup, Keep, LOCK_FILE, Settled};
+pub use show::{Origin, Shown, render_text};
+
+/// The largest configuration file: 1 MiB, some thousand plugins.
+pub const MAX_BYTES: u64 = 1 << 20;
+
+/// Why there is no configuration to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file that was asked for cannot be reached.
+    #[error("{by} names the configuration `{}`, which cannot be reached", .file.display())]
+    Named {
+        /// The file.
+        file: PathBuf,
+        /// Who asked for it.
+        by: Origin,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is there and cannot be read as text.
+    #[error("the configuration `{}` cannot be read", .file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What is written is wrong.
+    #[error("{0}")]
+    Wrong(Mistakes),
+}
+
+impl Error {
+    /// What to do now, when the message does not say it already.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Named { by: Origin::Variable(_), .. } => {
+                Some("correct the variable or unset it; a relative path begins at `--root`")
+            }
+            Self::Named { .. } => Some("check the path; a relative one begins at `--root`"),
+            Self::Unreadable { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => Some("it is a link that leads nowhere; correct or remove it"),
+                io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidData => {
+                    Some("a configuration is JSON text; a database is given with `--db`")
+                }
+                io::ErrorKind::PermissionDenied => Some("let the user that runs this read it"),
+                _ => Some("give another file with `--config`"),
+            },
+            Self::Wrong(_) => Some("`vitalsign config schema` describes every key"),
+        }
+    }
+}
+
+/// Finds, reads and settles the configuration; without a file everything is at its default.
+///
+/// # Errors
+/// [`Error`] when a file that was asked for is missing, when one cannot be read, or when what is written is wrong.
+pub fn load(asked: &Asked<'_>) -> Result<Settled, Error> {
+    let Some(choice) = discover::choose(asked)? else {
+        return settle(None, asked);
+    };
+    let file = choice.file;
+    let text = match crate::files::read_text(&file, MAX_BYTES) {
+        Ok(text) => text,
+        Err(source) => return Err(Error::Unreadable { file, source }),
+    };
+    settle(Some((&Source { file, text }, choice.by)), asked)
+}
+
+fn settle(file: Option<(&Source, Origin)>, asked: &Asked<'_>) -> Result<Settled, Error> {
+    settled::settle(file, asked, &crate::checks::rows()).map_err(Error::Wrong)
+}
+
+/// The JSON Schema of the configuration.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    raw::schema(&crate::checks::rows())
+}
+
+/// Every settled value with its origin, in the order of the format.
+#[must_use]
+pub fn show(settled: &Settled) -> &[Shown] {
+    &settled.shown
+}

@@ -1,1 +1,284 @@
-//! run
+//! Runs checks: deadline, single flight, period, staleness, hysteresis, spreading.
+//!
+//! Names no check and knows no output format. A check is given a thread of its own and a time limit; whatever it does there
+//! (block, spin, panic, never return) delays nothing but itself. Reading what was found never runs anything.
+
+mod choice;
+mod hold;
+mod slot;
+mod spread;
+#[cfg(test)]
+mod tests;
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, watch},
+    task::{AbortHandle, JoinError, JoinHandle},
+    time::{Instant, MissedTickBehavior, interval_at, timeout_at},
+};
+
+pub use choice::{Chosen, NoSuchCheck, Selection, gate};
+use slot::{Busy, Flight, Moment, Slot, Wait};
+
+use crate::{
+    check::{Check, Context, Outcome},
+    clock::{Clock, Deadline, Stopwatch, Timestamp},
+    report::{Entry, Finding, Registry, Report, Status},
+    value,
+};
+
+/// Runs that are started at one time. More would queue for the processor and the disk, and miss their deadlines there.
+const MAX_CONCURRENT: usize = 32;
+
+/// How long a run counts among [`MAX_CONCURRENT`]. One that takes longer waits or hangs, and must not keep others from
+/// starting: with 32 places, a thousand hung checks delay the last healthy one by 8 s, not by 32 rounds of time limits.
+const PLACE_HELD: Duration = Duration::from_millis(250);
+
+/// What a run is given beyond its time limit before it is given up on: a check that notices the limit itself says more
+/// precisely than we can what it was doing.
+const ANSWER_GRACE: Duration = Duration::from_millis(250);
+
+/// The ceiling on threads that block, most of which never come to be. Each hung check holds one for as long as it hangs,
+/// so the ceiling has to lie above the number of checks that anybody configures.
+const MAX_BLOCKING_THREADS: usize = 4096;
+
+/// The longest text of a panic that a finding repeats, in bytes.
+const MAX_PANIC_BYTES: usize = 200;
+
+/// The runtime that a [`Runner`] works on.
+///
+/// End it with [`tokio::runtime::Runtime::shutdown_background`]: dropping it waits for threads of checks that hang.
+///
+/// # Errors
+/// When the system gives no threads or no event queue.
+pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build()
+}
+
+/// Where a run is executed.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// On a blocking thread of its own.
+    Thread,
+    /// As a task, so that tests can let time stand still.
+    #[cfg(test)]
+    Task,
+}
+
+impl Place {
+    fn launch(self, check: Arc<dyn Check>, context: Context, flight: Flight) -> JoinHandle<(Outcome, Duration)> {
+        let run = async move {
+            // Named here so that the slot stays taken until the run has ended, by return or by panic.
+            let _flight = flight;
+            let watch = Stopwatch::start();
+            let outcome = check.run(&context).await;
+            (outcome, watch.elapsed())
+        };
+        match self {
+            Self::Thread => {
+                let handle = Handle::current();
+                tokio::task::spawn_blocking(move || handle.block_on(run))
+            }
+            #[cfg(test)]
+            Self::Task => tokio::spawn(run),
+        }
+    }
+}
+
+/// Runs checks and keeps what they said.
+pub struct Runner {
+    slots: Vec<Arc<Slot>>,
+    base: Registry,
+    clock: Arc<dyn Clock>,
+    places: Arc<Semaphore>,
+    version: watch::Sender<u64>,
+    place: Place,
+}
+
+impl Runner {
+    /// A runner of `checks`, whose names are unique. `base` is what is known of the registry before any check has run.
+    #[must_use]
+    pub fn new(checks: Vec<Arc<dyn Check>>, base: Registry, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self::build(checks, base, clock, Place::Thread))
+    }
+
+    fn build(mut checks: Vec<Arc<dyn Check>>, base: Registry, clock: Arc<dyn Clock>, place: Place) -> Self {
+        checks.sort_by(|a, b| a.spec().name.cmp(&b.spec().name));
+        let places = Arc::new(Semaphore::new(MAX_CONCURRENT));
+        let slots = checks.into_iter().map(Slot::new).collect();
+        Self { slots, base, clock, places, version: watch::Sender::new(0), place }
+    }
+
+    /// Looks a selection up.
+    ///
+    /// # Errors
+    /// [`NoSuchCheck`] for a name that no check has, or a group that no check is in.
+    pub fn choose(&self, selection: &Selection) -> Result<Chosen, NoSuchCheck> {
+        choice::choose(self.slots.iter().map(|slot| slot.spec()), selection)
+    }
+
+    /// Every check that is enabled.
+    fn enabled(&self) -> Chosen {
+        let enabled = self.slots.iter().enumerate().filter(|(_, slot)| slot.spec().schedule.enabled);
+        Chosen(enabled.map(|(at, _)| at).collect())
+    }
+
+    /// Runs each of the chosen checks once, side by side, and reports on them.
+    pub async fn round(self: &Arc<Self>, chosen: &Chosen) -> Report {
+        let runs: Vec<_> = chosen.0.iter().map(|at| self.begin(*at)).collect();
+        for run in runs {
+            // An error means that the runtime is going down; the entry says then that the check has not run.
+            let _ended = run.await;
+        }
+        self.report_of(chosen)
+    }
+
+    /// Runs every enabled check on its interval from now on, until the answer is dropped.
+    pub fn start(self: &Arc<Self>) -> Background {
+        let run = |at: usize| tokio::spawn(Arc::clone(self).keep_running(at)).abort_handle();
+        Background(self.enabled().0.into_iter().map(run).collect())
+    }
+
+    /// What is known of every enabled check. Runs nothing.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.report_of(&self.enabled())
+    }
+
+    /// What is known of the chosen checks. Runs nothing.
+    #[must_use]
+    pub fn report_of(&self, chosen: &Chosen) -> Report {
+        let now = Instant::now();
+        let mut registry = self.base.clone();
+        let mut entries = Vec::with_capacity(chosen.count());
+        for slot in chosen.0.iter().filter_map(|at| self.slots.get(*at)) {
+            let (entry, facts) = slot.view(now);
+            entries.push(entry);
+            facts.into_iter().for_each(|fact| registry.learn(fact));
+        }
+        Report::new(registry, entries, self.clock.now())
+    }
+
+    /// What is known of one check that is enabled. Runs nothing.
+    ///
+    /// # Errors
+    /// [`NoSuchCheck`] when there is none of this name, or it is not enabled.
+    pub fn entry(&self, name: &str) -> Result<Entry, NoSuchCheck> {
+        let enabled = || self.slots.iter().filter(|slot| slot.spec().schedule.enabled);
+        match enabled().find(|slot| slot.spec().name.as_str() == name) {
+            Some(slot) => Ok(slot.view(Instant::now()).0),
+            None => {
+                let selection = Selection { only: vec![name.to_owned()], ..Selection::default() };
+                let chosen = choice::choose(enabled().map(|slot| slot.spec()), &selection);
+                Err(chosen.err().unwrap_or(NoSuchCheck::Name { word: name.to_owned(), near: None, known: Vec::new() }))
+            }
+        }
+    }
+
+    /// A number that grows with every result, so that whoever keeps a rendered report knows when it is out of date.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        *self.version.borrow()
+    }
+
+    async fn keep_running(self: Arc<Self>, at: usize) {
+        let Some(slot) = self.slots.get(at) else { return };
+        let period = slot.spec().schedule.interval.max(Duration::from_millis(1));
+        let (first, second) = spread::starts(slot.spec().name.as_str(), period);
+        let start = Instant::now();
+        tokio::time::sleep_until(start + first).await;
+        drop(self.begin(at).await);
+        let mut ticks = interval_at(start + second, period);
+        // A start that comes late moves the later ones, so that none is made up for.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            drop(self.begin(at).await);
+        }
+    }
+
+    /// Begins one run as a task of its own: whoever stops waiting for it must not keep it from being accounted for.
+    fn begin(self: &Arc<Self>, at: usize) -> JoinHandle<()> {
+        tokio::spawn(Arc::clone(self).run_one(at))
+    }
+
+    /// Runs one check once, or says why not; returns when there is an answer, at its deadline at the latest.
+    async fn run_one(self: Arc<Self>, at: usize) {
+        let Some(slot) = self.slots.get(at) else { return };
+        let (flight, wait) = match slot.board(self.clock.now()) {
+            Ok(flight) => flight,
+            Err(Busy::Stuck(since)) => return self.record(slot, still_running(since), Duration::ZERO, None),
+            Err(Busy::Awaited) => {
+                // Whoever runs it already brings the answer; an error would mean that the runner is gone.
+                let mut changes = self.version.subscribe();
+                drop(changes.wait_for(|_| !slot.is_awaited()).await);
+                return;
+            }
+        };
+        // The semaphore is never closed; without a permit the run would still be right, only not counted.
+        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        let limit = slot.spec().schedule.timeout;
+        let (started, last) = (Instant::now(), limit.saturating_add(ANSWER_GRACE));
+        let context = Context { deadline: Deadline::after(limit) };
+        let mut run = self.place.launch(Arc::clone(&slot.check), context, flight);
+        let early = timeout_at(started + PLACE_HELD.min(last), &mut run).await;
+        drop(place);
+        let answer = match early {
+            Ok(answer) => Ok(answer),
+            Err(_) => timeout_at(started + last, &mut run).await,
+        };
+        match answer {
+            Ok(Ok((outcome, took))) => self.record(slot, outcome, took, Some(wait)),
+            Ok(Err(ended)) if ended.is_panic() => self.record(slot, panicked(ended), started.elapsed(), Some(wait)),
+            // The runtime is going down: there is nobody left to tell.
+            Ok(Err(_)) => {}
+            Err(_) => self.record(slot, timed_out(limit), started.elapsed(), Some(wait)),
+        }
+    }
+
+    fn record(&self, slot: &Slot, outcome: Outcome, took: Duration, wait: Option<Wait>) {
+        slot.record(outcome, took, Moment { wall: self.clock.now(), steady: Instant::now() });
+        // Before the version moves: whoever waits for the answer looks when it does.
+        drop(wait);
+        self.version.send_modify(|version| *version += 1);
+    }
+}
+
+/// The schedule at work. Dropping it ends it; runs that are under way are not interrupted.
+#[derive(Debug)]
+#[must_use = "dropping it ends the schedule"]
+pub struct Background(Vec<AbortHandle>);
+
+impl Background {
+    /// Ends the schedule.
+    pub fn stop(self) {}
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}
+
+fn timed_out(limit: Duration) -> Outcome {
+    let text = format!("gave no answer within {} (timeoutMs)", value::span(limit));
+    let hint = "Find out what it waits for, or raise its timeoutMs.";
+    Outcome::of(Finding::new(Status::Unknown, "timed-out", text).hint(hint))
+}
+
+fn still_running(since: Timestamp) -> Outcome {
+    let text = format!("the run that started at {since:.0} has not ended; no new one starts until it does");
+    let hint = "Find out what it waits for; a restart of Vitalsign ends it.";
+    Outcome::of(Finding::new(Status::Unknown, "still-running", text).hint(hint))
+}
+
+fn panicked(ended: JoinError) -> Outcome {
+    let payload = ended.into_panic();
+    let said = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+    let said = value::printable(said.unwrap_or("no message"), MAX_PANIC_BYTES);
+    let text = format!("the check has a bug and broke off: {said}");
+    let hint = "Report it to whoever wrote the check; the other checks are not harmed.";
+    Outcome::of(Finding::new(Status::Unknown, "panicked", text).hint(hint))
+}

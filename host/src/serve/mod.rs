@@ -2,7 +2,18 @@
 //!
 //! The only room that knows axum. A GET reads what the runner last saw and never runs a check.
 
+mod access;
+mod app;
+mod cache;
+mod server;
+#[cfg(test)]
+mod tests;
+
 use std::{net::SocketAddr, path::PathBuf};
+
+pub use access::{Access, Token};
+pub use app::{App, READY_GROUP, app};
+pub use server::{Stop, serve};
 
 /// What the server is configured with.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,157 @@
+//! What a plugin costs: one run beyond its query, a thousand in one round, and a `check` process with ten of them.
+//!
+//! Prints one `BENCH {…}` line a figure; `cargo xtask bench` makes the table. Measures, and judges nothing.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a benchmark"
+)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use vitalsign::{
+    check::{Check, Context, Schedule},
+    clock::{Deadline, SystemClock},
+    plugin::{Grants, Limits, PluginSettings, Runtime},
+    report,
+    run::{self, Runner, Selection},
+    sqlite::{self, QueryCaps, Registry},
+    value::Name,
+};
+
+const SQL: &str = "SELECT count(*) FROM records WHERE id = 'urn:registry:0000000000000000'";
+const RUNS: usize = 20_000;
+
+fn figure(name: &str, value: f64, unit: &str, target: &str) {
+    println!("BENCH {}", json!({ "name": name, "value": value, "unit": unit, "target": target }));
+}
+
+fn quantile(sorted: &[Duration], of_a_thousand: usize) -> f64 {
+    sorted[(sorted.len() - 1) * of_a_thousand / 1000].as_secs_f64() * 1e6
+}
+
+fn component() -> PathBuf {
+    let path =
+        PathBuf::from(std::env::var("VITALSIGN_GUESTS").expect("cargo xtask bench sets it")).join("sql_assert.wasm");
+    assert!(path.exists(), "{} is built by cargo xtask bench", path.display());
+    path
+}
+
+fn settings(number: usize) -> PluginSettings {
+    let component = component();
+    PluginSettings {
+        name: Name::parse(&format!("p{number}")).unwrap(),
+        written: component.display().to_string(),
+        component,
+        config: json!({ "assertions": [{ "name": "none", "sql": SQL, "error": 1 }] }),
+        grants: Grants { registry: true },
+        limits: Limits::default(),
+        schedule: Schedule {
+            enabled: true,
+            critical: false,
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(2),
+            failure_threshold: 1,
+            success_threshold: 1,
+            groups: Vec::new(),
+        },
+    }
+}
+
+fn main() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("registry.sqlite");
+    sqlite::sample::create(&database, 5000).unwrap();
+    let registry = Registry::new(database.clone());
+    let tasks = run::runtime().unwrap();
+    let binary = PathBuf::from(env!("CARGO_BIN_EXE_vitalsign"));
+    let cache = folder.path().join("cache");
+    let runtime = Runtime::new(registry.clone(), binary.clone(), Some(&cache), tasks.handle().clone()).unwrap();
+    let checks = runtime.load(&[settings(0)], None);
+    one_run(&registry, &checks[0], tasks.handle());
+    thousand(&runtime, &tasks);
+    process(folder.path(), &database, &binary);
+    tasks.shutdown_background();
+}
+
+fn one_run(registry: &Registry, check: &Arc<dyn Check>, handle: &tokio::runtime::Handle) {
+    let caps = QueryCaps { max_rows: 10, max_bytes: 1000, time: Duration::from_millis(50) };
+    let (mut query, mut run) = (Vec::with_capacity(RUNS), Vec::with_capacity(RUNS));
+    // Turn about, so that both see the same machine.
+    for turn in 0..RUNS + 200 {
+        let start = Instant::now();
+        registry.query(SQL, &[], &caps, Deadline::after(Duration::from_secs(1))).ok().unwrap();
+        let queried = start.elapsed();
+        let context = Context { deadline: Deadline::after(Duration::from_secs(2)) };
+        let start = Instant::now();
+        let outcome = handle.block_on(check.run(&context));
+        let ran = start.elapsed();
+        assert_eq!(outcome.status(), report::Status::Ok, "{outcome:?}");
+        if turn >= 200 {
+            query.push(queried);
+            run.push(ran);
+        }
+    }
+    query.sort();
+    run.sort();
+    figure("one SQL query through the pool, median", quantile(&query, 500), "µs", "");
+    figure("plugin run beyond its query, median", quantile(&run, 500) - quantile(&query, 500), "µs", "≤ 40");
+    figure("plugin run beyond its query, p99", quantile(&run, 990) - quantile(&query, 500), "µs", "≤ 150");
+}
+
+fn thousand(runtime: &Arc<Runtime>, tasks: &tokio::runtime::Runtime) {
+    let plugins: Vec<_> = (0..1000).map(settings).collect();
+    let checks = runtime.load(&plugins, None);
+    let runner = Runner::new(checks, report::Registry::default(), Arc::new(SystemClock));
+    let all = runner.choose(&Selection::default()).unwrap();
+    let mut rounds: Vec<_> = (0..15)
+        .map(|_| {
+            let start = Instant::now();
+            let report = tasks.block_on(runner.round(&all));
+            assert_eq!(report.status, report::Severity::Ok, "{:?}", report.warnings);
+            start.elapsed()
+        })
+        .collect();
+    rounds.sort();
+    figure("1,000 plugin checks in one round, median", quantile(&rounds, 500) / 1000.0, "ms", "≤ 100");
+}
+
+fn process(folder: &Path, database: &Path, binary: &Path) {
+    let plugins: Vec<_> = (0..10)
+        .map(|number| {
+            let one = settings(number);
+            json!({ "name": one.name, "component": one.component, "config": one.config, "grants": { "registry": "read" } })
+        })
+        .collect();
+    let config = json!({ "dbPath": database, "registry": { "expectedSchemaVersion": 1 }, "health": { "minFreeBytes": 1 }, "plugins": plugins });
+    let path = folder.join("config.json");
+    fs::write(&path, config.to_string()).unwrap();
+    let mut runs: Vec<_> = (0..41)
+        .map(|_| {
+            let start = Instant::now();
+            let status = Command::new(binary)
+                .args(["check", "--format", "json", "--config"])
+                .arg(&path)
+                .env("VITALSIGN_CACHE_DIR", folder.join("cache"))
+                .stdout(Stdio::null())
+                .status()
+                .unwrap();
+            assert!(status.success());
+            start.elapsed()
+        })
+        .collect();
+    runs.remove(0);
+    runs.sort();
+    figure("`check` as a process with 10 cached plugins, median", quantile(&runs, 500) / 1000.0, "ms", "≤ 20");
+}

@@ -1,0 +1,109 @@
+//! Puts the rooms together: configuration, database, built-in checks, plugins and the runner that runs them.
+//!
+//! The one place that knows every room, and the one that asks for the working directory, the environment and the binary.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{Exit, Failure, args::Global};
+use crate::{
+    checks,
+    clock::SystemClock,
+    config::{self, Asked, ServeFlags, Settled},
+    files,
+    plugin::{Lock, Runtime},
+    report,
+    run::{self, Runner},
+    sqlite,
+};
+
+/// Where compiled plugins are kept, if not in the user's cache folder.
+const CACHE_VARIABLE: &str = "VITALSIGN_CACHE_DIR";
+
+/// The largest lock file: some thousand plugins.
+const MAX_LOCK_BYTES: u64 = 1 << 20;
+
+/// A house that stands: what a command that looks at the registry works with.
+pub(super) struct House {
+    pub(super) settled: Settled,
+    pub(super) runner: Arc<Runner>,
+    pub(super) tasks: tokio::runtime::Runtime,
+}
+
+impl House {
+    /// Builds everything that `global` describes; plugins are loaded when this returns.
+    pub(super) fn build(global: &Global, serve: Option<ServeFlags>) -> Result<Self, Failure> {
+        let settled = settle(global, serve)?;
+        let tasks = run::runtime()
+            .map_err(|error| Failure::new(Exit::Environment, format!("the system gives no threads: {error}")))?;
+        let registry = sqlite::Registry::new(settled.db.clone());
+        let mut checks = checks::build(&registry, &settled.checks);
+        if !settled.plugins.is_empty() {
+            let lock = lock(&settled.lock_file)?;
+            let binary = env::current_exe()
+                .map_err(|error| Failure::new(Exit::Environment, format!("cannot find this binary: {error}")))?;
+            let runtime = Runtime::new(registry, binary, cache_folder().as_deref(), tasks.handle().clone())
+                .map_err(|error| Failure::of(Exit::Environment, &error))?;
+            checks.extend(runtime.load(&settled.plugins, lock.as_ref()));
+        }
+        let base = report::Registry {
+            expected_schema_version: settled.checks.expected_schema_version,
+            min_free_bytes: settled.checks.min_free_bytes,
+            ..report::Registry::default()
+        };
+        Ok(Self { settled, runner: Runner::new(checks, base, Arc::new(SystemClock)), tasks })
+    }
+
+    /// Runs the critical checks once and says whether the registry may be started on.
+    pub(super) fn gate(&self) -> Result<(), Failure> {
+        let selection = run::Selection { critical: true, ..run::Selection::default() };
+        let chosen = self.runner.choose(&selection).map_err(|error| Failure::of(Exit::Usage, &error))?;
+        let report = self.tasks.block_on(self.runner.round(&chosen));
+        run::gate(&report).map_err(|reasons| {
+            let what = if reasons.len() == 1 { "a critical check is bad" } else { "critical checks are bad" };
+            let reasons = reasons.join("\n    ");
+            Failure::new(Exit::Unhealthy, format!("not started, because {what}:\n    {reasons}"))
+                .hint("`vitalsign check` shows the whole report and what to do")
+        })
+    }
+}
+
+/// Finds, reads and settles the configuration.
+pub(super) fn settle(global: &Global, serve: Option<ServeFlags>) -> Result<Settled, Failure> {
+    let asked = Asked {
+        root: global.root.as_deref().unwrap_or(Path::new(".")),
+        config: global.config.as_deref(),
+        db: global.db.as_deref(),
+        serve,
+        env: &|name| env::var_os(name),
+    };
+    config::load(&asked).map_err(|error| Failure::of(Exit::Config, &error).hint(error.hint().unwrap_or_default()))
+}
+
+/// Reads the lock file, if there is one.
+pub(super) fn lock(path: &Path) -> Result<Option<Lock>, Failure> {
+    let text = match files::read_text(path, MAX_LOCK_BYTES) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Failure::io("read the lock file", path, &error)),
+    };
+    Lock::parse(&text).map(Some).map_err(|error| {
+        let error = Failure::of(Exit::Config, &error);
+        error.about(path).hint("restore it from version control, or write it anew with `vitalsign plugin lock`")
+    })
+}
+
+/// The environment variable's value, for secrets that the configuration names.
+pub(super) fn variable(name: &str) -> Option<String> {
+    env::var(name).ok()
+}
+
+fn cache_folder() -> Option<PathBuf> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set(CACHE_VARIABLE)
+        .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("vitalsign")))
+        .or_else(|| set("HOME").map(|folder| folder.join(".cache/vitalsign")))
+}

@@ -1,0 +1,17 @@
+//! `vitalsign demo`: a registry with sample rows to try things on.
+
+use super::{Exit, Failure, args::DemoArgs, print};
+use crate::{files, sqlite};
+
+pub(super) fn run(args: &DemoArgs) -> Result<Exit, Failure> {
+    let folder = args.dir.join("var");
+    let path = folder.join("registry.sqlite");
+    if path.exists() {
+        return Err(Failure::new(Exit::Refused, format!("{} exists already; nothing was changed", path.display()))
+            .hint("name another --dir, or remove it first"));
+    }
+    files::folder(&folder).map_err(|error| Failure::io("make the folder", &folder, &error))?;
+    sqlite::sample::create(&path, args.records).map_err(|sentence| Failure::new(Exit::Environment, sentence))?;
+    print(&format!("{}\n", path.display()))?;
+    Ok(Exit::Done)
+}

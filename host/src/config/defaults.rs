@@ -1,0 +1,41 @@
+//! What holds when the configuration does not say: the values that the contract names.
+//!
+//! Defaults that belong to a check or a plugin live with it, in its own room.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use crate::check::Schedule;
+
+/// The database.
+pub(super) const DB: &str = "var/registry.sqlite";
+/// The table of records.
+pub(super) const RECORDS: &str = "records";
+/// The table of provenance.
+pub(super) const PROVENANCE: &str = "provenance";
+/// Free bytes below which the disk is an error: 256 MiB.
+pub(super) const MIN_FREE_BYTES: u64 = 256 << 20;
+/// The folder for archives.
+pub(super) const BACKUP_DIR: &str = "artifacts/registry/backups";
+/// Where the server listens.
+pub(super) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// When a plugin runs: once a minute, and no plugin is critical unless its operator says so.
+pub(super) fn plugin_schedule(timeout: Duration) -> Schedule {
+    Schedule {
+        enabled: true,
+        critical: false,
+        interval: Duration::from_secs(60),
+        timeout,
+        failure_threshold: 1,
+        success_threshold: 1,
+        groups: Vec::new(),
+    }
+}
+
+/// A duration in whole milliseconds, as the configuration writes it.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

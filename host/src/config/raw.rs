@@ -1,0 +1,388 @@
+//! The configuration as it is written: every key, its type, its range and what it means.
+//!
+//! The one source of truth for the format: the JSON Schema that users see, and that files are compared with, is
+//! generated from these types. Fills in no default and judges nothing; `settled` does.
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::defaults;
+use crate::{checks, plugin};
+
+/// The smallest and the largest value of a key, in the unit that its name ends with.
+struct Range {
+    min: i64,
+    max: i64,
+}
+
+/// `user_version` is a signed 32-bit field of the database's header.
+const SCHEMA_VERSION: Range = Range { min: i32::MIN as i64, max: i32::MAX as i64 };
+/// Zero switches the threshold off; more than 1 PiB free is nobody's demand but a slipped digit.
+const FREE_BYTES: Range = Range { min: 0, max: 1 << 50 };
+/// A second is the finest period that a report's age can show; beyond 31 days nobody would notice that it stopped.
+const INTERVAL_SECONDS: Range = Range { min: 1, max: 31 * 24 * 3600 };
+/// An hour lets an integrity check read some terabytes; longer and the slot of a hung check is never seen again.
+const TIMEOUT_MS: Range = Range { min: 1, max: 3_600_000 };
+/// At the shortest interval, 1000 results are a quarter of an hour, which is longer than any flapping.
+const THRESHOLD: Range = Range { min: 1, max: 1000 };
+/// One wasm page at least; 4 GiB is all that a 32-bit guest can address.
+const MEMORY_BYTES: Range = Range { min: 64 * 1024, max: 1 << 32 };
+/// A table entry costs the host 8 bytes: 80 MB at most.
+const TABLE_ELEMENTS: Range = Range { min: 1, max: 10_000_000 };
+/// The engine's own limit on instances in a component.
+const INSTANCES: Range = Range { min: 1, max: 10_000 };
+/// What a guest returns is copied into the host's memory: 64 MiB a run at most.
+const COPIED_BYTES: Range = Range { min: 1, max: 64 << 20 };
+/// A million rows of one value each are near the byte limit already.
+const SQL_ROWS: Range = Range { min: 1, max: 1_000_000 };
+/// A query holds a read transaction, and the WAL grows behind it: a minute at most.
+const SQL_TIME_MS: Range = Range { min: 1, max: 60_000 };
+/// The smallest component has 8 bytes; ten times what a Python one has is enough.
+const COMPONENT_BYTES: Range = Range { min: 8, max: 256 << 20 };
+/// Compiling is done once; ten minutes is a hostile or broken component.
+const COMPILE_TIME_MS: Range = Range { min: 1, max: 600_000 };
+/// A backup older than ten years is no backup.
+const AGE_SECONDS: Range = Range { min: 1, max: 10 * 366 * 24 * 3600 };
+/// More kept archives than this make listing the folder slow.
+const KEEP: Range = Range { min: 0, max: 10_000 };
+/// The longest path that Linux takes, in bytes.
+const MAX_PATH: u32 = 4096;
+/// The longest table or variable name; SQLite itself has no limit.
+const MAX_NAME: u32 = 255;
+/// Groups of one check: each is a set that a probe can ask for.
+const MAX_GROUPS: u32 = 16;
+/// Plugins in one configuration: each is a row in the report and a label in the metrics.
+const MAX_PLUGINS: u32 = 4096;
+/// Grants of one kind for one plugin.
+const MAX_GRANTS: u32 = 64;
+/// `value::Name` as a pattern, for editors; the settled configuration holds the parsed name.
+const NAME: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
+
+/// What Vitalsign watches, with which checks and plugins, and how it serves what it finds.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "Vitalsign configuration")]
+pub(super) struct Config {
+    /// The JSON Schema of this file, for editors; Vitalsign does not read it.
+    #[serde(rename = "$schema")]
+    #[expect(dead_code, reason = "editors add it, and an unknown key would be refused")]
+    pub(super) schema: Option<String>,
+    /// The registry's database file; a relative path is relative to `--root`.
+    #[schemars(length(min = 1, max = MAX_PATH), extend("default" = defaults::DB))]
+    pub(super) db_path: Option<String>,
+    /// What the registry looks like inside.
+    pub(super) registry: Option<Registry>,
+    /// The checks: when they run and what they tolerate.
+    pub(super) health: Option<Health>,
+    /// Your own checks, as WebAssembly components.
+    #[schemars(length(max = MAX_PLUGINS))]
+    pub(super) plugins: Option<Vec<Plugin>>,
+    /// Where backups go and how long they are kept.
+    pub(super) backup: Option<Backup>,
+    /// How the report is served over HTTP.
+    pub(super) server: Option<Server>,
+}
+
+/// What the registry looks like inside.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Registry {
+    /// The `user_version` that the database should have; without it the schema check is skipped.
+    #[schemars(range(min = SCHEMA_VERSION.min, max = SCHEMA_VERSION.max))]
+    pub(super) expected_schema_version: Option<i64>,
+    /// The table that holds the records.
+    #[schemars(length(min = 1, max = MAX_NAME), extend("default" = defaults::RECORDS))]
+    pub(super) records_table: Option<String>,
+    /// The table that holds the provenance.
+    #[schemars(length(min = 1, max = MAX_NAME), extend("default" = defaults::PROVENANCE))]
+    pub(super) provenance_table: Option<String>,
+}
+
+/// The checks: when they run and what they tolerate.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Health {
+    /// Fewer free bytes than this on the database's file system is an error.
+    #[schemars(range(min = FREE_BYTES.min, max = FREE_BYTES.max), extend("default" = defaults::MIN_FREE_BYTES))]
+    pub(super) min_free_bytes: Option<u64>,
+    /// Changes to single checks, by the name of a built-in check or of a plugin.
+    pub(super) checks: Option<BTreeMap<String, Check>>,
+}
+
+/// Changes to one check; a key that is left out keeps the check's own default.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Check {
+    /// Whether it runs when nobody asks for it by name.
+    pub(super) enabled: Option<bool>,
+    /// Whether its error is the whole registry's error; otherwise it makes a warning at most.
+    pub(super) critical: Option<bool>,
+    /// Seconds between two starts.
+    #[schemars(range(min = INTERVAL_SECONDS.min, max = INTERVAL_SECONDS.max))]
+    pub(super) interval_seconds: Option<u64>,
+    /// Milliseconds that one run may take. A plugin has `plugins[].limits.timeoutMs` instead.
+    #[schemars(range(min = TIMEOUT_MS.min, max = TIMEOUT_MS.max))]
+    pub(super) timeout_ms: Option<u64>,
+    /// Bad results in a row that it takes to leave `ok`.
+    #[schemars(range(min = THRESHOLD.min, max = THRESHOLD.max))]
+    pub(super) failure_threshold: Option<u32>,
+    /// Good results in a row that it takes to come back to `ok`.
+    #[schemars(range(min = THRESHOLD.min, max = THRESHOLD.max))]
+    pub(super) success_threshold: Option<u32>,
+    /// The groups it belongs to; `ready` is what `/readyz` looks at.
+    #[schemars(length(max = MAX_GROUPS))]
+    pub(super) groups: Option<Vec<String>>,
+    /// The check's own configuration. A plugin has `plugins[].config` instead.
+    pub(super) config: Option<Value>,
+}
+
+/// One check of your own, as a WebAssembly component.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Plugin {
+    /// The check's name in the report, unlike every other check's.
+    #[schemars(regex(pattern = NAME))]
+    pub(super) name: String,
+    /// The component's file; a relative path is relative to `--root`.
+    #[schemars(length(min = 1, max = MAX_PATH))]
+    pub(super) component: String,
+    /// The plugin's own configuration, handed to it as it is; `{}` when left out.
+    pub(super) config: Option<Value>,
+    /// What it may do. Nothing is granted by default.
+    pub(super) grants: Option<Grants>,
+    /// What it may use up.
+    pub(super) limits: Option<Limits>,
+}
+
+/// What a plugin may do. Nothing is granted by default.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Grants {
+    /// Whether it may read the registry through SQL.
+    #[schemars(extend("default" = RegistryGrant::default()))]
+    pub(super) registry: Option<RegistryGrant>,
+    /// Origins that it may send HTTP requests to. Must be empty: not offered yet.
+    #[schemars(length(max = MAX_GRANTS))]
+    pub(super) http: Option<Vec<String>>,
+    /// Folders that it may read. Must be empty: not offered yet.
+    #[schemars(length(max = MAX_GRANTS))]
+    pub(super) files: Option<Vec<String>>,
+    /// Secrets that it may ask for by name. Must be empty: not offered yet.
+    #[schemars(length(max = MAX_GRANTS))]
+    pub(super) secrets: Option<Vec<String>>,
+    /// Whether it may keep values between runs. Must be `false`: not offered yet.
+    #[schemars(extend("default" = false))]
+    pub(super) state: Option<bool>,
+}
+
+/// What a plugin may do with the registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum RegistryGrant {
+    /// Run read-only SQL.
+    Read,
+    /// Nothing.
+    #[default]
+    None,
+}
+
+/// What one run of a plugin may use up. The message that says a limit was hit names it as it is called here.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Limits {
+    /// Milliseconds of wall time for one run, waiting included.
+    #[schemars(range(min = TIMEOUT_MS.min, max = TIMEOUT_MS.max), extend("default" = defaults::millis(plugin::Limits::default().time)))]
+    pub(super) timeout_ms: Option<u64>,
+    /// Bytes of all its memories together.
+    #[schemars(range(min = MEMORY_BYTES.min, max = MEMORY_BYTES.max), extend("default" = plugin::Limits::default().memory_bytes))]
+    pub(super) memory_bytes: Option<u64>,
+    /// Entries of all its tables together.
+    #[schemars(range(min = TABLE_ELEMENTS.min, max = TABLE_ELEMENTS.max), extend("default" = plugin::Limits::default().table_elements))]
+    pub(super) table_elements: Option<u64>,
+    /// Core instances in the component.
+    #[schemars(range(min = INSTANCES.min, max = INSTANCES.max), extend("default" = plugin::Limits::default().instances))]
+    pub(super) instances: Option<u64>,
+    /// Bytes of what one run reports.
+    #[schemars(range(min = COPIED_BYTES.min, max = COPIED_BYTES.max), extend("default" = plugin::Limits::default().output_bytes))]
+    pub(super) output_bytes: Option<u64>,
+    /// Bytes of all log lines of one run; more are dropped.
+    #[schemars(range(min = COPIED_BYTES.min, max = COPIED_BYTES.max), extend("default" = plugin::Limits::default().log_bytes))]
+    pub(super) log_bytes: Option<u64>,
+    /// Rows of one query; more are cut off and marked.
+    #[schemars(range(min = SQL_ROWS.min, max = SQL_ROWS.max), extend("default" = plugin::Limits::default().sql_rows))]
+    pub(super) sql_rows: Option<u64>,
+    /// Bytes of one query's values; more are cut off and marked.
+    #[schemars(range(min = COPIED_BYTES.min, max = COPIED_BYTES.max), extend("default" = plugin::Limits::default().sql_bytes))]
+    pub(super) sql_bytes: Option<u64>,
+    /// Milliseconds of one query, for which it holds a read transaction.
+    #[schemars(range(min = SQL_TIME_MS.min, max = SQL_TIME_MS.max), extend("default" = defaults::millis(plugin::Limits::default().sql_time)))]
+    pub(super) sql_time_ms: Option<u64>,
+    /// Bytes of the component's file.
+    #[schemars(range(min = COMPONENT_BYTES.min, max = COMPONENT_BYTES.max), extend("default" = plugin::Limits::default().component_bytes))]
+    pub(super) component_bytes: Option<u64>,
+    /// Milliseconds to compile the component, once.
+    #[schemars(range(min = COMPILE_TIME_MS.min, max = COMPILE_TIME_MS.max), extend("default" = defaults::millis(plugin::Limits::default().compile_time)))]
+    pub(super) compile_time_ms: Option<u64>,
+}
+
+/// Where backups go and how long they are kept.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Backup {
+    /// The folder for archives; a relative path is relative to `--root`.
+    #[schemars(length(min = 1, max = MAX_PATH), extend("default" = defaults::BACKUP_DIR))]
+    pub(super) dir: Option<String>,
+    /// How archives are compressed.
+    #[schemars(extend("default" = Compression::default()))]
+    pub(super) compression: Option<Compression>,
+    /// Seconds after which the newest archive is too old.
+    #[schemars(range(min = AGE_SECONDS.min, max = AGE_SECONDS.max))]
+    pub(super) max_age_seconds: Option<u64>,
+    /// Which archives are kept when old ones are removed; without it none are removed.
+    pub(super) keep: Option<Keep>,
+}
+
+/// How archives are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Compression {
+    /// `.tar.gz`, which every `tar` opens.
+    #[default]
+    Gzip,
+    /// `.tar.zst`: smaller and faster.
+    Zstd,
+    /// `.tar`: as it is.
+    None,
+}
+
+impl Compression {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Which archives are kept; one that any of these keeps stays. A key that is left out keeps none.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Keep {
+    /// So many of the newest.
+    #[schemars(range(min = KEEP.min, max = KEEP.max), extend("default" = 0))]
+    pub(super) last: Option<u32>,
+    /// The newest of each of so many hours.
+    #[schemars(range(min = KEEP.min, max = KEEP.max), extend("default" = 0))]
+    pub(super) hourly: Option<u32>,
+    /// The newest of each of so many days.
+    #[schemars(range(min = KEEP.min, max = KEEP.max), extend("default" = 0))]
+    pub(super) daily: Option<u32>,
+    /// The newest of each of so many weeks.
+    #[schemars(range(min = KEEP.min, max = KEEP.max), extend("default" = 0))]
+    pub(super) weekly: Option<u32>,
+    /// The newest of each of so many months.
+    #[schemars(range(min = KEEP.min, max = KEEP.max), extend("default" = 0))]
+    pub(super) monthly: Option<u32>,
+    /// The newest of each of so many years.
+    #[schemars(range(min = KEEP.min, max = KEEP.max), extend("default" = 0))]
+    pub(super) yearly: Option<u32>,
+}
+
+/// How the report is served over HTTP.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Server {
+    /// The IP address and port to listen on; port 0 takes any free one.
+    #[schemars(length(min = 1, max = MAX_NAME), extend("default" = defaults::LISTEN.to_string()))]
+    pub(super) listen: Option<String>,
+    /// Who is shown more than the status.
+    #[schemars(extend("default" = Details::default()))]
+    pub(super) details: Option<Details>,
+    /// The file that holds the bearer token, for `"details": "token"`; a relative path is relative to `--root`.
+    #[schemars(length(min = 1, max = MAX_PATH))]
+    pub(super) token_file: Option<String>,
+    /// The environment variable that holds the bearer token, for `"details": "token"`.
+    #[schemars(length(min = 1, max = MAX_NAME))]
+    pub(super) token_env: Option<String>,
+}
+
+/// Who is shown more than the status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Details {
+    /// Everybody who can connect.
+    #[default]
+    Always,
+    /// Nobody.
+    Never,
+    /// Whoever sends the bearer token.
+    Token,
+}
+
+/// The JSON Schema of the configuration, with the configuration of each built-in check in its place.
+pub(super) fn schema(builtins: &[checks::Row]) -> Value {
+    let mut generator =
+        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator();
+    let configs: Vec<(&str, Schema)> =
+        builtins.iter().map(|row| (row.name, (row.config_schema)(&mut generator))).collect();
+    let mut schema = generator.into_root_schema_for::<Config>().to_value();
+    if let Some(checks) = schema.pointer_mut("/properties/health/properties/checks") {
+        let general = checks.get("additionalProperties").cloned().unwrap_or_default();
+        let known = configs.into_iter().map(|(name, config)| {
+            let mut one = general.clone();
+            let mut config = config.to_value();
+            if let (Some(own), Some(place)) = (config.as_object_mut(), one.pointer_mut("/properties/config")) {
+                own.insert("description".to_owned(), format!("The configuration of the check `{name}`.").into());
+                *place = config;
+            }
+            (name.to_owned(), one)
+        });
+        let known: Map<String, Value> = known.collect();
+        checks["properties"] = known.into();
+    }
+    tidy(&mut schema);
+    schema
+}
+
+/// Takes out what the generator adds for Rust's sake: `null` for keys that may be left out, and number formats.
+///
+/// A key that is there has a value; whoever wants the default leaves the key out.
+fn tidy(schema: &mut Value) {
+    match schema {
+        Value::Array(list) => list.iter_mut().for_each(tidy),
+        Value::Object(object) => {
+            let kind = object.get("type").filter(|kind| !kind.is_object()).map(Value::to_string).unwrap_or_default();
+            if kind.contains("integer") || kind.contains("number") {
+                object.remove("format");
+            }
+            if let Some(Value::Array(kinds)) = object.get_mut("type") {
+                kinds.retain(|kind| kind != "null");
+                if let [one] = kinds.as_slice() {
+                    let one = one.clone();
+                    object.insert("type".to_owned(), one);
+                }
+            }
+            if let Some(Value::Array(words)) = object.get_mut("enum") {
+                words.retain(|word| !word.is_null());
+            }
+            if let Some(Value::Array(cases)) = object.get_mut("anyOf") {
+                cases.retain(|case| case.get("type").is_none_or(|kind| kind != "null"));
+                if let [Value::Object(one)] = cases.as_slice() {
+                    let one = one.clone();
+                    object.remove("anyOf");
+                    for (key, value) in one {
+                        object.entry(key).or_insert(value);
+                    }
+                }
+            }
+            object.values_mut().for_each(tidy);
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,474 @@
+//! The configuration as it holds: validated, every default filled in, each value with its origin.
+//!
+//! Hands each room the settings that the room defines. Knows no format but what `raw` says, and opens no file.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    Asked, Compression, defaults,
+    discover::{Choice, within},
+    locate::{self, Source, Spot},
+    mistake::{Mistake, Mistakes},
+    raw, shape,
+    show::{Ledger, Origin, Shown},
+};
+use crate::{
+    check::{Overrides, Schedule},
+    checks, plugin, serve,
+    value::Name,
+};
+
+/// The file that pins the plugins' digests, beside the configuration.
+pub const LOCK_FILE: &str = "vitalsign.lock";
+
+/// The configuration as it holds.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// The configuration file; `None` when there is none.
+    pub config_file: Option<PathBuf>,
+    /// Where relative paths begin.
+    pub root: PathBuf,
+    /// The registry's database.
+    pub db: PathBuf,
+    /// Where plugin digests are pinned: beside the configuration file, or in the root without one. It need not exist.
+    pub lock_file: PathBuf,
+    /// For the built-in checks.
+    pub checks: checks::Settings,
+    /// For the plugins, in the order of the file.
+    pub plugins: Vec<plugin::PluginSettings>,
+    /// For the server.
+    pub server: serve::Settings,
+    /// For backups.
+    pub backup: Backup,
+    pub(super) shown: Vec<Shown>,
+}
+
+/// Where backups go and how long they are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// The folder for archives.
+    pub dir: PathBuf,
+    /// How archives are compressed.
+    pub compression: Compression,
+    /// The age past which the newest archive is too old.
+    pub max_age: Option<Duration>,
+    /// Which archives are kept; `None` keeps all.
+    pub keep: Option<Keep>,
+}
+
+/// How many archives are kept for each reason; at least one number is not zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// So many of the newest.
+    pub last: u32,
+    /// The newest of each of so many hours.
+    pub hourly: u32,
+    /// The newest of each of so many days.
+    pub daily: u32,
+    /// The newest of each of so many weeks.
+    pub weekly: u32,
+    /// The newest of each of so many months.
+    pub monthly: u32,
+    /// The newest of each of so many years.
+    pub yearly: u32,
+}
+
+/// Settles what is written in `file`, if there is one, under what the command line asks.
+pub(super) fn settle(
+    file: Option<(&Source, Origin)>,
+    asked: &Asked<'_>,
+    builtins: &[checks::Row],
+) -> Result<Settled, Mistakes> {
+    let (source, by) = file.unzip();
+    let tree = source.map(locate::parse).transpose().map_err(Mistakes::new)?;
+    let top = Spot::top(source.zip(tree.as_ref()));
+    let mut wrong = Vec::new();
+    shape::compare(&raw::schema(builtins), &top, &mut wrong);
+    if !wrong.is_empty() {
+        return Err(Mistakes::new(wrong));
+    }
+    let config = match source {
+        None => raw::Config::default(),
+        Some(source) => read(&source.text, &top).map_err(|mistake| Mistakes::new(vec![mistake]))?,
+    };
+    let choice = source.zip(by).map(|(source, by)| Choice { file: source.file.clone(), by });
+    let mut settler = Settler { asked, builtins, ledger: Ledger::default(), wrong };
+    let settled = settler.all(&config, &top, choice);
+    if settler.wrong.is_empty() {
+        Ok(Settled { shown: settler.ledger.0, ..settled })
+    } else {
+        Err(Mistakes::new(settler.wrong))
+    }
+}
+
+/// The schema has been held against the text already; this catches what a schema cannot say.
+fn read(text: &str, top: &Spot<'_>) -> Result<raw::Config, Mistake> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut json)
+        .map_err(|why| top.follow(why.path()).mistake(locate::plain(why.inner())))
+}
+
+struct Settler<'a> {
+    asked: &'a Asked<'a>,
+    builtins: &'a [checks::Row],
+    ledger: Ledger,
+    wrong: Vec<Mistake>,
+}
+
+impl Settler<'_> {
+    fn all(&mut self, config: &raw::Config, top: &Spot<'_>, choice: Option<Choice>) -> Settled {
+        let root = self.asked.root.to_owned();
+        let lock_file = match choice.as_ref().and_then(|choice| choice.file.parent()) {
+            Some(folder) => folder.join(LOCK_FILE),
+            None => within(&root, Path::new(LOCK_FILE)),
+        };
+        match &choice {
+            Some(choice) => self.ledger.path("(config file)", &choice.file, choice.by.clone()),
+            None => self.ledger.entry("(config file)", serde_json::Value::Null, Origin::Default),
+        }
+        self.ledger.path("(lock file)", &lock_file, Origin::Default);
+        let db = self.db(config, top);
+        let checks = self.checks(config, top);
+        let plugins = self.plugins(config, top);
+        self.check_names(config, top, &plugins);
+        let backup = self.backup(config.backup.as_ref(), &top.key("backup"));
+        let server = self.server(config.server.as_ref(), &top.key("server"));
+        let config_file = choice.map(|choice| choice.file);
+        Settled { config_file, root, db, lock_file, checks, plugins, server, backup, shown: Vec::new() }
+    }
+
+    fn fault(&mut self, spot: &Spot<'_>, message: impl Into<String>) {
+        self.wrong.push(spot.mistake(message));
+    }
+
+    /// A path as it is written, seen from the root.
+    fn path(&mut self, spot: &Spot<'_>, written: &str) -> PathBuf {
+        self.no_nul(spot, written);
+        let path = within(self.asked.root, Path::new(written));
+        self.ledger.path(spot.path(), &path, Origin::of(spot));
+        path
+    }
+
+    fn no_nul(&mut self, spot: &Spot<'_>, written: &str) {
+        if written.contains('\0') {
+            self.fault(spot, "it holds a NUL character, which no path or name can");
+        }
+    }
+
+    fn db(&mut self, config: &raw::Config, top: &Spot<'_>) -> PathBuf {
+        match self.asked.db {
+            Some(path) => {
+                let path = within(self.asked.root, path);
+                self.ledger.path("dbPath", &path, Origin::Flag("--db"));
+                path
+            }
+            None => self.path(&top.key("dbPath"), config.db_path.as_deref().unwrap_or(defaults::DB)),
+        }
+    }
+
+    fn checks(&mut self, config: &raw::Config, top: &Spot<'_>) -> checks::Settings {
+        let registry = config.registry.clone().unwrap_or_default();
+        let health = config.health.clone().unwrap_or_default();
+        let at = top.key("registry");
+        self.ledger.note(&at.key("expectedSchemaVersion"), registry.expected_schema_version);
+        let records_table = self.table(&at.key("recordsTable"), registry.records_table, defaults::RECORDS);
+        let provenance_table = self.table(&at.key("provenanceTable"), registry.provenance_table, defaults::PROVENANCE);
+        let at = top.key("health");
+        let min_free_bytes = health.min_free_bytes.unwrap_or(defaults::MIN_FREE_BYTES);
+        self.ledger.note(&at.key("minFreeBytes"), min_free_bytes);
+        let written = health.checks.unwrap_or_default();
+        let mut checks = BTreeMap::new();
+        for row in self.builtins {
+            let spot = at.key("checks").key(row.name);
+            let raw = written.get(row.name);
+            let (overrides, _) = self.schedule(&spot, raw, (row.schedule)(), true);
+            let config = raw.and_then(|raw| raw.config.clone()).unwrap_or_default();
+            let spot = spot.key("config");
+            if !config.is_null() {
+                if let Err(why) = (row.validate)(&config) {
+                    self.fault(&spot.follow(why.path()), locate::plain(why.inner()));
+                }
+                self.ledger.note(&spot, config.clone());
+            }
+            if raw.is_some() {
+                checks.insert(row.name.to_owned(), checks::CheckSettings { overrides, config });
+            }
+        }
+        let expected_schema_version = registry.expected_schema_version;
+        checks::Settings { expected_schema_version, records_table, provenance_table, min_free_bytes, checks }
+    }
+
+    fn table(&mut self, spot: &Spot<'_>, written: Option<String>, default: &str) -> String {
+        let name = written.unwrap_or_else(|| default.to_owned());
+        self.no_nul(spot, &name);
+        self.ledger.note(spot, name.as_str());
+        name
+    }
+
+    /// What the operator changes of a check's schedule, and the schedule that results.
+    fn schedule(
+        &mut self,
+        spot: &Spot<'_>,
+        raw: Option<&raw::Check>,
+        default: Schedule,
+        with_timeout: bool,
+    ) -> (Overrides, Schedule) {
+        let raw = raw.cloned().unwrap_or_default();
+        for (index, group) in raw.groups.iter().flatten().enumerate() {
+            if Name::parse(group).is_err() {
+                let message = "a group is 1 to 63 lower-case letters, digits and inner hyphens";
+                self.fault(&spot.key("groups").index(index), message);
+            }
+        }
+        let overrides = Overrides {
+            enabled: raw.enabled,
+            critical: raw.critical,
+            interval: raw.interval_seconds.map(Duration::from_secs),
+            timeout: raw.timeout_ms.map(Duration::from_millis),
+            failure_threshold: raw.failure_threshold,
+            success_threshold: raw.success_threshold,
+            groups: raw.groups,
+        };
+        let schedule = default.with(&overrides);
+        self.ledger.note(&spot.key("enabled"), schedule.enabled);
+        self.ledger.note(&spot.key("critical"), schedule.critical);
+        self.ledger.note(&spot.key("intervalSeconds"), schedule.interval.as_secs());
+        if with_timeout {
+            self.ledger.note(&spot.key("timeoutMs"), defaults::millis(schedule.timeout));
+        }
+        self.ledger.note(&spot.key("failureThreshold"), schedule.failure_threshold);
+        self.ledger.note(&spot.key("successThreshold"), schedule.success_threshold);
+        self.ledger.note(&spot.key("groups"), schedule.groups.clone());
+        (overrides, schedule)
+    }
+
+    fn plugins(&mut self, config: &raw::Config, top: &Spot<'_>) -> Vec<plugin::PluginSettings> {
+        let mut out = Vec::new();
+        let mut taken: HashMap<String, String> =
+            self.builtins.iter().map(|row| (row.name.to_owned(), "a built-in check".to_owned())).collect();
+        for (index, raw) in config.plugins.iter().flatten().enumerate() {
+            let spot = top.key("plugins").index(index);
+            let name_at = spot.key("name");
+            let name = match Name::parse(&raw.name) {
+                Ok(name) => name,
+                Err(why) => {
+                    self.fault(&name_at, why.to_string());
+                    continue;
+                }
+            };
+            if let Some(owner) = taken.insert(raw.name.clone(), format!("plugins[{index}]")) {
+                self.fault(&name_at, format!("`{name}` is {owner} already; choose another name"));
+            }
+            out.push(self.plugin(name, raw, config, &spot, top));
+        }
+        out
+    }
+
+    fn plugin(
+        &mut self,
+        name: Name,
+        raw: &raw::Plugin,
+        config: &raw::Config,
+        spot: &Spot<'_>,
+        top: &Spot<'_>,
+    ) -> plugin::PluginSettings {
+        self.ledger.note(&spot.key("name"), name.as_str());
+        let component = self.path(&spot.key("component"), &raw.component);
+        let own_config = raw.config.clone().unwrap_or_else(|| serde_json::json!({}));
+        self.ledger.note(&spot.key("config"), own_config.clone());
+        let grants = self.grants(raw.grants.as_ref(), &spot.key("grants"));
+        let limits = self.limits(raw.limits.as_ref(), &spot.key("limits"));
+        let at = top.key("health").key("checks").key(name.as_str());
+        let check = config.health.as_ref().and_then(|health| health.checks.as_ref()?.get(name.as_str()));
+        for (key, there) in [("timeoutMs", "limits.timeoutMs"), ("config", "config")] {
+            let place = at.key(key);
+            if place.written().is_some() {
+                self.fault(&place, format!("`{name}` is a plugin; set this with `{}.{there}`", spot.path()));
+            }
+        }
+        let (_, schedule) = self.schedule(&at, check, defaults::plugin_schedule(limits.time), false);
+        let written = raw.component.clone();
+        plugin::PluginSettings { name, written, component, config: own_config, grants, limits, schedule }
+    }
+
+    fn grants(&mut self, raw: Option<&raw::Grants>, spot: &Spot<'_>) -> plugin::Grants {
+        let raw = raw.cloned().unwrap_or_default();
+        let wanted = [
+            ("http", raw.http.is_some_and(|list| !list.is_empty())),
+            ("files", raw.files.is_some_and(|list| !list.is_empty())),
+            ("secrets", raw.secrets.is_some_and(|list| !list.is_empty())),
+            ("state", raw.state.unwrap_or(false)),
+        ];
+        for (key, _) in wanted.iter().filter(|(_, wanted)| *wanted) {
+            self.fault(&spot.key(key), "this version offers only the `registry` grant; remove this one");
+        }
+        let registry = raw.registry.unwrap_or_default() == raw::RegistryGrant::Read;
+        self.ledger.note(&spot.key("registry"), if registry { "read" } else { "none" });
+        plugin::Grants { registry }
+    }
+
+    fn limits(&mut self, raw: Option<&raw::Limits>, spot: &Spot<'_>) -> plugin::Limits {
+        let raw = raw.cloned().unwrap_or_default();
+        let usual = plugin::Limits::default();
+        let mut count = |key: &str, written: Option<u64>, default: usize| {
+            // A host with less address space than this cannot give it; all it has is then the limit.
+            let value = written.map_or(default, |written| usize::try_from(written).unwrap_or(usize::MAX));
+            self.ledger.note(&spot.key(key), value);
+            value
+        };
+        let memory_bytes = count("memoryBytes", raw.memory_bytes, usual.memory_bytes);
+        let table_elements = count("tableElements", raw.table_elements, usual.table_elements);
+        let instances = count("instances", raw.instances, usual.instances);
+        let output_bytes = count("outputBytes", raw.output_bytes, usual.output_bytes);
+        let log_bytes = count("logBytes", raw.log_bytes, usual.log_bytes);
+        let sql_rows = count("sqlRows", raw.sql_rows, usual.sql_rows);
+        let sql_bytes = count("sqlBytes", raw.sql_bytes, usual.sql_bytes);
+        let component_bytes = raw.component_bytes.unwrap_or(usual.component_bytes);
+        self.ledger.note(&spot.key("componentBytes"), component_bytes);
+        let mut time = |key: &str, written: Option<u64>, default: Duration| {
+            let value = written.map_or(default, Duration::from_millis);
+            self.ledger.note(&spot.key(key), defaults::millis(value));
+            value
+        };
+        plugin::Limits {
+            time: time("timeoutMs", raw.timeout_ms, usual.time),
+            memory_bytes,
+            table_elements,
+            instances,
+            output_bytes,
+            log_bytes,
+            sql_rows,
+            sql_bytes,
+            sql_time: time("sqlTimeMs", raw.sql_time_ms, usual.sql_time),
+            component_bytes,
+            compile_time: time("compileTimeMs", raw.compile_time_ms, usual.compile_time),
+        }
+    }
+
+    /// Every name in `health.checks` is a check's.
+    fn check_names(&mut self, config: &raw::Config, top: &Spot<'_>, plugins: &[plugin::PluginSettings]) {
+        let names: Vec<&str> =
+            self.builtins.iter().map(|row| row.name).chain(plugins.iter().map(|one| one.name.as_str())).collect();
+        let spot = top.key("health").key("checks");
+        for member in spot.members() {
+            if !names.contains(&member.key.as_str()) && !is_written_plugin(config, &member.key) {
+                let message = match crate::value::nearest(&member.key, names.iter().copied()) {
+                    Some(near) => format!("no check has this name; did you mean `{near}`?"),
+                    None => "no check has this name; it is neither built in nor in `plugins`".to_owned(),
+                };
+                self.wrong.push(spot.on(member).mistake(message));
+            }
+        }
+    }
+
+    fn backup(&mut self, raw: Option<&raw::Backup>, spot: &Spot<'_>) -> Backup {
+        let raw = raw.cloned().unwrap_or_default();
+        let dir = self.path(&spot.key("dir"), raw.dir.as_deref().unwrap_or(defaults::BACKUP_DIR));
+        let compression = raw.compression.unwrap_or_default();
+        self.ledger.note(&spot.key("compression"), compression.as_str());
+        self.ledger.note(&spot.key("maxAgeSeconds"), raw.max_age_seconds);
+        let at = spot.key("keep");
+        if raw.keep.is_none() {
+            self.ledger.note(&at, serde_json::Value::Null);
+        }
+        let keep = raw.keep.map(|keep| {
+            let mut number = |key: &str, written: Option<u32>| {
+                self.ledger.note(&at.key(key), written.unwrap_or(0));
+                written.unwrap_or(0)
+            };
+            Keep {
+                last: number("last", keep.last),
+                hourly: number("hourly", keep.hourly),
+                daily: number("daily", keep.daily),
+                weekly: number("weekly", keep.weekly),
+                monthly: number("monthly", keep.monthly),
+                yearly: number("yearly", keep.yearly),
+            }
+        });
+        if keep == Some(Keep::default()) {
+            self.fault(
+                &at,
+                "this would keep no archive at all; set `last` to 1 or more, or leave `keep` out to keep all",
+            );
+        }
+        Backup { dir, compression, max_age: raw.max_age_seconds.map(Duration::from_secs), keep }
+    }
+
+    fn server(&mut self, raw: Option<&raw::Server>, spot: &Spot<'_>) -> serve::Settings {
+        let raw = raw.cloned().unwrap_or_default();
+        let flags = self.asked.serve.unwrap_or_default();
+        let at = spot.key("listen");
+        let written = raw.listen.as_ref().and_then(|text| {
+            let parsed = text.parse::<SocketAddr>().ok();
+            if parsed.is_none() {
+                self.fault(&at, "an IP address and a port are expected, such as `127.0.0.1:8080` or `[::1]:8080`");
+            }
+            parsed
+        });
+        let listen = flags.listen.or(written).unwrap_or(defaults::LISTEN);
+        let by = if flags.listen.is_some() { Origin::Flag("--listen") } else { Origin::of(&at) };
+        self.ledger.entry(at.path(), listen.to_string(), by);
+        let details = self.details(&raw, spot);
+        let public = !listen.ip().to_canonical().is_loopback();
+        let serving = self.asked.serve.is_some();
+        if serving && public && details == serve::Details::Always && !flags.allow_public_details {
+            let message = format!(
+                "listening on {listen} with `\"details\": \"always\"` would show paths, SQL and facts about this host to \
+                 whoever can connect; set `server.details` to `never` or `token`, or pass `--allow-public-details`"
+            );
+            self.fault(if flags.listen.is_some() { spot } else { &at }, message);
+        }
+        serve::Settings { listen, details }
+    }
+
+    fn details(&mut self, raw: &raw::Server, spot: &Spot<'_>) -> serve::Details {
+        let kind = raw.details.unwrap_or_default();
+        let word = match kind {
+            raw::Details::Always => "always",
+            raw::Details::Never => "never",
+            raw::Details::Token => "token",
+        };
+        let at = spot.key("details");
+        self.ledger.note(&at, word);
+        let (file_at, env_at) = (spot.key("tokenFile"), spot.key("tokenEnv"));
+        let file = raw.token_file.as_ref().map(|written| self.path(&file_at, written));
+        if let Some(name) = &raw.token_env {
+            if name.contains(['=', '\0']) || name.chars().any(char::is_whitespace) {
+                self.fault(
+                    &env_at,
+                    "this is not the name of an environment variable; the token itself does not stand here",
+                );
+            }
+            self.ledger.note(&env_at, name.as_str());
+        }
+        match (kind, file, raw.token_env.clone()) {
+            (raw::Details::Token, Some(file), None) => serve::Details::Token(serve::TokenSource::File(file)),
+            (raw::Details::Token, None, Some(name)) => serve::Details::Token(serve::TokenSource::Env(name)),
+            (raw::Details::Token, None, None) => {
+                self.fault(&at, "`token` needs to know where the token is; add `tokenFile` or `tokenEnv`");
+                serve::Details::Never
+            }
+            (raw::Details::Token, Some(_), Some(_)) => {
+                self.fault(&env_at, "`tokenFile` says where the token is already; keep one of the two");
+                serve::Details::Never
+            }
+            (_, None, None) if kind == raw::Details::Always => serve::Details::Always,
+            (_, None, None) => serve::Details::Never,
+            (_, file, _) => {
+                let place = if file.is_some() { &file_at } else { &env_at };
+                self.fault(place, format!("a token has no effect with `\"details\": \"{word}\"`; set it to `token`"));
+                serve::Details::Never
+            }
+        }
+    }
+}
+
+/// Whether a plugin of this name is written down, even if something else is wrong with it.
+fn is_written_plugin(config: &raw::Config, name: &str) -> bool {
+    config.plugins.iter().flatten().any(|raw| raw.name == name)
+}

@@ -1,0 +1,167 @@
+//! The wasmtime engine: its settings, its instance pool, and the ticker that makes endless loops yield.
+//!
+//! Knows nothing of any plugin. The settings here are part of the key of the code cache: what changes them changes the key.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::{self, Thread},
+    time::Duration,
+};
+
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// How many plugin runs may be under way at once; each has one slot of the pool, so the pool cannot run full.
+pub(super) const MAX_RUNS: usize = 64;
+
+/// The most that `memoryBytes` may be set to: the size that the pool reserves address space for.
+pub const MAX_MEMORY_BYTES: usize = 1 << 30;
+
+/// The most that `tableElements` may be set to.
+pub const MAX_TABLE_ELEMENTS: usize = 1_000_000;
+
+/// How often a guest that does not come back by itself is made to yield: far below any time limit, far above its cost.
+const TICK: Duration = Duration::from_millis(5);
+
+/// Memories and tables that one component may have. JavaScript and Python guests have two to four of each; the rest is headroom.
+const MAX_MEMORIES_PER_COMPONENT: u32 = 16;
+const MAX_TABLES_PER_COMPONENT: u32 = 32;
+
+/// Core instances that one component may have at the most; `instances` is at or below it.
+pub const MAX_INSTANCES: usize = 200;
+
+/// Settings that decide what compiled code looks like: the same in the process that compiles and in the one that runs.
+fn code_settings() -> Config {
+    let mut config = Config::new();
+    config
+        // One result type for all guests of WASI 0.2: without concurrency a call is several times cheaper.
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false)
+        .generate_address_map(false)
+        .wasm_backtrace_max_frames(None);
+    config
+}
+
+fn pool() -> PoolingAllocationConfig {
+    let runs = u32::try_from(MAX_RUNS).unwrap_or(u32::MAX);
+    let instances = u32::try_from(MAX_INSTANCES).unwrap_or(u32::MAX);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(runs)
+        .total_stacks(runs)
+        .total_gc_heaps(runs)
+        .total_core_instances(runs * instances)
+        .max_core_instances_per_component(instances)
+        // Four a run on average: a run that finds none is refused with the pool's own words, and nothing else suffers.
+        .total_memories(runs * 4)
+        .max_memories_per_component(MAX_MEMORIES_PER_COMPONENT)
+        .max_memories_per_module(MAX_MEMORIES_PER_COMPONENT)
+        .max_memory_size(MAX_MEMORY_BYTES)
+        .total_tables(runs * 8)
+        .max_tables_per_component(MAX_TABLES_PER_COMPONENT)
+        .max_tables_per_module(MAX_TABLES_PER_COMPONENT)
+        .table_elements(MAX_TABLE_ELEMENTS)
+        // A megabyte that stays resident in each warm slot saves the page faults of small guests.
+        .linear_memory_keep_resident(1 << 20)
+        .table_keep_resident(64 << 10)
+        .pagemap_scan(Enabled::Auto);
+    pool
+}
+
+/// An engine that runs guests, from a pool where the address space allows it.
+///
+/// # Errors
+/// What wasmtime says when neither strategy works on this machine.
+pub(super) fn running() -> wasmtime::Result<Engine> {
+    let mut config = code_settings();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+    Engine::new(&config).or_else(|refusal| {
+        tracing::warn!("no instance pool ({refusal:#}): plugins run with memory allocated on demand, somewhat slower");
+        let mut config = code_settings();
+        config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+        Engine::new(&config)
+    })
+}
+
+/// An engine that only compiles.
+///
+/// # Errors
+/// What wasmtime says when it has no compiler for this machine.
+pub(super) fn compiling() -> wasmtime::Result<Engine> {
+    Engine::new(&code_settings())
+}
+
+/// The part of a cache key that stands for the engine: its version, settings and target.
+pub(super) fn fingerprint(engine: &Engine) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Advances the engine's epoch while any guest runs, and sleeps while none does.
+pub(super) struct Ticker {
+    shared: Arc<Shared>,
+    thread: Thread,
+}
+
+#[derive(Default)]
+struct Shared {
+    runs: AtomicUsize,
+    asleep: AtomicBool,
+}
+
+impl Ticker {
+    /// Starts the engine's one ticker; it ends with the engine.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn start(engine: &Engine) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let engine = engine.weak();
+        let ticking = Arc::clone(&shared);
+        let handle = thread::Builder::new().name("epoch-ticker".into()).spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                thread::park_timeout(TICK);
+                if ticking.runs.load(Ordering::SeqCst) == 0 {
+                    ticking.asleep.store(true, Ordering::SeqCst);
+                    // A run that began in between has seen `asleep` or is seen here; one of the two wakes the ticker.
+                    if ticking.runs.load(Ordering::SeqCst) == 0 {
+                        thread::park();
+                    }
+                    ticking.asleep.store(false, Ordering::SeqCst);
+                }
+            }
+        })?;
+        Ok(Self { shared, thread: handle.thread().clone() })
+    }
+
+    /// Keeps the ticker awake for as long as the guard lives.
+    pub(super) fn run(&self) -> Running<'_> {
+        self.shared.runs.fetch_add(1, Ordering::SeqCst);
+        if self.shared.asleep.load(Ordering::SeqCst) {
+            self.thread.unpark();
+        }
+        Running(self)
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.thread.unpark();
+    }
+}
+
+/// One guest that runs.
+pub(super) struct Running<'a>(&'a Ticker);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.shared.runs.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,69 @@
+//! The capability `registry`: read-only SQL on the registry.
+//!
+//! Granted by `"registry": "read"`; validated by there being nothing else to say; one run gets the registry's handle, its
+//! caps and its deadline. The walls round the SQL itself stand in `sqlite`.
+
+use super::abi::registry::{self, Error, Rows, SqliteFailure, Value};
+use crate::{
+    clock::Deadline,
+    sqlite::{self, QueryCaps, QueryError, Registry},
+};
+
+/// What one run may do with the registry.
+pub(super) struct RegistryGrant {
+    registry: Option<Registry>,
+    caps: QueryCaps,
+    deadline: Deadline,
+}
+
+impl RegistryGrant {
+    /// A grant for one run; `None` answers every query with `not-granted`.
+    pub(super) fn new(registry: Option<Registry>, caps: QueryCaps, deadline: Deadline) -> Self {
+        Self { registry, caps, deadline }
+    }
+}
+
+impl registry::Host for RegistryGrant {
+    fn query(&mut self, sql: String, params: Vec<Value>) -> Result<Rows, Error> {
+        let Some(registry) = &self.registry else { return Err(Error::NotGranted) };
+        let params: Vec<_> = params.into_iter().map(inward).collect();
+        let rows = registry.query(&sql, &params, &self.caps, self.deadline).map_err(outward_error)?;
+        Ok(Rows {
+            columns: rows.columns,
+            rows: rows.rows.into_iter().map(|row| row.into_iter().map(outward).collect()).collect(),
+            truncated: rows.truncated,
+        })
+    }
+}
+
+fn inward(value: Value) -> sqlite::Value {
+    match value {
+        Value::Null => sqlite::Value::Null,
+        Value::Integer(number) => sqlite::Value::Integer(number),
+        Value::Real(number) => sqlite::Value::Real(number),
+        Value::Text(text) => sqlite::Value::Text(text),
+        Value::Blob(bytes) => sqlite::Value::Blob(bytes),
+    }
+}
+
+fn outward(value: sqlite::Value) -> Value {
+    match value {
+        sqlite::Value::Null => Value::Null,
+        sqlite::Value::Integer(number) => Value::Integer(number),
+        sqlite::Value::Real(number) => Value::Real(number),
+        sqlite::Value::Text(text) => Value::Text(text),
+        sqlite::Value::Blob(bytes) => Value::Blob(bytes),
+    }
+}
+
+fn outward_error(error: QueryError) -> Error {
+    let failure = |code, message| SqliteFailure { code, message };
+    match error {
+        QueryError::NotAllowed { code, message } => Error::NotAllowed(failure(code, message)),
+        QueryError::Invalid { code, message } => Error::Invalid(failure(code, message)),
+        QueryError::Busy { code, message } => Error::Busy(failure(code, message)),
+        QueryError::Other { code, message } => Error::Other(failure(code, message)),
+        QueryError::TimeLimit => Error::Limit("sqlTimeMs".to_owned()),
+        QueryError::Unreadable(trouble) => Error::Unreadable(trouble.to_string()),
+    }
+}

@@ -1,0 +1,92 @@
+//! Who is shown more than the status.
+//!
+//! Knows no file and no environment: the token comes in resolved.
+
+use axum::http::{HeaderMap, header::AUTHORIZATION};
+
+use crate::value::Digest;
+
+/// A bearer token. It is never printed.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// A token without the white space round it; `None` when nothing is left, since an empty token would open the door.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let text = text.trim();
+        (!text.is_empty()).then(|| Self(text.to_owned()))
+    }
+
+    /// Whether `given` is this token, in a time that does not depend on where the two differ.
+    fn is(&self, given: &str) -> bool {
+        // Of one length, whatever was sent; so not even the token's length can be measured.
+        let (own, given) = (Digest::of(self.0.as_bytes()).to_string(), Digest::of(given.as_bytes()).to_string());
+        let differing = own.bytes().zip(given.bytes()).fold(0, |all, (a, b)| std::hint::black_box(all | (a ^ b)));
+        differing == 0
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// Who is shown more than `status`, with the token at hand.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// Everybody who can connect.
+    Always,
+    /// Nobody.
+    Never,
+    /// Whoever sends this bearer token.
+    Token(Token),
+}
+
+impl Access {
+    /// Whether a request with these headers is shown details.
+    pub(super) fn allows(&self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Token(token) => bearer(headers).is_some_and(|given| token.is(given)),
+        }
+    }
+}
+
+/// The token of `Authorization: Bearer …`, whose scheme is case-insensitive.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(access: &Access, header: Option<&str>) -> bool {
+        let headers = header.map(|text| (AUTHORIZATION, text.parse().unwrap()));
+        access.allows(&headers.into_iter().collect())
+    }
+
+    #[test]
+    fn only_the_right_token_opens() {
+        let access = Access::Token(Token::new(" s3cret\n").unwrap());
+        for right in ["Bearer s3cret", "bearer s3cret", "BEARER  s3cret "] {
+            assert!(allowed(&access, Some(right)), "{right}");
+        }
+        for wrong in ["s3cret", "Basic s3cret", "Bearer", "Bearer ", "Bearer s3cre", "Bearer s3crett", "Bearer S3CRET"]
+        {
+            assert!(!allowed(&access, Some(wrong)), "{wrong}");
+        }
+        assert!(!allowed(&access, None));
+        assert!(allowed(&Access::Always, None) && !allowed(&Access::Never, Some("Bearer s3cret")));
+    }
+
+    #[test]
+    fn a_token_is_never_empty_and_never_printed() {
+        assert!(Token::new(" \n").is_none());
+        assert!(!format!("{:?}", Access::Token(Token::new("s3cret").unwrap())).contains("s3cret"));
+    }
+}

@@ -1,0 +1,69 @@
+//! The configuration through the whole binary: found, checked, shown, written.
+
+use serde_json::{Value, json};
+
+use crate::env::Place;
+
+#[test]
+fn a_mistake_is_named_with_its_place() {
+    let place = Place::with_registry(1);
+    place.write("registry.config.json", "{\n  \"dbPath\": \"registry.sqlite\",\n  \"health\": {\n    \"minFreBytes\": 1\n  }\n}\n");
+    let mut said = String::new();
+    for command in [["check"].as_slice(), &["config", "check"], &["serve"], &["guard", "--", "/bin/true"]] {
+        let ran = place.run(command);
+        assert_eq!((ran.code, ran.stdout.as_str()), (3, ""), "{command:?}");
+        said = ran.stderr;
+    }
+    insta::assert_snapshot!(said, @"");
+    let ran = place.run(["check", "--config", "gone.json"]);
+    insta::assert_snapshot!(format!("{}: {}", ran.code, ran.stderr), @"");
+}
+
+#[test]
+fn show_says_where_each_value_comes_from() {
+    let place = Place::with_registry(1);
+    place.configure(|_| ());
+    let ran = place.run(["config", "show", "--json", "--db", "other.sqlite"]);
+    let rows: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
+    let origin = |key: &str| rows.iter().find(|row| row["key"] == key).map(|row| row["origin"].clone());
+    assert_eq!(origin("dbPath"), Some(json!("--db")));
+    assert_eq!(origin("registry.recordsTable"), Some(json!("default")));
+    let pinned = origin("registry.expectedSchemaVersion").unwrap();
+    assert!(pinned.as_str().unwrap().starts_with("registry.config.json:1:"), "{pinned}");
+    assert!(place.run(["config", "show"]).stdout.contains("health.minFreeBytes"));
+}
+
+#[test]
+fn the_schema_is_a_json_schema() {
+    let schema: Value = serde_json::from_str(&Place::empty().run(["config", "schema"]).stdout).unwrap();
+    assert!(schema["$schema"].as_str().unwrap().contains("json-schema.org"));
+    assert!(schema["properties"]["dbPath"]["description"].is_string());
+}
+
+#[test]
+fn init_writes_a_configuration_that_holds() {
+    let place = Place::with_registry(5);
+    let before = place.listing();
+    let dry = place.run(["init", "--db", "registry.sqlite", "--dry-run"]);
+    assert_eq!(place.listing(), before);
+    let ran = place.run(["init", "--db", "registry.sqlite"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "./registry.config.json\n"), "{}", ran.stderr);
+    let written = std::fs::read_to_string(place.path("registry.config.json")).unwrap();
+    assert_eq!(written, dry.stdout);
+    insta::assert_snapshot!(written, @"");
+    assert_eq!(place.run(["check"]).code, 0);
+    let again = place.run(["init", "--db", "registry.sqlite"]);
+    insta::assert_snapshot!(format!("{}: {}", again.code, again.stderr), @"");
+    let nothing = Place::empty().run(["init"]);
+    insta::assert_snapshot!(format!("{}: {}", nothing.code, nothing.stderr), @"");
+}
+
+#[test]
+fn the_command_line_is_checked() {
+    let place = Place::empty();
+    for args in [["chekc"].as_slice(), &["check", "--format", "yaml"], &["guard"], &["check", "--wait", "soon"], &[]] {
+        assert_eq!(place.run(args).code, 2, "{args:?}");
+    }
+    assert_eq!(place.run(["--version"]).code, 0);
+    assert_eq!(place.run(["check", "--help"]).code, 0);
+}

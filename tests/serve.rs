@@ -1,0 +1,127 @@
+//! `vitalsign serve` as a process: answers, signals, refusals.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::env::Place;
+
+/// A server that has said where it listens.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(place: &Place) -> Self {
+        let mut command = place.command(["serve", "--listen", "127.0.0.1:0"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let line = lines.find_map(|line| line.ok().filter(|line| line.contains("http://"))).expect("it says where");
+        let address = line.split_once("http://").unwrap().1.trim_end_matches("/health").to_owned();
+        // What it says later must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address }
+    }
+
+    /// The status and the body of one request.
+    fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    fn json(&self, path: &str) -> (u16, Value) {
+        let (status, body) = self.get(path);
+        (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}")))
+    }
+
+    /// Sends a signal and gives the exit code.
+    fn stop(mut self, signal: &str) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_answers_and_ends_at_a_signal() {
+    let place = Place::with_registry(42);
+    place.configure(|_| ());
+    let server = Server::start(&place);
+    let (status, report) = server.json("/health");
+    assert_eq!((status, &report["registry"]["records"]), (200, &json!(42)), "{report:#}");
+    assert_eq!(report["status"], "ok");
+    assert_eq!(server.json("/health/wal").0, 200);
+    assert_eq!(server.json("/health/wall").0, 404);
+    assert_eq!(server.get("/livez").0, 200);
+    assert_eq!(server.get("/readyz").0, 200);
+    assert_eq!(server.get("/nowhere").0, 404);
+    assert_eq!(server.stop("-INT"), Some(0));
+}
+
+#[test]
+fn details_are_for_those_who_may_see_them() {
+    let place = Place::with_registry(42);
+    place.configure(|config| config["server"] = json!({ "details": "never" }));
+    let server = Server::start(&place);
+    let (status, report) = server.json("/health");
+    assert_eq!((status, report), (200, json!({ "status": "ok" })));
+}
+
+#[test]
+fn an_address_that_is_taken_and_one_that_is_public() {
+    let place = Place::with_registry(1);
+    place.configure(|_| ());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ran = place.run(["serve", "--listen", &address]);
+    assert_eq!(ran.code, 6);
+    assert!(ran.stderr.contains(&format!("cannot listen on {address}")), "{}", ran.stderr);
+    let ran = place.run(["serve", "--listen", "0.0.0.0:0"]);
+    insta::assert_snapshot!(format!("{}: {}", ran.code, ran.stderr), @"");
+}
+
+#[test]
+fn a_guest_that_hangs_delays_nobody() {
+    let place = Place::with_registry(42);
+    place.configure(|config| {
+        let hang = |name: &str, how: Value| {
+            json!({ "name": name, "component": crate::env::GUESTS.join("hostile.wasm"), "config": how,
+                    "grants": { "registry": "read" }, "limits": { "timeoutMs": 60_000 } })
+        };
+        config["plugins"] = json!([
+            hang("spins", json!({ "mode": "spin" })),
+            hang("sleeps", json!({ "mode": "sleep", "ms": 3_600_000 })),
+            hang("traps", json!({ "mode": "trap" })),
+            hang("eats", json!({ "mode": "allocate" })),
+        ]);
+    });
+    let server = Server::start(&place);
+    // The first result of `wal` comes from the gate; those of the others as soon as they have run.
+    let settled = (0..1000).find_map(|_| {
+        let (status, report) = server.json("/health");
+        assert_eq!(status, 200, "{report:#}");
+        let status = |name: &str| crate::env::entry(&report, name)["raw_status"].clone();
+        let looked = status("records") == "ok" && !crate::env::entry(&report, "traps")["checked_at"].is_null();
+        looked.then_some(report)
+    });
+    let report = settled.expect("the other checks have run while two guests hang");
+    assert_eq!(crate::env::entry(&report, "spins")["status"], "unknown");
+    assert_eq!(crate::env::entry(&report, "sleeps")["status"], "unknown");
+    assert_eq!(server.stop("-INT"), Some(0));
+}
