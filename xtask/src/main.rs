@@ -1,2 +1,52 @@
-//! x
-fn main() {}
+//! `cargo xtask`: the commands of this repository. `demo` shows it, `test` holds it, `bench` measures it.
+//!
+//! Drives cargo, rustup and the built binary from outside. Does not link the product, so that it compiles in seconds.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a developer's tool outside of the product: it reads the environment, touches files and prints"
+)]
+
+mod bench;
+mod demo;
+mod guests;
+mod side;
+mod suites;
+mod tool;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask demo [--once] [--listen ADDR]   a demo registry with three plugins: serve its report, or print it once
+cargo xtask test                            everything that must pass
+cargo xtask bench [--write]                 measure; --write puts the table into docs/BENCHMARKS.md
+cargo xtask guests                          build the plugins and the tests' guests for wasm32-wasip2
+";
+
+/// What went wrong, for a person.
+type Result<T> = std::result::Result<T, String>;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["demo", options @ ..] => demo::Options::parse(options).and_then(|options| demo::run(&options)),
+        ["test"] => suites::run(),
+        ["bench"] => bench::run(false),
+        ["bench", "--write"] => bench::run(true),
+        ["guests"] => guests::build_all().map(|()| {
+            tool::say(&format!("the guests stand in {}", guests::folder().display()));
+            ExitCode::SUCCESS
+        }),
+        ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        other => Err(format!("`{}` is not a command here. These are:\n{HELP}", other.join(" "))),
+    };
+    done.unwrap_or_else(|message| {
+        eprintln!("xtask: {message}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,4 +1,4 @@
-//! The rule of the chain, row by row.
+//! The rule of the chain, for one row and the one before it.
 //!
 //! Knows nothing of SQL or of reports.
 
@@ -6,10 +6,13 @@ use std::{borrow::Cow, fmt};
 
 use sha2::{Digest as _, Sha256};
 
-/// What one provenance row says.
+/// What one provenance row says, and what the row before it does.
 pub(crate) struct Link<'a> {
-    pub(crate) record: Option<&'a str>,
+    pub(crate) record: Option<Cow<'a, str>>,
     pub(crate) digest: Option<Cow<'a, str>>,
+    /// The digest that it names as the one before.
+    pub(crate) named: Option<Cow<'a, str>>,
+    /// The digest of the row before: empty when this is the first row, `None` when that row has none.
     pub(crate) before: Option<Cow<'a, str>>,
 }
 
@@ -21,7 +24,7 @@ pub(crate) enum Fault {
     /// It is the first row, yet names one before it.
     BeginningMissing(String),
     /// It does not name the row before it.
-    Unlinked { named: Option<String>, before: String },
+    Unlinked { named: String, before: String },
     /// Its digest is not that of its content.
     WrongDigest { stored: String, computed: String },
 }
@@ -31,10 +34,10 @@ impl fmt::Display for Fault {
         match self {
             Self::NoDigest => write!(f, "the row has no digest"),
             Self::BeginningMissing(named) => write!(f, "it is the first row, yet it follows {}", Short(named)),
-            Self::Unlinked { named: None, before } => {
+            Self::Unlinked { named, before } if named.is_empty() => {
                 write!(f, "it follows nothing, while the row before it has {}", Short(before))
             }
-            Self::Unlinked { named: Some(named), before } => {
+            Self::Unlinked { named, before } => {
                 write!(f, "it follows {}, while the row before it has {}", Short(named), Short(before))
             }
             Self::WrongDigest { stored, computed } => {
@@ -55,60 +58,35 @@ impl fmt::Display for Short<'_> {
     }
 }
 
-/// What came before the next row.
-enum Before {
-    Nothing,
-    Digest(String),
-    /// A row without digest: told once, so the next row is not blamed for it.
-    Unknown,
-}
-
-/// A chain that is being followed.
-pub(crate) struct Chain {
-    recompute: bool,
-    before: Before,
-}
-
-impl Chain {
-    pub(crate) fn new(recompute: bool) -> Self {
-        Self { recompute, before: Before::Nothing }
-    }
-
-    /// Takes the next row; says what is wrong with it.
-    pub(crate) fn follow(&mut self, link: &Link<'_>) -> Option<Fault> {
-        let named = link.before.as_deref().filter(|digest| !digest.is_empty());
-        let Some(digest) = link.digest.as_deref().filter(|digest| !digest.is_empty()) else {
-            self.before = Before::Unknown;
+impl Link<'_> {
+    /// What is wrong with the row; `recompute` says whether its digest is computed again.
+    pub(crate) fn fault(&self, recompute: bool) -> Option<Fault> {
+        let Some(digest) = self.digest.as_deref().filter(|digest| !digest.is_empty()) else {
             return Some(Fault::NoDigest);
         };
-        let unlinked = match &self.before {
-            Before::Nothing => named.map(|named| Fault::BeginningMissing(named.to_owned())),
-            Before::Digest(before) if named != Some(before) => {
-                Some(Fault::Unlinked { named: named.map(str::to_owned), before: before.clone() })
-            }
-            Before::Digest(_) | Before::Unknown => None,
-        };
-        let wrong = || self.recompute.then(|| wrong_digest(digest, named, link.record)).flatten();
-        let fault = unlinked.or_else(wrong);
-        self.remember(digest);
-        fault
+        let named = self.named.as_deref().unwrap_or_default();
+        match self.before.as_deref() {
+            Some(before) if before != named => Some(self.unlinked()),
+            _ if recompute => wrong_digest(digest, named, self.record.as_deref().unwrap_or_default()),
+            // A row without digest is told once: the row behind it is not blamed for it.
+            _ => None,
+        }
     }
 
-    /// Keeps the digest in the text that holds the one before it: a walk of a million rows allocates once.
-    fn remember(&mut self, digest: &str) {
-        if let Before::Digest(text) = &mut self.before {
-            text.clear();
-            text.push_str(digest);
-        } else {
-            self.before = Before::Digest(digest.to_owned());
+    /// That the row does not follow the one before it.
+    pub(crate) fn unlinked(&self) -> Fault {
+        let named = self.named.as_deref().unwrap_or_default().to_owned();
+        match self.before.as_deref().unwrap_or_default() {
+            "" => Fault::BeginningMissing(named),
+            before => Fault::Unlinked { named, before: before.to_owned() },
         }
     }
 }
 
-fn wrong_digest(stored: &str, named: Option<&str>, record: Option<&str>) -> Option<Fault> {
+fn wrong_digest(stored: &str, named: &str, record: &str) -> Option<Fault> {
     let mut hasher = Sha256::new();
-    hasher.update(named.unwrap_or_default());
-    hasher.update(record.unwrap_or_default());
+    hasher.update(named);
+    hasher.update(record);
     let computed = hex(&hasher.finalize());
     (!computed.eq_ignore_ascii_case(stored)).then(|| Fault::WrongDigest { stored: stored.to_owned(), computed })
 }
@@ -124,45 +102,43 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn link<'a>(record: &'a str, digest: &'a str, before: &'a str) -> Link<'a> {
-        Link { record: Some(record), digest: Some(digest.into()), before: Some(before.into()) }
+    fn fault(before: Option<&str>, named: &str, digest: &str) -> Option<String> {
+        link("a", before, named, digest).fault(false).map(|fault| fault.to_string())
     }
 
-    fn follow(recompute: bool, links: &[Link<'_>]) -> Vec<Option<String>> {
-        let mut chain = Chain::new(recompute);
-        links.iter().map(|link| chain.follow(link).map(|fault| fault.to_string())).collect()
-    }
-
-    #[test]
-    fn a_whole_chain_has_no_fault() {
-        assert_eq!(follow(false, &[link("a", "1", ""), link("b", "2", "1"), link("c", "3", "2")]), [None, None, None]);
-        assert_eq!(follow(false, &[]), []);
+    fn link<'a>(record: &'a str, before: Option<&'a str>, named: &'a str, digest: &'a str) -> Link<'a> {
+        let [record, digest, named] = [record, digest, named].map(|text| Some(Cow::Borrowed(text)));
+        Link { record, digest, named, before: before.map(Cow::Borrowed) }
     }
 
     #[test]
-    fn each_break_is_told_once_and_at_its_row() {
-        let faults = follow(false, &[link("a", "1", ""), link("c", "3", "2"), link("d", "4", "3"), link("e", "5", "")]);
-        assert_eq!(faults[1].as_deref(), Some("it follows 2, while the row before it has 1"));
-        assert_eq!(faults[3].as_deref(), Some("it follows nothing, while the row before it has 4"));
-        assert_eq!((&faults[0], &faults[2]), (&None, &None));
-        assert_eq!(follow(false, &[link("b", "2", "1")]), [Some("it is the first row, yet it follows 1".into())]);
+    fn a_row_that_names_the_one_before_it_is_whole() {
+        assert_eq!(fault(Some(""), "", "1"), None);
+        assert_eq!(fault(Some("1"), "1", "2"), None);
     }
 
     #[test]
-    fn a_row_without_digest_is_blamed_alone() {
-        let faults = follow(false, &[link("a", "1", ""), link("b", "", "1"), link("c", "3", "2"), link("d", "4", "3")]);
-        assert_eq!(faults, [None, Some("the row has no digest".into()), None, None]);
+    fn each_break_is_told_in_its_own_words() {
+        let said = |text: &str| Some(text.to_owned());
+        assert_eq!(fault(Some("1"), "2", "3"), said("it follows 2, while the row before it has 1"));
+        assert_eq!(fault(Some("4"), "", "5"), said("it follows nothing, while the row before it has 4"));
+        assert_eq!(fault(Some(""), "1", "2"), said("it is the first row, yet it follows 1"));
+        assert_eq!(fault(Some("1"), "1", ""), said("the row has no digest"));
+    }
+
+    #[test]
+    fn the_row_behind_one_without_digest_is_not_blamed() {
+        assert_eq!(fault(None, "2", "3"), None);
     }
 
     #[test]
     fn digests_are_computed_again_when_asked() {
         let first = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb";
         let second = hex(&Sha256::digest(format!("{first}b")));
-        let rows = |first| [link("a", first, ""), link("b", &second, first)];
-        assert_eq!(follow(true, &rows(first)), [None, None]);
-        let upper = first.to_uppercase();
-        assert_eq!(follow(true, &rows(&upper))[0], None);
-        let faults = follow(true, &[link("x", first, "")]);
-        assert_eq!(faults[0].as_deref(), Some("its digest is ca978112ca1b…, while its content gives 2d711642b726…"));
+        assert_eq!(link("a", Some(""), "", first).fault(true), None);
+        assert_eq!(link("a", Some(""), "", &first.to_uppercase()).fault(true), None);
+        assert_eq!(link("b", Some(first), first, &second).fault(true), None);
+        let fault = link("x", Some(""), "", first).fault(true).unwrap().to_string();
+        assert_eq!(fault, "its digest is ca978112ca1b…, while its content gives 2d711642b726…");
     }
 }

@@ -1,25 +1,23 @@
 //! A check: every record has a provenance row, and the chain of digests over those rows is unbroken.
 //!
-//! Two walks in pages: first the provenance rows, which gives the chain and the set of records that have provenance; then
-//! the records. It needs no index beyond the keys, and no query is long. Knows no other table.
+//! Two walks in pages, so that no query is long: the provenance rows, each against the one before it, then the records.
+//! Knows no other table.
 
 mod chain;
+mod orphans;
 
-use std::{
-    borrow::Cow,
-    hash::{DefaultHasher, Hasher as _},
-};
+use std::borrow::Cow;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use vitalsign_plugin::{
     Check, Failure, Grant, Report,
     budget::Budget,
-    pages::{Pages, Scan},
-    registry::{Value, identifier},
+    pages::{Pages, Scan, Search},
+    registry::{Row, Value, identifier},
 };
 
-use crate::chain::{Chain, Link};
+use crate::chain::{Fault, Link};
 
 /// Where the rows are, and how far to go.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -93,137 +91,158 @@ impl Check for ProvenanceChain {
     }
 
     fn run(config: Config) -> Result<Report, Failure> {
-        let budget = Budget::millis(config.budget_ms);
+        let run = Run { budget: Budget::millis(config.budget_ms), config };
         let mut report = Report::new("");
-        let (links, known) = walk_chain(&mut report, &config, &budget)?;
-        let records = match known {
-            Some(known) => Some(walk_records(&mut report, &config, &budget, &known)?),
-            None => None,
-        };
-        report.summary = summary(&links, records.as_ref());
+        let links = run.chain(&mut report)?;
+        let records = orphans::look(&run, &mut report)?;
+        report.summary = summary(&links, &records);
         Ok(report)
     }
 }
 
+/// One run: what it was told, and the time it has.
+struct Run {
+    config: Config,
+    budget: Budget,
+}
+
 /// How far a walk got and what it found.
+#[derive(Debug, Default)]
 struct Walked {
     rows: u64,
     bad: u64,
     finished: bool,
+    last: Option<Value>,
 }
 
-/// Follows the chain. Gives the records that have provenance, unless time ran out before all were seen.
-fn walk_chain(report: &mut Report, config: &Config, budget: &Budget) -> Result<(Walked, Option<Known>), Failure> {
-    let Columns { seq, record_id, digest, prev_digest, .. } = &config.columns;
-    let mut pages = Pages::new(Scan {
-        key: column(&config.provenance, seq),
-        columns: [record_id, digest, prev_digest].map(|name| column(&config.provenance, name)).to_vec(),
-        from: identifier(&config.provenance),
-        filter: None,
-    });
-    let mut chain = Chain::new(config.recompute);
-    let mut known = Known::default();
-    let mut bad = Tally::new(config.max_findings);
-    while !pages.finished() && !budget.spent() {
-        let Some(page) = pages.next_page()? else { break };
-        for row in page.iter() {
-            let record = word(row.value(1)?);
-            let link = Link { record: record.as_deref(), digest: word(row.value(2)?), before: word(row.value(3)?) };
-            if let Some(fault) = chain.follow(&link)
-                && bad.listed()
-            {
-                let at = format!("{seq} {}", word(row.value(0)?).unwrap_or_default());
-                report.error("chain-broken", format!("the chain is broken at {at}: {fault}")).subject(at);
-            }
-            if let Some(record) = &record {
-                known.insert(record);
-            }
-        }
-    }
-    let walked = Walked { rows: pages.seen(), bad: bad.count, finished: pages.finished() };
-    if let Some(rest) = bad.rest() {
-        report.error("chain-broken", format!("the chain is broken at {rest} more rows")).subject(&config.provenance);
-    }
-    if bad.count > 0
-        && let Some(last) = report.findings.last_mut()
-    {
-        last.hint("restore a backup from before the first break, or find out who wrote around the registry");
-    }
-    if !walked.finished {
-        let to = pages.last_key().and_then(word).unwrap_or_default();
-        let rest = format!("the rows after {seq} {to}, and all records, were not looked at");
-        unfinished(report, config, &format!("{} provenance rows", walked.rows), &rest);
-    }
-    report.measure("provenance_rows", walked.rows, "rows");
-    report.measure("chain_breaks", walked.bad, "rows").error_from(1);
-    let known = walked.finished.then(|| known.sorted());
-    Ok((walked, known))
+macro_rules! walked {
+    ($walk:expr, $bad:expr) => {
+        $crate::Walked { rows: $walk.seen(), bad: $bad, finished: $walk.finished(), last: $walk.last_key().cloned() }
+    };
 }
+use walked;
 
-/// Looks for records without provenance.
-fn walk_records(report: &mut Report, config: &Config, budget: &Budget, known: &Known) -> Result<Walked, Failure> {
-    let id = &config.columns.id;
-    let mut pages =
-        Pages::new(Scan { key: identifier(id), columns: Vec::new(), from: identifier(&config.records), filter: None });
-    let mut bad = Tally::new(config.max_findings);
-    while !pages.finished() && !budget.spent() {
-        let Some(page) = pages.next_page()? else { break };
-        for row in page.iter() {
-            let record = word(row.value(0)?).unwrap_or_default();
-            if !known.has(&record) && bad.listed() {
-                report.error("no-provenance", format!("record {record} has no provenance row")).subject(record);
+impl Run {
+    /// Follows the chain.
+    fn chain(&self, report: &mut Report) -> Result<Walked, Failure> {
+        let walked = if self.config.recompute { self.every_link(report) } else { self.broken_links(report) }?;
+        let Config { provenance, columns, max_findings, .. } = &self.config;
+        if let Some(rest) = walked.bad.checked_sub(u64::from(*max_findings)).filter(|rest| *rest > 0) {
+            let at = if *max_findings == 0 { format!("{rest} rows") } else { format!("{rest} more rows") };
+            report.error("chain-broken", format!("the chain is broken at {at}")).subject(provenance);
+        }
+        if let Some(last) = report.findings.last_mut() {
+            last.hint("restore a backup from before the first break, or find out who wrote around the registry");
+        }
+        if !walked.finished {
+            self.unfinished(report, &walked, "provenance rows", &format!("after {}", columns.seq));
+        }
+        report.measure("provenance_rows", walked.rows, "rows");
+        report.measure("chain_breaks", walked.bad, "rows").error_from(1);
+        Ok(walked)
+    }
+
+    /// Lets SQLite compare each row with the one before it: only the breaks come over.
+    fn broken_links(&self, report: &mut Report) -> Result<Walked, Failure> {
+        let Columns { digest, prev_digest, .. } = &self.config.columns;
+        let empty = |name: &str| format!("coalesce({}, '')", column("p", name));
+        // NULL, that is a row before it without digest, is not unequal to anything.
+        let broken = format!("{} = '' OR {} <> {}", empty(digest), empty(prev_digest), self.before());
+        let mut search = Search::new(self.links(), broken, self.config.max_findings);
+        while !search.finished() && !self.budget.spent() {
+            let Some(page) = search.next_page()? else { break };
+            for row in page.iter() {
+                let link = read(&row)?;
+                // What SQLite calls unequal may read the same: a text and the bytes of it.
+                let fault = link.fault(false).unwrap_or_else(|| link.unlinked());
+                self.broken(report, &row, &fault)?;
             }
         }
+        Ok(walked!(search, search.found()))
     }
-    let walked = Walked { rows: pages.seen(), bad: bad.count, finished: pages.finished() };
-    if let Some(rest) = bad.rest() {
-        report.error("no-provenance", format!("{rest} more records have no provenance row")).subject(&config.records);
+
+    /// Reads every row, to compute its digest again.
+    fn every_link(&self, report: &mut Report) -> Result<Walked, Failure> {
+        let mut pages = Pages::new(self.links());
+        let mut bad = 0;
+        while !pages.finished() && !self.budget.spent() {
+            let Some(page) = pages.next_page()? else { break };
+            for row in page.iter() {
+                let Some(fault) = read(&row)?.fault(true) else { continue };
+                bad += 1;
+                if bad <= u64::from(self.config.max_findings) {
+                    self.broken(report, &row, &fault)?;
+                }
+            }
+        }
+        Ok(walked!(pages, bad))
     }
-    if bad.count > 0
-        && let Some(last) = report.findings.last_mut()
-    {
-        last.hint("find out what wrote them: every write to the registry has to leave a provenance row");
+
+    /// The provenance rows, each with what [`read`] reads.
+    fn links(&self) -> Scan {
+        let Columns { seq, record_id, digest, prev_digest, .. } = &self.config.columns;
+        let mut columns = [record_id, digest, prev_digest].map(|name| column("p", name)).to_vec();
+        columns.push(self.before());
+        Scan {
+            key: column("p", seq),
+            columns,
+            from: format!("{} AS p", identifier(&self.config.provenance)),
+            filter: None,
+        }
     }
-    if !walked.finished {
-        let to = pages.last_key().and_then(word).unwrap_or_default();
-        unfinished(
-            report,
-            config,
-            &format!("{} records", walked.rows),
-            &format!("those after {to} were not looked at"),
+
+    /// The digest of the row before: empty for the first row, NULL when that row has none.
+    fn before(&self) -> String {
+        let Columns { seq, digest, .. } = &self.config.columns;
+        let [digest, q_seq, p_seq] = [column("q", digest), column("q", seq), column("p", seq)];
+        let table = identifier(&self.config.provenance);
+        // A byte of zero stands for "has none" until it is known whether there is a row at all.
+        format!(
+            "nullif(coalesce((SELECT coalesce(nullif({digest}, ''), x'00') FROM {table} AS q \
+             WHERE {q_seq} < {p_seq} ORDER BY {q_seq} DESC LIMIT 1), ''), x'00')"
+        )
+    }
+
+    fn broken(&self, report: &mut Report, row: &Row<'_>, fault: &Fault) -> Result<(), Failure> {
+        let at = format!("{} {}", self.config.columns.seq, word(row.value(0)?).unwrap_or_default());
+        report.error("chain-broken", format!("the chain is broken at {at}: {fault}")).subject(at);
+        Ok(())
+    }
+
+    /// Says how far a walk got that time did not suffice for. `behind` says behind what the rest lies.
+    fn unfinished(&self, report: &mut Report, walked: &Walked, what: &str, behind: &str) {
+        let rest = walked.last.as_ref().and_then(word).map(|last| format!(" those {behind} {last}"));
+        let message = format!(
+            "in {} ms, {} {what} were looked at;{} were not",
+            self.config.budget_ms,
+            walked.rows,
+            rest.unwrap_or_else(|| " the others".to_owned())
         );
+        report
+            .unknown("unfinished", message)
+            .hint("raise `budgetMs` in the plugin's config, and its `timeoutMs` above that");
     }
-    report.measure("records", walked.rows, "rows");
-    report.measure("orphans", walked.bad, "rows").error_from(1);
-    Ok(walked)
+}
+
+fn read<'a>(row: &Row<'a>) -> Result<Link<'a>, Failure> {
+    let [record, digest, named, before] = [1, 2, 3, 4].map(|column| row.value(column).map(word));
+    Ok(Link { record: record?, digest: digest?, named: named?, before: before? })
+}
+
+fn summary(links: &Walked, records: &Walked) -> String {
+    let of = |walked: &Walked, what: &str, good: &str, bad: &str| match walked {
+        Walked { rows, bad: 0, finished: true, .. } => format!("{rows} {what}, {good}"),
+        Walked { rows, bad: 0, .. } => format!("{rows} {what} looked at, {good} so far"),
+        Walked { rows, bad: count, .. } => format!("{rows} {what}, {bad} {count}"),
+    };
+    let records = of(records, "records", "all with provenance", "without provenance:");
+    let links = of(links, "provenance rows", "the chain unbroken", "breaks in the chain:");
+    format!("{records}; {links}")
 }
 
 /// A column with its table: alone, a quoted name that is no column is a text to SQLite, and no error.
 fn column(table: &str, name: &str) -> String {
-    format!("{}.{}", identifier(table), identifier(name))
-}
-
-fn unfinished(report: &mut Report, config: &Config, done: &str, rest: &str) {
-    let message = format!("after {} ms, {done} were looked at; {rest}", config.budget_ms);
-    report
-        .unknown("unfinished", message)
-        .hint("raise `budgetMs` in the plugin's config, and its `timeoutMs` above that");
-}
-
-fn summary(links: &Walked, records: Option<&Walked>) -> String {
-    let rows = links.rows;
-    let chain = match (links.bad, links.finished) {
-        (0, true) => format!("{rows} provenance rows in an unbroken chain"),
-        (0, false) => format!("{rows} provenance rows looked at, unbroken so far"),
-        (bad, _) => format!("{rows} provenance rows, the chain is broken at {bad}"),
-    };
-    let records = match records {
-        None => "records not looked at".to_owned(),
-        Some(Walked { rows, bad: 0, finished: true }) => format!("{rows} records, all with provenance"),
-        Some(Walked { rows, bad: 0, .. }) => format!("{rows} records looked at, all with provenance so far"),
-        Some(Walked { rows, bad, .. }) => format!("{rows} records, {bad} without provenance"),
-    };
-    format!("{records}; {chain}")
+    format!("{table}.{}", identifier(name))
 }
 
 /// A value as a word to compare: `None` for NULL, bytes in hexadecimal.
@@ -235,56 +254,6 @@ fn word(value: &Value) -> Option<Cow<'_, str>> {
         Value::Real(number) => Some(Cow::Owned(number.to_string())),
         Value::Blob(bytes) => Some(Cow::Owned(chain::hex(bytes))),
     }
-}
-
-/// Counts what is bad, and says which of it is to be listed.
-struct Tally {
-    most: u64,
-    count: u64,
-}
-
-impl Tally {
-    fn new(most: u32) -> Self {
-        Self { most: most.into(), count: 0 }
-    }
-
-    /// Counts one more; true while it is to be listed.
-    fn listed(&mut self) -> bool {
-        self.count += 1;
-        self.count <= self.most
-    }
-
-    /// How many were counted beyond those listed.
-    fn rest(&self) -> Option<u64> {
-        self.count.checked_sub(self.most).filter(|rest| *rest > 0)
-    }
-}
-
-/// The records that have provenance, as 64-bit hashes: 8 bytes a row where the ids themselves would fill the memory.
-///
-/// Two ids with one hash could hide a missing row; among a million records the odds of that are below one in ten million.
-#[derive(Default)]
-struct Known(Vec<u64>);
-
-impl Known {
-    fn insert(&mut self, id: &str) {
-        self.0.push(hash(id));
-    }
-
-    fn sorted(mut self) -> Self {
-        self.0.sort_unstable();
-        self
-    }
-
-    fn has(&self, id: &str) -> bool {
-        self.0.binary_search(&hash(id)).is_ok()
-    }
-}
-
-fn hash(id: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(id.as_bytes());
-    hasher.finish()
 }
 
 vitalsign_plugin::export!(ProvenanceChain);

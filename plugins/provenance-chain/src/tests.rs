@@ -40,7 +40,7 @@ fn a_whole_registry_is_ok() {
     for config in ["{}", r#"{"recompute": true}"#] {
         let report = run(40, "", config);
         assert_eq!(report.findings, []);
-        assert_eq!(report.summary, "40 records, all with provenance; 40 provenance rows in an unbroken chain");
+        assert_eq!(report.summary, "40 records, all with provenance; 40 provenance rows, the chain unbroken");
         let measures: Vec<_> = report.measures.iter().map(|measure| (measure.name.as_str(), measure.value)).collect();
         assert_eq!(measures, [("provenance_rows", 40.0), ("chain_breaks", 0.0), ("records", 40.0), ("orphans", 0.0)]);
     }
@@ -49,7 +49,7 @@ fn a_whole_registry_is_ok() {
 #[test]
 fn an_empty_registry_is_ok() {
     let summary = run(0, "", "{}").summary;
-    assert_eq!(summary, "0 records, all with provenance; 0 provenance rows in an unbroken chain");
+    assert_eq!(summary, "0 records, all with provenance; 0 provenance rows, the chain unbroken");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_provenance_row_that_was_deleted_breaks_the_chain_and_orphans_its_record() {
     assert_eq!(report.findings[0].subject.as_deref(), Some("seq 6"));
     assert_eq!((five.code.as_str(), five.subject.as_deref()), ("no-provenance", Some("urn:0005")));
     assert_eq!(report.findings.len(), 2);
-    assert_eq!(report.summary, "9 records, 1 without provenance; 8 provenance rows, the chain is broken at 1");
+    assert_eq!(report.summary, "9 records, without provenance: 1; 8 provenance rows, breaks in the chain: 1");
 }
 
 #[test]
@@ -85,17 +85,43 @@ fn many_faults_are_listed_up_to_a_number_and_counted_beyond_it() {
 
 #[test]
 fn rows_that_the_host_cuts_off_are_read_all_the_same() {
-    let report =
-        registry(50, "DELETE FROM provenance WHERE seq = 20").rows_per_query(7).run::<ProvenanceChain>("{}").unwrap();
-    assert_eq!(report.summary, "50 records, 1 without provenance; 49 provenance rows, the chain is broken at 1");
+    for config in ["{}", r#"{"recompute": true}"#] {
+        let registry = registry(50, "DELETE FROM provenance WHERE seq = 20").rows_per_query(7);
+        let summary = registry.run::<ProvenanceChain>(config).unwrap().summary;
+        assert_eq!(summary, "50 records, without provenance: 1; 49 provenance rows, breaks in the chain: 1");
+    }
+}
+
+#[test]
+fn with_and_without_an_index_the_same_records_are_found() {
+    for index in ["", "CREATE INDEX by_record ON provenance(record_id);"] {
+        let found = lines(&run(50, &format!("{index} DELETE FROM provenance WHERE seq IN (20, 50)"), "{}"));
+        assert_eq!(found.len(), 3);
+        assert_eq!(found[1..], [20, 50].map(|id| format!("no-provenance record urn:00{id} has no provenance row")));
+    }
 }
 
 #[test]
 fn time_that_ran_out_is_said_and_never_ok() {
     let report = run(5, "", r#"{"budgetMs": 0}"#);
-    assert_eq!(report.findings[0].status, Status::Unknown);
-    assert!(report.findings[0].message.starts_with("after 0 ms, 0 provenance rows were looked at"));
-    assert_eq!(report.summary, "records not looked at; 0 provenance rows looked at, unbroken so far");
+    assert!(report.findings.iter().all(|finding| finding.status == Status::Unknown));
+    let all = ["provenance rows", "records"];
+    let all = all.map(|what| format!("unfinished in 0 ms, 0 {what} were looked at; the others were not"));
+    assert_eq!(lines(&report), all);
+    let summary =
+        "0 records looked at, all with provenance so far; 0 provenance rows looked at, the chain unbroken so far";
+    assert_eq!(report.summary, summary);
+}
+
+#[test]
+fn rows_without_digest_or_beginning_are_found_by_both_ways() {
+    let damage = "UPDATE provenance SET digest = '' WHERE seq = 4; DELETE FROM provenance WHERE seq = 1";
+    for config in ["{}", r#"{"recompute": true}"#] {
+        let found = lines(&run(9, damage, config));
+        assert!(found[0].starts_with("chain-broken the chain is broken at seq 2: it is the first row, yet it follows"));
+        assert_eq!(found[1], "chain-broken the chain is broken at seq 4: the row has no digest");
+        assert_eq!(found[2..], ["no-provenance record urn:0001 has no provenance row"]);
+    }
 }
 
 #[test]

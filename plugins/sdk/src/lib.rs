@@ -58,7 +58,6 @@ pub mod testing;
 
 /// What is generated from `wit/health.wit`; use the re-exports beside it.
 #[doc(hidden)]
-#[expect(clippy::allow_attributes_without_reason, reason = "generated from wit/health.wit")]
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../../wit",

@@ -84,7 +84,7 @@ pub(crate) fn ask(sql: &str, params: &[Value]) -> Result<Rows, Error> {
     if !statement.readonly() {
         return Err(Error::NotAllowed(SqliteFailure { code: 23, message: "not authorized".to_owned() }));
     }
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let params = rusqlite::params_from_iter(params.iter().map(to_sqlite));
     let mut found = statement.query(params).map_err(|error| Error::Invalid(failure(&error)))?;
     let mut rows = Vec::new();

@@ -1,0 +1,170 @@
+//! `cargo xtask demo`: a registry to look at, in `target/demo`, made anew each time.
+//!
+//! The host makes the registry; here are only the configuration and the words round it.
+
+use std::{
+    fs,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use crate::{
+    Result, guests,
+    tool::{at, build_host, host, run as run_command, say, status, target, vitalsign, write},
+};
+
+const LISTEN: &str = "127.0.0.1:8080";
+
+/// What the command line says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    once: bool,
+    listen: String,
+}
+
+impl Options {
+    pub(crate) fn parse(mut words: &[&str]) -> Result<Self> {
+        let mut options = Self { once: false, listen: LISTEN.to_owned() };
+        loop {
+            words = match words {
+                [] => return Ok(options),
+                ["--once", rest @ ..] => {
+                    options.once = true;
+                    rest
+                }
+                ["--listen", address, rest @ ..] => {
+                    options.listen = (*address).to_owned();
+                    rest
+                }
+                [other, ..] => return Err(format!("demo: `{other}` is not `--once` or `--listen ADDR`")),
+            };
+        }
+    }
+}
+
+/// Makes the demo and shows it. With `--once` the exit code is the report's.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    guests::build_plugins()?;
+    build_host(false)?;
+    let folder = target().join("demo");
+    prepare("debug", &folder, 1)?;
+    if options.once {
+        let status = status(&mut vitalsign("debug", &folder, &["check", "--config", CONFIG]))?;
+        return Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from));
+    }
+    let listen = options.listen.as_str();
+    eprintln!("{}", what_to_try(listen, &folder));
+    // The server takes this process's place, so that Ctrl-C and its exit code are its own.
+    let error = vitalsign("debug", &folder, &["serve", "--config", CONFIG, "--listen", listen]).exec();
+    Err(format!("{} could not be started: {error}", host("debug").display()))
+}
+
+/// The configuration's name, in the demo's folder.
+pub(crate) const CONFIG: &str = "registry.config.json";
+
+/// Makes a folder with a registry, its configuration with each plugin so many times over, and the lock file.
+pub(crate) fn prepare(profile: &str, folder: &Path, times: usize) -> Result<()> {
+    say(&format!("making a demo registry in {}", folder.display()));
+    if folder.exists() {
+        at(folder, fs::remove_dir_all(folder))?;
+    }
+    at(folder, fs::create_dir_all(folder))?;
+    run_command(&mut vitalsign(profile, folder, &["demo", "--dir", "."]))?;
+    write(&folder.join(CONFIG), &configuration(times))?;
+    for name in guests::PLUGINS {
+        let file = component(name);
+        let (from, to) = (guests::folder().join(&file), folder.join("plugins").join(&file));
+        at(&to, fs::create_dir_all(folder.join("plugins")))?;
+        at(&from, fs::copy(&from, &to))?;
+    }
+    run_command(&mut vitalsign(profile, folder, &["plugin", "lock", "--config", CONFIG]))
+}
+
+fn component(package: &str) -> PathBuf {
+    PathBuf::from(format!("{}.wasm", package.replace('-', "_")))
+}
+
+/// What the plugins are configured with, in the order of [`guests::PLUGINS`].
+const PLUGIN_CONFIGS: [&str; 3] = [
+    r#"{ "recompute": true }"#,
+    r#"{ "assertions": [
+        { "name": "odd-kinds", "sql": "SELECT id FROM records WHERE kind NOT IN ('schema', 'model', 'asset')", "number": "rows", "error": 1,
+          "hint": "records are schemas, models or assets; see which tool wrote these" },
+        { "name": "broken-payloads", "sql": "SELECT count(*) FROM records WHERE NOT json_valid(payload)", "unit": "rows", "error": 1 },
+        { "name": "versions-of-one-name", "sql": "SELECT max(n) FROM (SELECT count(*) AS n FROM records GROUP BY name)", "warn": 5000 }
+      ] }"#,
+    r#"{ "measures": [
+        { "name": "records", "sql": "SELECT count(*) FROM records", "baseline": 5000, "maxGrowthPercent": 50 },
+        { "name": "provenance", "sql": "SELECT max(seq) FROM provenance", "baseline": 5000 }
+      ] }"#,
+];
+
+/// The configuration. The first of each plugin bears its package's name, the others a number behind it.
+fn configuration(times: usize) -> String {
+    let mut plugins = Vec::new();
+    for time in 0..times {
+        for (name, config) in guests::PLUGINS.iter().zip(PLUGIN_CONFIGS) {
+            let file = component(name);
+            let own = if time == 0 { (*name).to_owned() } else { format!("{name}-{}", time + 1) };
+            plugins.push(format!(
+                "    {{ \"name\": \"{own}\", \"component\": \"plugins/{}\",\n      \"grants\": {{ \"registry\": \"read\" }},\n      \"config\": {config} }}",
+                file.display()
+            ));
+        }
+    }
+    format!(
+        r#"{{
+  "dbPath": "var/registry.sqlite",
+  "registry": {{ "expectedSchemaVersion": 1, "recordsTable": "records", "provenanceTable": "provenance" }},
+  "health": {{ "minFreeBytes": 1048576 }},
+  "plugins": [
+{}
+  ]
+}}
+"#,
+        plugins.join(",\n")
+    )
+}
+
+fn what_to_try(listen: &str, folder: &Path) -> String {
+    let binary = host("debug");
+    let (binary, folder) = (binary.display(), folder.display());
+    format!(
+        "
+The report is at http://{listen}/health until Ctrl-C. To try:
+
+  curl -s http://{listen}/health
+  curl -s http://{listen}/health/provenance-chain
+  curl -i http://{listen}/readyz
+
+The registry is {folder}/var/registry.sqlite, its configuration {folder}/{CONFIG}.
+Damage it and look again:
+
+  sqlite3 {folder}/var/registry.sqlite \"DELETE FROM provenance WHERE seq = 2500\"
+  {binary} check --root {folder}
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read() {
+        let options = |words: &[&str]| Options::parse(words).unwrap();
+        assert_eq!(options(&[]), Options { once: false, listen: LISTEN.into() });
+        assert_eq!(options(&["--listen", "[::1]:9", "--once"]), Options { once: true, listen: "[::1]:9".into() });
+        assert!(Options::parse(&["--listen"]).unwrap_err().contains("--listen"));
+    }
+
+    #[test]
+    fn the_configuration_is_json_with_unique_names() {
+        let config: serde_json::Value = serde_json::from_str(&configuration(4)).unwrap();
+        let names: Vec<_> =
+            config["plugins"].as_array().unwrap().iter().map(|plugin| plugin["name"].as_str()).collect();
+        assert_eq!(names.len(), 12);
+        assert_eq!((names[0], names[11]), (Some("provenance-chain"), Some("growth-4")));
+    }
+}

@@ -1,0 +1,87 @@
+//! `cargo xtask test`: everything that must pass, and a summary one can read from across the room.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{ExitCode, Stdio},
+    time::Instant,
+};
+
+use crate::{
+    Result, guests,
+    tool::{cargo, say},
+};
+
+/// Builds the guests, then runs every test of the workspace.
+pub(crate) fn run() -> Result<ExitCode> {
+    let start = Instant::now();
+    guests::build_all()?;
+    say(
+        "running every test; the first time this takes 5 to 10 minutes on two cores, since it compiles Wasmtime and SQLite",
+    );
+    let mut child = cargo(&["test", "--workspace", "--no-fail-fast"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cargo could not be started: {error}"))?;
+    let mut tally = Tally::default();
+    for line in child
+        .stdout
+        .take()
+        .map(BufReader::new)
+        .into_iter()
+        .flat_map(|reader| reader.lines().map_while(std::io::Result::ok))
+    {
+        tally.count(&line);
+        println!("{line}");
+    }
+    let status = child.wait().map_err(|error| format!("cargo could not be waited for: {error}"))?;
+    let Tally { suites, passed, failed, ignored } = tally;
+    let verdict = if status.success() { "all is well" } else { "NOT well" };
+    say(&format!(
+        "{verdict}: {passed} passed, {failed} failed, {ignored} ignored in {suites} suites, {} s",
+        start.elapsed().as_secs()
+    ));
+    // Cargo's word counts, not the tally's: a test binary that crashed reports no number.
+    Ok(if status.success() && failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the suites' last lines add up to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    suites: u32,
+    passed: u32,
+    failed: u32,
+    ignored: u32,
+}
+
+impl Tally {
+    /// Takes a line of output; most are none of its business.
+    fn count(&mut self, line: &str) {
+        let Some(line) = line.strip_prefix("test result: ") else { return };
+        self.suites += 1;
+        let words: Vec<&str> = line.split([' ', ';', '.']).filter(|word| !word.is_empty()).collect();
+        for pair in words.windows(2) {
+            let Ok(number) = pair[0].parse::<u32>() else { continue };
+            match pair[1] {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_add_up() {
+        let mut tally = Tally::default();
+        tally.count("test a ... ok");
+        tally.count("test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s");
+        tally
+            .count("test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 7 filtered out; finished in 0.10s");
+        assert_eq!(tally, Tally { suites: 2, passed: 7, failed: 3, ignored: 1 });
+    }
+}
