@@ -47,8 +47,7 @@ const READING_PRAGMAS: [&str; 7] =
 const HIDDEN_TABLES: [&str; 5] = ["sqlite_dbpage", "dbstat", "sqlite_stmt", "bytecode", "tables_used"];
 
 /// Functions that reach out of the database.
-const HIDDEN_FUNCTIONS: [&str; 6] =
-    ["load_extension", "fts3_tokenizer", "sqlite_log", "readfile", "writefile", "edit"];
+const HIDDEN_FUNCTIONS: [&str; 6] = ["load_extension", "fts3_tokenizer", "sqlite_log", "readfile", "writefile", "edit"];
 
 /// Has every statement of the connection judged; what is refused is noted in words.
 pub(super) fn judge_statements(conn: &mut Connection, refused: &Arc<Mutex<Option<String>>>) -> rusqlite::Result<()> {

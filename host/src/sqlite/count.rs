@@ -170,7 +170,8 @@ fn leaf_rows(level: &[Span], sample: &[(Span, Page)]) -> f64 {
     let fullest = u32::try_from(fullest).map_or(f64::MAX, f64::from);
     let most = |span: &Span| room(span).min(fullest);
     let known: f64 = sample.iter().map(|(span, _)| most(span)).sum();
-    let found: f64 = sample.iter().map(|(_, page)| page.cells).map(|cells| u32::try_from(cells).map_or(0.0, f64::from)).sum();
+    let found: f64 =
+        sample.iter().map(|(_, page)| page.cells).map(|cells| u32::try_from(cells).map_or(0.0, f64::from)).sum();
     if known == 0.0 {
         return 0.0;
     }
@@ -190,7 +191,11 @@ fn size(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::MAX, f64::from)
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a sum of counts: not negative, and capped")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a sum of counts: not negative, and capped"
+)]
 fn rounded(rows: f64) -> u64 {
     rows.round().clamp(0.0, 9e15) as u64
 }

@@ -111,13 +111,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`QueryError`] says whether the statement, the time or the database was at fault.
-    pub fn query(
-        &self,
-        sql: &str,
-        params: &[Value],
-        caps: &QueryCaps,
-        deadline: Deadline,
-    ) -> Result<Rows, QueryError> {
+    pub fn query(&self, sql: &str, params: &[Value], caps: &QueryCaps, deadline: Deadline) -> Result<Rows, QueryError> {
         let deadline = deadline.at_most(caps.time);
         self.retried(deadline, || {
             let open = self.pool.take(Trust::Foreign).map_err(QueryError::Unreadable)?;
@@ -150,8 +144,7 @@ impl Registry {
         let real = std::fs::canonicalize(self.path()).unwrap_or_else(|_| self.path().to_owned());
         let folder = real.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        files::free_bytes(folder)
-            .map_err(|error| Trouble::Io { path: folder.to_owned(), detail: error.to_string() })
+        files::free_bytes(folder).map_err(|error| Trouble::Io { path: folder.to_owned(), detail: error.to_string() })
     }
 
     /// Pages in the write-ahead log that are not yet in the database.

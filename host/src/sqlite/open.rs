@@ -137,7 +137,8 @@ impl Open {
             // A commit in rollback mode may also have been a switch to WAL mode, so any change closes the connection.
             Way::Rollback => self.ground.database.same_content(&now.database) && !now.wal_in_use(),
             Way::Wal => {
-                let ids = |ground: &Ground| (ground.database.id, ground.wal.map(|wal| wal.id), ground.shm.map(|shm| shm.id));
+                let ids =
+                    |ground: &Ground| (ground.database.id, ground.wal.map(|wal| wal.id), ground.shm.map(|shm| shm.id));
                 ids(&self.ground) == ids(&now)
             }
         }

@@ -5,8 +5,7 @@
 use std::{path::Path, sync::PoisonError, time::Duration};
 
 use rusqlite::{
-    ToSql,
-    ffi,
+    ToSql, ffi,
     types::{ToSqlOutput, ValueRef},
 };
 
@@ -154,12 +153,12 @@ fn invalid(message: impl Into<String>) -> Fault {
 fn read(open: &Open, sql: &str, params: &[Value], caps: &QueryCaps, limit: Duration) -> Result<Rows, Fault> {
     open.conn.busy_timeout(limit)?;
     let mut statement = open.conn.prepare_cached(sql)?;
-    if statement.column_count() == 0 {
-        return Err(invalid("there is no statement that gives rows"));
-    }
     if !statement.readonly() {
         let message = "checks may only read".to_owned();
         return Err(Fault::Plain(QueryError::NotAllowed { code: ffi::SQLITE_READONLY, message }));
+    }
+    if statement.column_count() == 0 {
+        return Err(invalid("there is no statement that gives rows"));
     }
     let wanted = statement.parameter_count();
     if wanted != params.len() {

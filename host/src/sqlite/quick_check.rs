@@ -29,18 +29,20 @@ impl Registry {
     /// # Errors
     /// [`Trouble::OutOfTime`] or [`Trouble::WalGrew`] when a limit ended it, or any other trouble of reading.
     pub fn quick_check(&self, deadline: Deadline, limits: QuickCheckLimits) -> Result<Problems, Trouble> {
-        // One row per problem; a row more than asked for tells whether there were more.
+        // One problem more than asked for tells whether there were more.
         let sql = format!("PRAGMA quick_check({})", limits.max_problems.saturating_add(1));
         self.retried(deadline, || {
             let open = self.pool.take(Trust::Ours)?;
             let budget = Budget { time: deadline.remaining(), wal_growth: Some(limits.max_wal_growth) };
-            let found = self.in_transaction(&open, deadline, budget, &mut |snapshot| {
-                snapshot.rows(&sql, [], |row| text(row, 0))
-            });
+            let found = self
+                .in_transaction(&open, deadline, budget, &mut |snapshot| snapshot.rows(&sql, [], |row| text(row, 0)));
             self.settle(open, found)
         })
-        .map(|mut first| {
-            first.retain(|line| line != "ok");
+        .map(|rows| {
+            // The problems of one b-tree come as lines of one row, under a heading.
+            let lines = rows.iter().flat_map(|row| row.lines());
+            let mut first: Vec<_> =
+                lines.filter(|line| *line != "ok" && !line.starts_with("***")).map(str::to_owned).collect();
             let most = usize::try_from(limits.max_problems).unwrap_or(usize::MAX);
             let may_be_more = first.len() > most;
             first.truncate(most);

@@ -63,9 +63,8 @@ mod tests {
         header[..4].copy_from_slice(&INDEX_VERSION.to_ne_bytes());
         header[12] = 1;
         header[16..20].copy_from_slice(&10_u32.to_ne_bytes());
-        let with = |first: &[u8], second: &[u8], backfill: u32| {
-            unwritten(&[first, second, &backfill.to_ne_bytes()].concat())
-        };
+        let with =
+            |first: &[u8], second: &[u8], backfill: u32| unwritten(&[first, second, &backfill.to_ne_bytes()].concat());
         assert_eq!(with(&header, &header, 4), Some(6));
         assert_eq!(with(&header, &header, 11), None);
         assert_eq!(with(&header, &[0; 48], 4), None);

@@ -154,11 +154,19 @@ impl Trouble {
             Self::Empty(_) => "start the registry once so that it makes its tables, or restore a backup",
             Self::NotSqlite(_) => "check `dbPath` (or `--db`); if this was the registry, restore a backup",
             Self::Encrypted(_) => "vitalsign reads plain SQLite only; if this was never encrypted, restore a backup",
-            Self::Truncated { .. } | Self::Corrupt { .. } => "stop the registry, keep a copy of its files, and restore a backup",
+            Self::Truncated { .. } | Self::Corrupt { .. } => {
+                "stop the registry, keep a copy of its files, and restore a backup"
+            }
             Self::Locked { .. } => "find the process that holds the lock (`fuser` on the file) and end its transaction",
-            Self::HotJournal(_) => "start the registry: its first access rolls the journal back; never delete the journal",
-            Self::WalWithoutShm(_) => "start the registry: it makes the file; never delete the `-wal`, it holds committed rows",
-            Self::WalIndex(_) => "start the registry: its first access recovers the log; never delete the `-wal` or `-shm`",
+            Self::HotJournal(_) => {
+                "start the registry: its first access rolls the journal back; never delete the journal"
+            }
+            Self::WalWithoutShm(_) => {
+                "start the registry: it makes the file; never delete the `-wal`, it holds committed rows"
+            }
+            Self::WalIndex(_) => {
+                "start the registry: its first access recovers the log; never delete the `-wal` or `-shm`"
+            }
             Self::OtherOwner { .. } => "run vitalsign as the registry's user, or give the files one owner",
             Self::Changing(_) => "look again; if it stays so, something keeps opening and closing the database",
             Self::OutOfTime { .. } => "look again when the disk is less busy",
@@ -218,7 +226,12 @@ impl Trouble {
 
 /// SQLite's primary and extended result codes, when the error is SQLite's.
 pub(super) fn codes(error: &rusqlite::Error) -> Option<(i32, i32)> {
-    error.sqlite_error().map(|error| (error.extended_code & 0xff, error.extended_code))
+    match error {
+        rusqlite::Error::SqliteFailure(error, _) | rusqlite::Error::SqlInputError { error, .. } => {
+            Some((error.extended_code & 0xff, error.extended_code))
+        }
+        _ => None,
+    }
 }
 
 /// SQLite's own message, safe to print.
