@@ -8,6 +8,7 @@ pub mod value;
 
 pub mod clock;
 pub mod files;
+
 pub mod report;
 pub mod sqlite;
 

@@ -4,6 +4,10 @@
 
 #![expect(clippy::disallowed_methods, reason = "this room is where files are touched")]
 
+mod stat;
+
+pub use stat::{FileId, Kind, Stat, free_bytes, may_read, read_at, stat};
+
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, Read, Write},

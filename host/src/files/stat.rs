@@ -1,0 +1,145 @@
+//! What `stat` says of a path, and short reads at a place.
+//!
+//! Knows no database: whoever reads here a file that SQLite may have open in this process makes sure first that it has not,
+//! because closing any descriptor drops the process's locks on it.
+
+use std::{
+    fs, io,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
+    path::Path,
+};
+
+/// Names a file for as long as it exists, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileId {
+    /// The device that holds it.
+    pub device: u64,
+    /// Its inode there.
+    pub inode: u64,
+}
+
+/// What a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A device, a pipe or a socket.
+    Other,
+}
+
+/// What `stat` says of a file; symbolic links are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Which file it is.
+    pub id: FileId,
+    /// What it is.
+    pub kind: Kind,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// When its content last changed, in nanoseconds since 1970.
+    pub modified_ns: i128,
+    /// Its permission bits.
+    pub mode: u32,
+    /// The user who owns it.
+    pub uid: u32,
+    /// The group that owns it.
+    pub gid: u32,
+    /// How many names (hard links) it has.
+    pub links: u64,
+}
+
+impl Stat {
+    /// Whether both are the same file with the same content, as far as `stat` can tell.
+    #[must_use]
+    pub fn same_content(&self, other: &Self) -> bool {
+        (self.id, self.bytes, self.modified_ns) == (other.id, other.bytes, other.modified_ns)
+    }
+}
+
+/// What `path` leads to; `None` when there is nothing.
+///
+/// # Errors
+/// When the system will not say, such as in a folder that may not be searched.
+pub fn stat(path: &Path) -> io::Result<Option<Stat>> {
+    let found = match fs::metadata(path) {
+        Ok(found) => found,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let kind = match found.file_type() {
+        kind if kind.is_file() => Kind::File,
+        kind if kind.is_dir() => Kind::Directory,
+        _ => Kind::Other,
+    };
+    Ok(Some(Stat {
+        id: FileId { device: found.dev(), inode: found.ino() },
+        kind,
+        bytes: found.len(),
+        modified_ns: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),
+        mode: found.mode() & 0o7777,
+        uid: found.uid(),
+        gid: found.gid(),
+        links: found.nlink(),
+    }))
+}
+
+/// Whether this process may read `path`.
+#[must_use]
+pub fn may_read(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::READ_OK).is_ok()
+}
+
+/// Up to `limit` bytes of the file from `offset`; fewer where it ends.
+///
+/// # Errors
+/// When the file cannot be opened or read.
+#[expect(clippy::disallowed_methods, reason = "this room is where files are opened")]
+pub fn read_at(path: &Path, offset: u64, limit: usize) -> io::Result<Vec<u8>> {
+    let file = fs::File::open(path)?;
+    let mut bytes = vec![0; limit];
+    let mut filled = 0;
+    while filled < limit {
+        let room = bytes.get_mut(filled..).unwrap_or_default();
+        match file.read_at(room, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// Bytes that an unprivileged user can still write to the file system of `folder`.
+///
+/// # Errors
+/// When the system will not say.
+pub fn free_bytes(folder: &Path) -> io::Result<u64> {
+    fs4::available_space(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test makes its own files")]
+    fn stat_and_reads_say_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        assert_eq!(stat(&path).unwrap(), None);
+        assert_eq!(stat(folder.path()).unwrap().unwrap().kind, Kind::Directory);
+        fs::write(&path, b"hello").unwrap();
+        assert_eq!(stat(&path.join("below-a-file")).unwrap(), None);
+        let found = stat(&path).unwrap().unwrap();
+        assert_eq!((found.kind, found.bytes, found.links), (Kind::File, 5, 1));
+        assert_eq!(read_at(&path, 1, 3).unwrap(), b"ell");
+        assert_eq!(read_at(&path, 3, 10).unwrap(), b"lo");
+        assert!(free_bytes(folder.path()).unwrap() > 0);
+    }
+}

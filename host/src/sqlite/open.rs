@@ -1,0 +1,199 @@
+//! Opens a database so that looking changes nothing, and says how it was opened.
+//!
+//! There are three ways, and each database allows one of them:
+//! - *still*: no write-ahead log in use. `immutable=1` opens nothing but the file itself and takes no lock; a plain
+//!   `mode=ro` would make a `-wal` and a `-shm` and leave them behind. What was read counts only if nobody wrote meanwhile.
+//! - *wal*: a log in use. `readonly_shm=1` reads the log's index without making or repairing it; where its writer was
+//!   killed, SQLite builds a private index in memory.
+//! - *rollback*: a rollback journal. A still read would show half of a commit, so it is read with locks, which makes no file.
+//!
+//! One gap is left, of some microseconds: when the last writer closes a WAL database between the `stat` here and
+//! SQLite's own, SQLite makes an empty `-wal` and then gives up for want of a `-shm`.
+
+use std::{
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
+
+use super::{
+    allow,
+    ground::Ground,
+    occupancy::Seat,
+    trouble::Trouble,
+    watchdog::{Allowance, Leash},
+};
+use crate::clock::Deadline;
+
+/// How a database is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Still,
+    Wal,
+    Rollback,
+}
+
+/// Whose SQL a connection runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// The checks' own.
+    Ours,
+    /// A plugin's: every statement is judged, and values are limited.
+    Foreign,
+}
+
+/// An open connection.
+pub(super) struct Open {
+    // Dropped in this order: the seat is left only once the connection is closed.
+    pub(super) conn: Connection,
+    _seat: Seat,
+    pub(super) leash: Arc<Leash>,
+    /// What the authorizer last refused, in words.
+    pub(super) refused: Arc<Mutex<Option<String>>>,
+    pub(super) way: Way,
+    pub(super) trust: Trust,
+    pub(super) ground: Ground,
+}
+
+/// Opcodes between two looks at the clock: about 20 microseconds.
+const PROGRESS_OPCODES: i32 = 1000;
+
+/// Distinct statements kept prepared on a connection; a plugin has a handful.
+const CACHED_STATEMENTS: usize = 32;
+
+/// The time that finding out how to open a database may take, in which it reads one page.
+const PROBE_LIMIT: Duration = Duration::from_millis(500);
+
+impl Open {
+    /// Opens the database at `path`.
+    pub(super) fn new(path: &Path, trust: Trust) -> Result<Self, Trouble> {
+        let ground = Ground::of(path)?;
+        ground.refuse_the_unreadable(path)?;
+        if ground.wal_in_use() {
+            return Self::connect(path, ground, Way::Wal, trust);
+        }
+        if ground.is_too_young() {
+            return Err(Trouble::Changing(path.to_owned()));
+        }
+        let still = Self::connect(path, ground, Way::Still, trust)?;
+        if still.is_marked_wal(path)? {
+            if still.ground.journal_is_filled() {
+                return Err(Trouble::HotJournal(path.to_owned()));
+            }
+            return Ok(still);
+        }
+        let ground = still.ground.clone();
+        drop(still);
+        Self::connect(path, ground, Way::Rollback, trust)
+    }
+
+    fn connect(path: &Path, ground: Ground, way: Way, trust: Trust) -> Result<Self, Trouble> {
+        let seat = Seat::take(ground.database.id);
+        let options = match way {
+            Way::Still => "?mode=ro&immutable=1",
+            Way::Wal | Way::Rollback => "?mode=ro&readonly_shm=1",
+        };
+        let uri = format!("file:{}{options}", escaped(&ground.real));
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let leash = Leash::new();
+        let refused = Arc::default();
+        #[expect(clippy::disallowed_methods, reason = "this room is where databases are opened")]
+        let made = Connection::open_with_flags(uri, flags).and_then(|mut conn| {
+            harden(&mut conn, &leash)?;
+            if trust == Trust::Foreign {
+                allow::judge_statements(&mut conn, &refused)?;
+            }
+            Ok(conn)
+        });
+        let conn = made.map_err(|error| Trouble::of(path, &error, Duration::ZERO))?;
+        leash.tie(conn.get_interrupt_handle());
+        Ok(Self { conn, _seat: seat, leash, refused, way, trust, ground })
+    }
+
+    /// Whether the header says that the database is in WAL mode.
+    ///
+    /// Bytes 18 and 19 are the file format's write and read versions: 1 is a rollback journal, 2 a write-ahead log.
+    fn is_marked_wal(&self, path: &Path) -> Result<bool, Trouble> {
+        // The authorizer of a foreign connection would refuse the raw page, so this is read by a connection of ours.
+        if self.trust == Trust::Foreign {
+            return Self::connect(path, self.ground.clone(), Way::Still, Trust::Ours)?.is_marked_wal(path);
+        }
+        self.leash.arm(Allowance { until: Deadline::after(PROBE_LIMIT), wal: None });
+        let versions = self.conn.query_row("SELECT substr(data, 19, 2) FROM sqlite_dbpage WHERE pgno = 1", [], |row| {
+            row.get::<_, Vec<u8>>(0)
+        });
+        self.leash.disarm();
+        versions.map(|versions| versions.contains(&2)).map_err(|error| Trouble::of(path, &error, PROBE_LIMIT))
+    }
+
+    /// Whether the connection, which was idle, still reads what it would read if it were opened now.
+    pub(super) fn is_current(&self, path: &Path) -> bool {
+        let Some(now) = self.ground.again(path) else { return false };
+        match self.way {
+            Way::Still => self.ground.stood_still(&now),
+            // A commit in rollback mode may also have been a switch to WAL mode, so any change closes the connection.
+            Way::Rollback => self.ground.database.same_content(&now.database) && !now.wal_in_use(),
+            Way::Wal => {
+                let ids =
+                    |ground: &Ground| (ground.database.id, ground.wal.map(|wal| wal.id), ground.shm.map(|shm| shm.id));
+                ids(&self.ground) == ids(&now)
+            }
+        }
+    }
+
+    /// The trouble behind "cannot open" on a database with a log, which SQLite says in one word for several things.
+    pub(super) fn explained(&self, path: &Path, trouble: &Trouble) -> Option<Trouble> {
+        if self.way != Way::Wal || !matches!(trouble, Trouble::Io { .. }) {
+            return None;
+        }
+        let now = self.ground.again(path);
+        match now {
+            Some(now) if now.wal.is_some() && now.shm.is_none() => Some(Trouble::WalWithoutShm(path.to_owned())),
+            Some(_) if self.is_current(path) => None,
+            _ => Some(Trouble::Changing(path.to_owned())),
+        }
+    }
+
+    /// Whether what was just read counts: always, when it was read with locks or through the log.
+    pub(super) fn read_counts(&self, path: &Path) -> bool {
+        self.way != Way::Still || self.ground.again(path).is_some_and(|now| self.ground.stood_still(&now))
+    }
+}
+
+/// Nothing on this connection writes, runs code from the schema, or outlives its allowance.
+fn harden(conn: &mut Connection, leash: &Arc<Leash>) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    conn.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    conn.execute_batch("PRAGMA query_only = ON")?;
+    let leash = Arc::clone(leash);
+    conn.progress_handler(PROGRESS_OPCODES, Some(move || leash.is_used_up()))
+}
+
+/// The path as part of a URI: everything that is not plainly harmless is escaped byte by byte.
+fn escaped(path: &Path) -> String {
+    let mut out = String::new();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(*byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_escaped_for_a_uri() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let path = Path::new(std::ffi::OsStr::from_bytes(b"/a b/c?d#e%f\xff.db"));
+        assert_eq!(escaped(path), "/a%20b/c%3Fd%23e%25f%FF.db");
+    }
+}

@@ -1,0 +1,162 @@
+//! What can be asked of a database inside one read transaction, in typed questions.
+//!
+//! Names that come from outside are looked up in `sqlite_schema` and quoted before they stand in SQL.
+
+use std::{path::Path, time::Duration};
+
+use rusqlite::{OptionalExtension as _, Params, Row};
+
+use super::{
+    open::{Open, Way},
+    trouble::Trouble,
+};
+use crate::clock::Deadline;
+
+/// A database as it was at one moment.
+pub struct Snapshot<'a> {
+    open: &'a Open,
+    path: &'a Path,
+    until: Deadline,
+    limit: Duration,
+}
+
+impl<'a> Snapshot<'a> {
+    pub(super) fn new(open: &'a Open, path: &'a Path, until: Deadline, limit: Duration) -> Self {
+        Self { open, path, until, limit }
+    }
+
+    /// The share of its time that the read still has: 1 at its start, 0 at its end.
+    pub(super) fn time_left(&self) -> f64 {
+        self.until.remaining().as_secs_f64() / self.limit.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// The trouble behind an error that came up in this read.
+    pub(super) fn trouble(&self, error: &rusqlite::Error) -> Trouble {
+        Trouble::of(self.path, error, self.limit)
+    }
+
+    /// The trouble with a database whose bytes do not fit together.
+    pub(super) fn corrupt(&self, detail: &str) -> Trouble {
+        Trouble::Corrupt { path: self.path.to_owned(), detail: detail.to_owned() }
+    }
+
+    /// All rows of a statement.
+    pub(super) fn rows<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, Trouble> {
+        let run = || self.open.conn.prepare_cached(sql)?.query_map(params, read)?.collect::<rusqlite::Result<Vec<T>>>();
+        run().map_err(|error| self.trouble(&error))
+    }
+
+    /// The first row of a statement, when there is one.
+    pub(super) fn row<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, Trouble> {
+        let run = || self.open.conn.prepare_cached(sql)?.query_row(params, read).optional();
+        run().map_err(|error| self.trouble(&error))
+    }
+
+    fn number(&self, sql: &str) -> Result<i64, Trouble> {
+        Ok(self.row(sql, [], |row| row.get(0))?.unwrap_or_default())
+    }
+
+    /// The journal mode in SQLite's words: `wal`, or `delete` for every kind of rollback journal.
+    ///
+    /// The kinds of rollback journal differ only inside the connection that writes, so they cannot be told apart here.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading, as for every question below.
+    pub fn journal_mode(&self) -> Result<String, Trouble> {
+        Ok(match self.open.way {
+            Way::Still | Way::Wal => "wal".to_owned(),
+            Way::Rollback => "delete".to_owned(),
+        })
+    }
+
+    /// `PRAGMA user_version`.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading.
+    pub fn user_version(&self) -> Result<i64, Trouble> {
+        self.number("PRAGMA user_version")
+    }
+
+    /// The size of a page in bytes.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading.
+    pub fn page_bytes(&self) -> Result<u64, Trouble> {
+        Ok(self.number("PRAGMA page_size")?.unsigned_abs())
+    }
+
+    /// The size of the database in pages.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading.
+    pub fn page_count(&self) -> Result<u64, Trouble> {
+        Ok(self.number("PRAGMA page_count")?.unsigned_abs())
+    }
+
+    /// The names of all tables and views, SQLite's own left out, in name order.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading.
+    pub fn tables(&self) -> Result<Vec<String>, Trouble> {
+        self.rows(
+            "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+             ORDER BY name",
+            [],
+            |row| text(row, 0),
+        )
+    }
+
+    /// Whether there is a table or view of this name; as everywhere in SQLite, case does not matter.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading.
+    pub fn has_table(&self, name: &str) -> Result<bool, Trouble> {
+        let sql = "SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND name = ?1 COLLATE NOCASE";
+        Ok(self.row(sql, [name], |_| Ok(()))?.is_some())
+    }
+
+    /// The names of a table's columns, in their order; none when there is no such table.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading.
+    pub fn columns(&self, table: &str) -> Result<Vec<String>, Trouble> {
+        self.rows("SELECT name FROM pragma_table_info(?1)", [table], |row| text(row, 0))
+    }
+
+    /// The word that names the rowid of `table`, which a column of the same name hides; `None` when there is no rowid.
+    pub(super) fn rowid_word(&self, table: &str) -> Result<Option<&'static str>, Trouble> {
+        let sql = "SELECT wr FROM pragma_table_list(?1) WHERE schema = 'main' AND type = 'table'";
+        if self.row(sql, [table], |row| row.get::<_, bool>(0))? != Some(false) {
+            return Ok(None);
+        }
+        let columns = self.columns(table)?;
+        let hidden = |word: &str| columns.iter().any(|column| column.eq_ignore_ascii_case(word));
+        Ok(["rowid", "_rowid_", "oid"].into_iter().find(|word| !hidden(word)))
+    }
+}
+
+/// `name` as an identifier in SQL.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Text from a row; what is not UTF-8 is replaced, what is not text is written as text.
+pub(super) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    use rusqlite::types::ValueRef;
+    Ok(match row.get_ref(column)? {
+        ValueRef::Null => String::new(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(number) => number.to_string(),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+    })
+}

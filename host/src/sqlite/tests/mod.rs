@@ -1,0 +1,7 @@
+//! What the room promises, shown on databases in every state that other programs leave them in.
+
+mod counts;
+mod odd_files;
+mod queries;
+mod references;
+mod states;
