@@ -55,6 +55,27 @@ impl Drop for Other {
     }
 }
 
+/// The text without what differs from run to run: times, and the room on this machine's disk.
+fn settled(text: &str) -> String {
+    let mut out: Vec<&str> = Vec::new();
+    for word in text.split(' ') {
+        let number = out.last().is_some_and(|last| last.parse::<f64>().is_ok());
+        let stand_in = match word.trim_end_matches(',') {
+            time if time.starts_with("2026-") => "[time]",
+            "GiB" | "TiB" if number => "[size]",
+            "ms" | "s" if number => "[duration]",
+            _ => "",
+        };
+        if stand_in.is_empty() {
+            out.push(word);
+        } else {
+            out.truncate(out.len() - usize::from(number));
+            out.push(stand_in);
+        }
+    }
+    out.join(" ")
+}
+
 /// One check of `db`: the exit code and each sentence once, with proof that looking changed nothing.
 fn says(place: &Place, db: &str) -> String {
     let before = place.listing();
@@ -63,7 +84,8 @@ fn says(place: &Place, db: &str) -> String {
     let report = ran.report();
     let sentences = |key: &str| -> Vec<String> {
         let all = report[key].as_array().unwrap().iter().map(|one| one.as_str().unwrap());
-        let mut messages: Vec<_> = all.map(|one| one.split_once(": ").unwrap().1.to_owned()).collect();
+        let mut messages: Vec<_> = all.map(|one| settled(one.split_once(": ").unwrap().1)).collect();
+        messages.sort();
         messages.dedup();
         messages
     };
@@ -117,10 +139,37 @@ fn odd_files_get_an_exact_sentence() {
     place.write("sealed.db", noise);
     symlink("nowhere", place.path("dangling.db")).unwrap();
     let mut said = String::new();
-    for db in ["missing.db", "no/such/folder.db", "folder.db", "empty.db", "cut.db", "text.db", "sealed.db", "dangling.db"] {
+    for db in
+        ["missing.db", "no/such/folder.db", "folder.db", "empty.db", "cut.db", "text.db", "sealed.db", "dangling.db"]
+    {
         said += &format!("{db}: {}", says(&place, db));
     }
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said, @"
+    missing.db: exit 1, error
+      error there is no database at `missing.db`
+      warn  there is no database at `missing.db`
+    no/such/folder.db: exit 1, error
+      error there is no database at `no/such/folder.db`
+      warn  there is no database at `no/such/folder.db`
+    folder.db: exit 1, error
+      error `folder.db` is a directory, not a database
+      warn  `folder.db` is a directory, not a database
+    empty.db: exit 1, error
+      error `empty.db` is empty (0 bytes): it holds no database yet
+      warn  `empty.db` is empty (0 bytes): it holds no database yet
+    cut.db: exit 1, error
+      error `cut.db` is truncated: its header promises 2.6 MiB, the file has 1.3 MiB
+      warn  `cut.db` is truncated: its header promises 2.6 MiB, the file has 1.3 MiB
+    text.db: exit 1, error
+      error `text.db` is not a SQLite database
+      warn  `text.db` is not a SQLite database
+    sealed.db: exit 1, error
+      error `sealed.db` looks encrypted (no SQLite header, and its bytes look random)
+      warn  `sealed.db` looks encrypted (no SQLite header, and its bytes look random)
+    dangling.db: exit 1, error
+      error there is no database at `dangling.db`
+      warn  there is no database at `dangling.db`
+    ");
     assert!(!place.path("missing.db").exists());
 }
 
@@ -154,7 +203,22 @@ fn states_that_another_program_left_or_holds() {
     other.does("UPDATE records SET payload = payload || payload || payload || payload");
     other.dies();
     note("a hot journal", says(&place, "registry.sqlite"));
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said, @"
+    a live writer: exit 0, ok
+    a writer in WAL mode: exit 0, ok
+    a killed writer: exit 0, ok
+    a -wal without its -shm: exit 1, error
+      error `registry.sqlite` has a `-wal` file without its `-shm` file, and reading it would create one
+      warn  `registry.sqlite` has a `-wal` file without its `-shm` file, and reading it would create one
+    a rollback journal: exit 0, warn
+      warn  the journal mode is `delete`, not `wal`: a write shuts out every reader
+    locked: exit 1, error
+      error `registry.sqlite` is locked by another process, and stayed locked for [duration]
+      warn  `registry.sqlite` is locked by another process, and stayed locked for [duration]
+    a hot journal: exit 1, error
+      error `registry.sqlite` has a hot journal: a write was cut off, and nobody has rolled it back yet
+      warn  `registry.sqlite` has a hot journal: a write was cut off, and nobody has rolled it back yet
+    ");
 }
 
 #[test]
@@ -163,7 +227,10 @@ fn a_database_of_another_shape_is_fine() {
     let mut other = Other::open(&place, "o'd d?#%.sqlite");
     other.does("CREATE TABLE things (a, b)");
     drop(other);
-    insta::assert_snapshot!(says(&place, "o'd d?#%.sqlite"), @"");
+    insta::assert_snapshot!(says(&place, "o'd d?#%.sqlite"), @"
+    exit 0, warn
+      warn  the journal mode is `delete`, not `wal`: a write shuts out every reader
+    ");
 }
 
 #[test]
@@ -172,8 +239,17 @@ fn a_schema_that_is_not_the_expected_one_fails_the_check() {
     place.configure(|config| config["registry"]["expectedSchemaVersion"] = json!(2));
     let ran = place.run(["check"]);
     assert_eq!(ran.code, 1);
-    let text = ran.stdout.lines().take(8).collect::<Vec<_>>().join("\n");
-    insta::assert_snapshot!(text, @"");
+    let text = ran.stdout.lines().take(8).map(settled).collect::<Vec<_>>().join("\n");
+    insta::assert_snapshot!(text, @"
+    ERROR    unhealthy; of 6 checks 1 failed: schema
+
+    error    schema        the schema version is 1, and 2 is expected
+             → run the registry's migrations, or correct `registry.expectedSchemaVersion`
+    ok       disk          [size] free, at least 1 B are wanted
+    ok       foreign-keys  1 foreign keys hold for 3 rows
+    ok       records       3 rows in `records` as of [time]
+    ok       sqlite        20.0 KiB, read by SQLite 3.54.1; `synchronous` is chosen by each connection
+    ");
 }
 
 #[test]
@@ -191,7 +267,7 @@ fn fail_on_only_and_output() {
     let written: Value = serde_json::from_slice(&fs::read(place.path("report.json")).unwrap()).unwrap();
     assert_eq!(written["status"], "warn");
     let ran = place.run(["check", "--only", "intergity"]);
-    insta::assert_snapshot!(format!("{}: {}", ran.code, ran.stderr), @"");
+    insta::assert_snapshot!(format!("{}: {}", ran.code, ran.stderr), @"2: vitalsign: there is no check `intergity`; did you mean `integrity`?");
     let ran = place.run(["check", "--wait", "1", "--only", "wal"]);
     assert_eq!(ran.code, 0);
 }
@@ -206,15 +282,27 @@ fn the_gate_lets_a_command_through_or_says_why_not() {
     let output = place.command(["guard", "--", "/bin/sh", "-c", "kill -TERM $$"]).output().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.status), Some(15));
     let ran = place.run(["guard", "--", "no-such-command"]);
-    insta::assert_snapshot!(format!("{}: {}", ran.code, ran.stderr), @"");
+    insta::assert_snapshot!(format!("{}: {}", ran.code, ran.stderr), @"6: vitalsign: cannot run no-such-command: No such file or directory (os error 2)");
 
     place.configure(|config| config["registry"]["expectedSchemaVersion"] = json!(9));
     let ran = place.run(["guard", "--", "/bin/echo", "started"]);
-    insta::assert_snapshot!(format!("{}: {}{}", ran.code, ran.stdout, ran.stderr), @"");
+    insta::assert_snapshot!(format!("{}: {}{}", ran.code, ran.stdout, ran.stderr), @"
+    1: vitalsign: not started, because a critical check is bad:
+        schema: the schema version is 1, and 9 is expected
+      → `vitalsign check` shows the whole report and what to do
+    ");
     let ran = place.run(["serve", "--listen", "127.0.0.1:0"]);
-    insta::assert_snapshot!(format!("{}: {}{}", ran.code, ran.stdout, ran.stderr), @"");
+    insta::assert_snapshot!(format!("{}: {}{}", ran.code, ran.stdout, ran.stderr), @"
+    1: vitalsign: not started, because a critical check is bad:
+        schema: the schema version is 1, and 9 is expected
+      → `vitalsign check` shows the whole report and what to do
+    ");
     place.configure(|config| config["dbPath"] = json!("gone.sqlite"));
-    assert_eq!(place.run(["guard", "--", "/bin/echo", "started"]).code, 1, "a registry that is missing is not started on");
+    assert_eq!(
+        place.run(["guard", "--", "/bin/echo", "started"]).code,
+        1,
+        "a registry that is missing is not started on"
+    );
 }
 
 #[test]
@@ -222,6 +310,17 @@ fn the_text_is_made_for_a_person() {
     let place = Place::with_registry(1234);
     place.configure(|config| config["dbPath"] = json!("gone.sqlite"));
     let ran = place.run(["check"]);
-    let text: String = ran.stdout.lines().filter(|line| !line.contains("2026-")).map(|line| format!("{line}\n")).collect();
-    insta::assert_snapshot!(format!("{}\n{text}", ran.code), @"");
+    let text: String = ran.stdout.lines().map(|line| settled(line) + "\n").collect();
+    insta::assert_snapshot!(format!("{}\n{text}", ran.code), @"
+    1
+    ERROR    unhealthy; of 6 checks 2 failed: schema, wal; 3 need a look: foreign-keys, records, sqlite
+
+    error    foreign-keys, records, schema, sqlite, wal
+             there is no database at `gone.sqlite`
+             → check `dbPath` (or `--db`), or start the registry once so that it makes its database
+    ok       disk          [size] free, at least 1 B are wanted
+
+    looked at [time]
+    → Look again after a change: vitalsign check
+    ");
 }

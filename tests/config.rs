@@ -7,16 +7,25 @@ use crate::env::Place;
 #[test]
 fn a_mistake_is_named_with_its_place() {
     let place = Place::with_registry(1);
-    place.write("registry.config.json", "{\n  \"dbPath\": \"registry.sqlite\",\n  \"health\": {\n    \"minFreBytes\": 1\n  }\n}\n");
+    place.write(
+        "registry.config.json",
+        "{\n  \"dbPath\": \"registry.sqlite\",\n  \"health\": {\n    \"minFreBytes\": 1\n  }\n}\n",
+    );
     let mut said = String::new();
     for command in [["check"].as_slice(), &["config", "check"], &["serve"], &["guard", "--", "/bin/true"]] {
         let ran = place.run(command);
         assert_eq!((ran.code, ran.stdout.as_str()), (3, ""), "{command:?}");
         said = ran.stderr;
     }
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said, @"
+    vitalsign: registry.config.json:4:5: health.minFreBytes: unknown key; did you mean `minFreeBytes`?
+      → `vitalsign config schema` describes every key
+    ");
     let ran = place.run(["check", "--config", "gone.json"]);
-    insta::assert_snapshot!(format!("{}: {}", ran.code, ran.stderr), @"");
+    insta::assert_snapshot!(format!("{}: {}", ran.code, ran.stderr), @"
+    3: vitalsign: --config names the configuration `gone.json`, which cannot be reached: No such file or directory (os error 2)
+      → check the path; a relative one begins at `--root`
+    ");
 }
 
 #[test]
@@ -50,12 +59,27 @@ fn init_writes_a_configuration_that_holds() {
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "./registry.config.json\n"), "{}", ran.stderr);
     let written = std::fs::read_to_string(place.path("registry.config.json")).unwrap();
     assert_eq!(written, dry.stdout);
-    insta::assert_snapshot!(written, @"");
+    insta::assert_snapshot!(written, @r#"
+    {
+      "dbPath": "registry.sqlite",
+      "registry": {
+        "expectedSchemaVersion": 1,
+        "recordsTable": "records",
+        "provenanceTable": "provenance"
+      }
+    }
+    "#);
     assert_eq!(place.run(["check"]).code, 0);
     let again = place.run(["init", "--db", "registry.sqlite"]);
-    insta::assert_snapshot!(format!("{}: {}", again.code, again.stderr), @"");
+    insta::assert_snapshot!(format!("{}: {}", again.code, again.stderr), @"
+    4: vitalsign: there is a configuration already: registry.config.json; nothing was changed
+      → `vitalsign init --dry-run` prints what would be written
+    ");
     let nothing = Place::empty().run(["init"]);
-    insta::assert_snapshot!(format!("{}: {}", nothing.code, nothing.stderr), @"");
+    insta::assert_snapshot!(format!("{}: {}", nothing.code, nothing.stderr), @"
+    6: vitalsign: there is no database at `var/registry.sqlite`
+      → name another database with --db PATH
+    ");
 }
 
 #[test]

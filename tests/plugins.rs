@@ -234,9 +234,9 @@ fn what_a_guest_says_is_capped_and_printable() {
     let mut strings = hostile(json!({ "mode": "bad-strings" }));
     strings["limits"] = json!({ "outputBytes": 10_000_000 });
     insta::assert_snapshot!(says(strings), @r"
-    error \u{1b}[31mred\u{1b}[0m\r\nnew line\u{0}nul\u{202e}reversed\u{7f}: \u{1b}[31mred\u{1b}[0m\r\nnew line\u{0}nul\u{202e}reversed\u{7f} → \u{1b}[31mred\u{1b}[0m\r\nnew line\u{0}nul\u{202e}reversed\u{7f}
-    warn : 
-    warn Not A Code!: mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm…
+    error unnamed: \u{1b}[31mred\u{1b}[0m\r\nnew line\u{0}nul\u{202e}reversed\u{7f} → \u{1b}[31mred\u{1b}[0m\r\nnew line\u{0}nul\u{202e}reversed\u{7f}
+    warn unnamed: the plugin says nothing more of this
+    warn unnamed: mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm…
     unknown bad-measure: the plugin measured nan as NaN, which is no number
     unknown bad-measure: the plugin measured infinite as inf, which is no number
     ");
@@ -296,11 +296,11 @@ fn sql_that_is_not_a_plain_read() {
     PRAGMA wal_checkpoint(TRUNCATE)
       unknown sql: Error::NotAllowed(SqliteFailure { code: 23, message: "PRAGMA `wal_checkpoint` (checks may only read)" })
     VACUUM INTO 'copy.sqlite'
-      unknown sql: Error::Invalid(SqliteFailure { code: 1, message: "there is no statement that gives rows" })
+      unknown sql: Error::NotAllowed(SqliteFailure { code: 8, message: "checks may only read" })
     BEGIN
       unknown sql: Error::NotAllowed(SqliteFailure { code: 23, message: "transaction control (checks may only read)" })
     SELECT load_extension('x')
-      unknown sql: Error::Invalid(SqliteFailure { code: 1, message: "not authorized to use function: load_extension" })
+      unknown sql: Error::NotAllowed(SqliteFailure { code: 1, message: "the function `load_extension` (checks may only read)" })
     SELECT 1; DELETE FROM records
       unknown sql: Error::NotAllowed(SqliteFailure { code: 23, message: "DELETE from `records` (checks may only read)" })
     SELECT data FROM sqlite_dbpage

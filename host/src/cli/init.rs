@@ -12,7 +12,7 @@ use crate::{
     clock::Deadline,
     config::{self, Found, INIT_FILE},
     files,
-    sqlite::Registry,
+    sqlite::{Registry, Trouble},
 };
 
 /// How long a database that is busy is waited for.
@@ -32,8 +32,8 @@ pub(super) fn run(global: &Global, args: &InitArgs) -> Result<Exit, Failure> {
     let (schema_version, tables) = registry
         .look(Deadline::after(LOOK_LIMIT), |snapshot| Ok((snapshot.user_version()?, snapshot.tables()?)))
         .map_err(|trouble| {
-            let exit = if trouble.is_damage() { Exit::Damaged } else { Exit::Environment };
-            Failure::of(exit, &trouble).hint("name the database with --db PATH")
+            let exit = if matches!(trouble, Trouble::Corrupt { .. }) { Exit::Damaged } else { Exit::Environment };
+            Failure::of(exit, &trouble).hint("name another database with --db PATH")
         })?;
     let db = settled.db.strip_prefix(&settled.root).unwrap_or(&settled.db).display().to_string();
     let text = config::propose(&Found { db, schema_version, tables });

@@ -103,13 +103,13 @@ pub fn load(asked: &Asked<'_>) -> Result<Settled, Error> {
 }
 
 fn settle(file: Option<(&Source, Origin)>, asked: &Asked<'_>) -> Result<Settled, Error> {
-    settled::settle(file, asked, &crate::checks::rows()).map_err(Error::Wrong)
+    settled::settle(file, asked, &crate::checks::ROWS).map_err(Error::Wrong)
 }
 
 /// The JSON Schema of the configuration.
 #[must_use]
 pub fn schema() -> serde_json::Value {
-    raw::schema(&crate::checks::rows())
+    raw::schema(&crate::checks::ROWS)
 }
 
 /// Every settled value with its origin, in the order of the format.

@@ -55,7 +55,13 @@ fn fill(path: &Path, records: u32) -> rusqlite::Result<()> {
             let pick = |words: &[&'static str]| words[number as usize % words.len()];
             let content = Digest::of(&number.to_le_bytes());
             let id = format!("urn:registry:{:.16}", content.to_string());
-            let at = format!("2026-{:02}-{:02}T{:02}:{:02}:00Z", 1 + number / 28 % 12, 1 + number % 28, number % 24, number % 60);
+            let at = format!(
+                "2026-{:02}-{:02}T{:02}:{:02}:00Z",
+                1 + number / 28 % 12,
+                1 + number % 28,
+                number % 24,
+                number % 60
+            );
             let (name, team) = (pick(&NAMES), pick(&TEAMS));
             let payload = format!(
                 r#"{{"title":"{name}","owner":"{team}","sha256":"{content}","bytes":{},"tags":["{team}","v{}"],"about":"{}"}}"#,
@@ -78,8 +84,22 @@ fn fill(path: &Path, records: u32) -> rusqlite::Result<()> {
 /// Some 550 bytes of words in an order of their own, so that rows compress like text and not like copies of each other.
 fn prose(number: u32) -> String {
     const WORDS: [&str; 16] = [
-        "the", "ledger", "of", "every", "published", "asset", "names", "its", "owner", "and", "digest", "before", "release",
-        "to", "production", "systems",
+        "the",
+        "ledger",
+        "of",
+        "every",
+        "published",
+        "asset",
+        "names",
+        "its",
+        "owner",
+        "and",
+        "digest",
+        "before",
+        "release",
+        "to",
+        "production",
+        "systems",
     ];
     let mut state = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut words = Vec::with_capacity(96);
