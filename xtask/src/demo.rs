@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     Result, guests,
-    tool::{at, build_host, host, run as run_command, say, status, target, vitalsign, write},
+    tool::{at, build_host, host, output, say, status, target, vitalsign, write},
 };
 
 const LISTEN: &str = "127.0.0.1:8080";
@@ -70,7 +70,8 @@ fn prepare(folder: &Path) -> Result<()> {
         at(folder, fs::remove_dir_all(folder))?;
     }
     at(folder, fs::create_dir_all(folder))?;
-    run_command(&mut vitalsign(folder, &["demo", "--dir", "."]))?;
+    // What these two print is not what was asked for.
+    output(&mut vitalsign(folder, &["demo", "--dir", "."]))?;
     write(&folder.join(CONFIG), &configuration())?;
     for name in guests::PLUGINS {
         let file = component(name);
@@ -78,7 +79,7 @@ fn prepare(folder: &Path) -> Result<()> {
         at(&to, fs::create_dir_all(folder.join("plugins")))?;
         at(&from, fs::copy(&from, &to))?;
     }
-    run_command(&mut vitalsign(folder, &["plugin", "lock", "--config", CONFIG]))
+    output(&mut vitalsign(folder, &["plugin", "lock", "--config", CONFIG])).map(drop)
 }
 
 fn component(package: &str) -> PathBuf {
