@@ -11,7 +11,6 @@
 mod bench;
 mod demo;
 mod guests;
-mod side;
 mod suites;
 mod tool;
 

@@ -1,14 +1,13 @@
 //! `cargo xtask test`: everything that must pass, and a summary one can read from across the room.
 
 use std::{
-    io::{BufRead as _, BufReader},
     process::{ExitCode, Stdio},
     time::Instant,
 };
 
 use crate::{
     Result, guests,
-    tool::{cargo, say},
+    tool::{cargo, lines, say},
 };
 
 /// Builds the guests, then runs every test of the workspace.
@@ -23,13 +22,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         .spawn()
         .map_err(|error| format!("cargo could not be started: {error}"))?;
     let mut tally = Tally::default();
-    for line in child
-        .stdout
-        .take()
-        .map(BufReader::new)
-        .into_iter()
-        .flat_map(|reader| reader.lines().map_while(std::io::Result::ok))
-    {
+    for line in lines(child.stdout.take()) {
         tally.count(&line);
         println!("{line}");
     }

@@ -2,8 +2,9 @@
 
 use std::{
     env, fs,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
+    process::{ChildStdout, Command, ExitStatus},
 };
 
 use crate::Result;
@@ -18,9 +19,9 @@ pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
 }
 
-/// The host's binary of a cargo profile's folder, `debug` or `release`.
-pub(crate) fn host(folder: &str) -> PathBuf {
-    target().join(folder).join("vitalsign")
+/// The host's binary, built for developing.
+pub(crate) fn host() -> PathBuf {
+    target().join("debug/vitalsign")
 }
 
 /// A cargo command in the workspace.
@@ -31,8 +32,8 @@ pub(crate) fn cargo(words: &[&str]) -> Command {
 }
 
 /// The host's binary, away from the caller's own configuration.
-pub(crate) fn vitalsign(profile: &str, folder: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(host(profile));
+pub(crate) fn vitalsign(folder: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(host());
     command.args(words).current_dir(folder).env_remove("VITALSIGN_CONFIG");
     command
 }
@@ -53,6 +54,11 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     if status.success() { Ok(()) } else { Err(format!("{} failed ({status})", shown(command))) }
 }
 
+/// What a child prints, line by line as it comes.
+pub(crate) fn lines(stdout: Option<ChildStdout>) -> impl Iterator<Item = String> {
+    stdout.map(BufReader::new).into_iter().flat_map(|reader| reader.lines().map_while(std::io::Result::ok))
+}
+
 /// Runs a command and gives what it printed.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command.output().map_err(|error| format!("{} could not be started: {error}", shown(command)))?;
@@ -70,20 +76,15 @@ fn shown(command: &Command) -> String {
 }
 
 /// Builds the host's binary, and says so when that will take long.
-pub(crate) fn build_host(release: bool) -> Result<()> {
-    let (profile, first) = if release { ("release", "10 to 20") } else { ("debug", "5 to 10") };
-    if host(profile).exists() {
+pub(crate) fn build_host() -> Result<()> {
+    if host().exists() {
         say("building the host");
     } else {
-        say(&format!(
-            "building the host: the first time this takes {first} minutes on two cores, since it compiles Wasmtime and SQLite"
-        ));
+        say(
+            "building the host: the first time this takes 5 to 10 minutes on two cores, since it compiles Wasmtime and SQLite",
+        );
     }
-    let mut command = cargo(&["build", "--package", "vitalsign", "--bin", "vitalsign"]);
-    if release {
-        command.arg("--release");
-    }
-    run(&mut command)
+    run(&mut cargo(&["build", "--package", "vitalsign", "--bin", "vitalsign"]))
 }
 
 /// An error of the file system, with its path.
