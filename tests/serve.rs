@@ -128,7 +128,7 @@ fn a_guest_that_hangs_delays_nobody() {
     });
     let server = Server::start(&place);
     // The first result of `wal` comes from the gate; those of the others as soon as they have run.
-    let settled = (0..1000).find_map(|_| {
+    let settled = (0..100_000).find_map(|_| {
         let (status, report) = server.json("/health");
         assert_eq!(status, 200, "{report:#}");
         let status = |name: &str| crate::env::entry(&report, name)["raw_status"].clone();
