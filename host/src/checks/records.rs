@@ -1,0 +1,113 @@
+//! How many records there are.
+//!
+//! Says how exact the number is and when it was so: large tables are estimated, and a report may be read later.
+
+use super::{Builtin, NoConfig, Settings, every, failed, finding, number};
+use crate::{
+    check::{Outcome, Schedule},
+    clock::{Clock as _, Deadline, SystemClock},
+    report::{Fact, Finding, Measure, Status},
+    sqlite::Registry,
+    value::{grouped, printable},
+};
+
+pub(super) struct Records {
+    registry: Registry,
+    records: String,
+    provenance: String,
+}
+
+impl Builtin for Records {
+    type Config = NoConfig;
+    const NAME: &'static str = "records";
+    const SUMMARY: &'static str = "How many records and provenance rows there are.";
+
+    fn schedule() -> Schedule {
+        every(60, false)
+    }
+
+    fn new(registry: &Registry, settings: &Settings, _: NoConfig) -> Self {
+        let (records, provenance) = (settings.records_table.clone(), settings.provenance_table.clone());
+        Self { registry: registry.clone(), records, provenance }
+    }
+
+    fn look(&self, deadline: Deadline) -> Outcome {
+        // Two reads rather than one, so that neither table takes the other's time.
+        let count = |table: &str| self.registry.look(deadline, |snapshot| snapshot.row_count(table));
+        let table = printable(&self.records, 100);
+        let mut outcome = match count(&self.records) {
+            Err(trouble) => return failed(&trouble),
+            Ok(None) => Outcome::of(
+                Finding::new(Status::Skipped, "no-table", format!("there is no table `{table}` in this database"))
+                    .subject(table)
+                    .hint("set `registry.recordsTable`, or let `vitalsign init` find it"),
+            ),
+            Ok(Some(count)) => {
+                let rows = grouped(count.rows);
+                let rows = if count.exact { format!("{rows} rows") } else { format!("about {rows} rows (estimated)") };
+                let now = SystemClock.now().strftime("%Y-%m-%dT%H:%M:%SZ");
+                Outcome {
+                    measures: vec![Measure::new("records", number(count.rows), "rows")],
+                    facts: vec![Fact::Records(count.rows)],
+                    ..Outcome::new(format!("{rows} in `{table}` as of {now}"))
+                }
+            }
+        };
+        match count(&self.provenance) {
+            Ok(Some(count)) => outcome.measures.push(Measure::new("provenance_rows", number(count.rows), "rows")),
+            Ok(None) => {}
+            Err(trouble) => outcome.findings.push(finding(&trouble)),
+        }
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Settings, testing::*};
+    use crate::sqlite::testing::Scene;
+
+    /// The text with its time stamp taken out.
+    fn timeless(text: &str) -> String {
+        match text.split_once(" as of ") {
+            Some((before, after)) => format!("{before} as of TIME{}", &after["2025-01-01T00:00:00Z".len()..]),
+            None => text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn records_are_counted() {
+        let scene = Scene::with(REGISTRY);
+        insta::assert_snapshot!(timeless(&run(&scene, "records")), @"
+        ok: 3 rows in `records` as of TIME
+        * records = 3 rows
+        * provenance_rows = 2 rows
+        ! Records(3)
+        ");
+    }
+
+    #[test]
+    fn a_large_table_is_estimated_and_says_so() {
+        let scene = Scene::with(
+            "PRAGMA page_size = 512; PRAGMA journal_mode = wal; CREATE TABLE records(a, b); INSERT INTO records \
+             WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 9000) SELECT x, zeroblob(200) FROM c",
+        );
+        insta::assert_snapshot!(timeless(&run(&scene, "records")), @"
+        ok: about 9,000 rows (estimated) in `records` as of TIME
+        * records = 9000 rows
+        ! Records(9000)
+        ");
+    }
+
+    #[test]
+    fn a_missing_table_is_a_fact() {
+        let scene = Scene::with(REGISTRY);
+        let settings = Settings { records_table: "x\"y".to_owned(), provenance_table: "z".to_owned(), ..settings() };
+        insta::assert_snapshot!(run_with(&scene, "records", &settings), @r#"
+        skipped: there is no table `x"y` in this database
+        - skipped no-table: there is no table `x"y` in this database
+          about x"y
+          set `registry.recordsTable`, or let `vitalsign init` find it
+        "#);
+    }
+}
