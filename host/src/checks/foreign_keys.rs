@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Builtin, NoConfig, Settings, almost, every, failed, finding, number};
+use super::{Builtin, NoConfig, Settings, almost, every, failed, finding, number, worst};
 use crate::{
     check::{Outcome, Schedule},
     clock::{Deadline, Stopwatch},
@@ -75,8 +75,9 @@ impl Builtin for ForeignKeys {
             outcome.findings.extend(violated(key, &walk));
             outcome.findings.extend(unfinished(key, &walk));
         }
-        outcome.summary = match outcome.findings.iter().max_by_key(|finding| finding.status) {
+        outcome.summary = match worst(&outcome.findings) {
             Some(worst) => worst.message.clone(),
+            None if keys.len() == 1 => format!("1 foreign key holds for {} rows", grouped(rows)),
             None => format!("{} foreign keys hold for {} rows", keys.len(), grouped(rows)),
         };
         outcome.measures.push(Measure::new("foreign_keys", number(u64::try_from(keys.len()).unwrap_or(u64::MAX)), ""));
@@ -139,8 +140,8 @@ fn violated(key: &ForeignKey, walk: &Walk) -> Option<Finding> {
     let rows = if walk.broken == 1 { "1 row".to_owned() } else { format!("{} rows", grouped(walk.broken)) };
     let verb = if walk.broken == 1 { "refers" } else { "refer" };
     let missing = if key.parent_is == Parent::Missing { "the table" } else { "rows of" };
-    let gone = if key.parent_is == Parent::Missing { "which does not exist" } else { "that do not exist" };
-    let message = format!("{rows} of `{child}` {verb} to {missing} `{parent}` {gone}, such as {example}");
+    let gone = if key.parent_is == Parent::Missing { ", which does not exist" } else { " that do not exist" };
+    let message = format!("{rows} of `{child}` {verb} to {missing} `{parent}`{gone}, such as {example}");
     let hint = "list them with `PRAGMA foreign_key_check`, then add what they refer to or remove them";
     Some(Finding::new(Status::Error, "foreign-key-violation", message).subject(printable(&key.table, 100)).hint(hint))
 }
@@ -184,8 +185,8 @@ mod tests {
              INSERT INTO c WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r LIMIT 3000) SELECT 1 FROM r;",
         );
         insta::assert_snapshot!(run(&scene, "foreign-keys"), @"
-        ok: 1 foreign keys hold for 3,000 rows
-        * foreign_keys = 1 
+        ok: 1 foreign key holds for 3,000 rows
+        * foreign_keys = 1
         * violations = 0 rows
         ");
     }
@@ -198,17 +199,17 @@ mod tests {
              CREATE TABLE d(g REFERENCES gone); INSERT INTO d VALUES (1); CREATE TABLE e(n REFERENCES p(n));",
         );
         insta::assert_snapshot!(run(&scene, "foreign-keys"), @"
-        error: 1 row of `d(g)` refers to the table `gone` which does not exist, such as g=1
+        error: 2 rows of `c(p)` refer to rows of `p` that do not exist, such as p=7
         - error foreign-key-violation: 2 rows of `c(p)` refer to rows of `p` that do not exist, such as p=7
           about c
           list them with `PRAGMA foreign_key_check`, then add what they refer to or remove them
-        - error foreign-key-violation: 1 row of `d(g)` refers to the table `gone` which does not exist, such as g=1
+        - error foreign-key-violation: 1 row of `d(g)` refers to the table `gone`, which does not exist, such as g=1
           about d
           list them with `PRAGMA foreign_key_check`, then add what they refer to or remove them
         - warn foreign-key-mismatch: `e(n)` refers to `p(n)`, which is not unique: SQLite refuses to write such rows
           about e
           make a unique index on the columns that are referred to, or correct the foreign key
-        * foreign_keys = 3 
+        * foreign_keys = 3
         * violations = 3 rows
         ");
     }

@@ -75,9 +75,8 @@ impl Builtin for Integrity {
         let count = problems.first.len();
         let mut outcome = match (count, problems.may_be_more) {
             (0, _) => Outcome::new(format!("the structure holds; looked through in {} ms", took.as_millis())),
-            (_, true) => Outcome::new(format!("the structure is damaged: more than {count} problems")),
-            (1, false) => Outcome::new("the structure is damaged: 1 problem"),
-            (_, false) => Outcome::new(format!("the structure is damaged: {count} problems")),
+            (_, true) => Outcome::new(format!("the structure is damaged; problems found: more than {count}")),
+            (_, false) => Outcome::new(format!("the structure is damaged; problems found: {count}")),
         };
         for problem in &problems.first {
             let hint = "stop the registry, keep a copy of its files, and restore a backup";
@@ -115,7 +114,7 @@ mod tests {
         let config = serde_json::json!({ "maxProblems": 1 });
         settings.checks.insert("integrity".to_owned(), CheckSettings { config, ..CheckSettings::default() });
         insta::assert_snapshot!(run_with(&scene, "integrity", &settings), @"
-        error: the structure is damaged: more than 1 problems
+        error: the structure is damaged; problems found: more than 1
         - error damaged: Tree 4 page 4: btreeInitPage() returns error code 11
           stop the registry, keep a copy of its files, and restore a backup
         * problems = 1

@@ -181,6 +181,11 @@ fn failed(trouble: &Trouble) -> Outcome {
     Outcome::of(finding(trouble))
 }
 
+/// The finding that says most about how things stand: the first of the worst.
+fn worst(findings: &[Finding]) -> Option<&Finding> {
+    findings.iter().rev().max_by_key(|finding| finding.status)
+}
+
 /// A moment before the deadline, so that a check which used all its time can still say so.
 fn almost(deadline: Deadline) -> Deadline {
     deadline.at_most(deadline.remaining() * 19 / 20)

@@ -2,7 +2,7 @@
 //!
 //! Looks at how the files lie, not at what is in them.
 
-use super::{Builtin, NoConfig, Settings, every, failed, finding, number};
+use super::{Builtin, NoConfig, Settings, every, failed, finding, number, worst};
 use crate::{
     check::{Outcome, Schedule},
     clock::Deadline,
@@ -46,7 +46,7 @@ impl Builtin for SqliteCheck {
             Err(trouble) if outcome.findings.iter().any(|finding| finding.code == trouble.code()) => {}
             Err(trouble) => outcome.findings.push(finding(&trouble)),
         }
-        outcome.summary = match outcome.findings.iter().max_by_key(|finding| finding.status) {
+        outcome.summary = match worst(&outcome.findings) {
             Some(worst) => worst.message.clone(),
             None => format!(
                 "{}, read by SQLite {}; `synchronous` is chosen by each connection of the registry and cannot be seen here",
@@ -116,7 +116,7 @@ mod tests {
         fs::hard_link(scene.path(), scene.folder().join("second.db")).unwrap();
         fs::set_permissions(scene.path(), fs::Permissions::from_mode(0o666)).unwrap();
         insta::assert_snapshot!(shown(&scene), @"
-        warn: `DIR/registry.db` may be written by every user (mode 666)
+        warn: `DIR/registry.db` has 2 names (hard links): a log under one name is not seen under the other
         - warn hard-links: `DIR/registry.db` has 2 names (hard links): a log under one name is not seen under the other
           about DIR/registry.db
           keep one name: remove the others, or make them symbolic links

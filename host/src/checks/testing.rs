@@ -50,7 +50,8 @@ pub(super) fn run_with(scene: &Scene, name: &str, settings: &Settings) -> String
         }
     }
     for measure in &outcome.measures {
-        writeln!(out, "* {} = {} {}", measure.name, measure.value, measure.unit).unwrap();
+        let line = format!("* {} = {} {}", measure.name, measure.value, measure.unit);
+        writeln!(out, "{}", line.trim_end()).unwrap();
     }
     for fact in &outcome.facts {
         writeln!(out, "! {fact:?}").unwrap();

@@ -73,8 +73,8 @@ impl Builtin for Wal {
         };
         let about = if pending.exact { "" } else { "at most " };
         let size = bytes(log);
-        outcome.summary =
-            format!("WAL mode; the log has {size}, {about}{} pages to checkpoint", grouped(pending.pages));
+        let pages = grouped(pending.pages);
+        outcome.summary = format!("WAL mode; the log has {size}, pages to checkpoint: {about}{pages}");
         let warn = Some(number(self.config.warn_bytes));
         outcome.measures.push(Measure { warn, ..Measure::new("wal_bytes", number(log), "bytes") });
         outcome.measures.push(Measure::new("wal_pages_pending", number(pending.pages), "pages"));
@@ -97,7 +97,7 @@ mod tests {
     fn wal_mode_is_well() {
         let scene = Scene::with(REGISTRY);
         insta::assert_snapshot!(run(&scene, "wal"), @r#"
-        ok: WAL mode; the log has 0 B, 0 pages to checkpoint
+        ok: WAL mode; the log has 0 B, pages to checkpoint: 0
         * wal_bytes = 0 bytes
         * wal_pages_pending = 0 pages
         ! JournalMode("wal")
@@ -109,7 +109,7 @@ mod tests {
         let scene = Scene::empty();
         let _writer = scene.other_process("PRAGMA journal_mode = wal; CREATE TABLE t(a)");
         insta::assert_snapshot!(run(&scene, "wal"), @r#"
-        ok: WAL mode; the log has 8.1 KiB, 2 pages to checkpoint
+        ok: WAL mode; the log has 8.1 KiB, pages to checkpoint: 2
         * wal_bytes = 8272 bytes
         * wal_pages_pending = 2 pages
         ! JournalMode("wal")
@@ -124,7 +124,7 @@ mod tests {
         let config = serde_json::json!({ "warnBytes": 1000 });
         settings.checks.insert("wal".to_owned(), CheckSettings { config, ..CheckSettings::default() });
         insta::assert_snapshot!(run_with(&scene, "wal", &settings), @r#"
-        warn: WAL mode; the log has 8.1 KiB, 2 pages to checkpoint
+        warn: WAL mode; the log has 8.1 KiB, pages to checkpoint: 2
         - warn wal-size: the write-ahead log has grown to 8.1 KiB (a warning from 1000 B)
           look for a read transaction that never ends; once it has, `PRAGMA wal_checkpoint(TRUNCATE)` shrinks the log
         * wal_bytes = 8272 bytes

@@ -21,7 +21,7 @@ pub(super) struct Page {
     /// Whether it belongs to an index (or a WITHOUT ROWID table).
     pub(super) is_index: bool,
     /// The number of cells.
-    pub(super) cells: u64,
+    pub(super) cells: usize,
     /// The children in key order, none on a leaf.
     pub(super) children: Vec<Child>,
 }
@@ -47,7 +47,7 @@ pub(super) fn parse(number: u32, bytes: &[u8]) -> Option<Page> {
     };
     let cells = u16::from_be_bytes(bytes.get(start + 3..start + 5)?.try_into().ok()?);
     if is_leaf {
-        return Some(Page { is_index, cells: u64::from(cells), children: Vec::new() });
+        return Some(Page { is_index, cells: usize::from(cells), children: Vec::new() });
     }
     let mut children = Vec::with_capacity(usize::from(cells) + 1);
     for cell in 0..usize::from(cells) {
@@ -57,7 +57,7 @@ pub(super) fn parse(number: u32, bytes: &[u8]) -> Option<Page> {
         children.push(Child { page: page_number(bytes, offset)?, last_rowid });
     }
     children.push(Child { page: page_number(bytes, start + 8)?, last_rowid: None });
-    Some(Page { is_index, cells: u64::from(cells), children })
+    Some(Page { is_index, cells: usize::from(cells), children })
 }
 
 fn page_number(bytes: &[u8], at: usize) -> Option<u32> {

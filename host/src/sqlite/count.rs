@@ -14,9 +14,13 @@ use super::{
 /// A b-tree with at most this many leaves is counted: about 2 ms of work.
 const COUNTED_LEAVES: usize = 2000;
 
-/// Pages read at most on each level of an estimate. With the usual spread of rows a page, 15 %, a thousand of them give
-/// the mean within 1 % in 29 of 30 cases.
-const SAMPLED_PAGES: usize = 1024;
+/// Pages read at most on each level of an estimate. Where rows are spread over the pages as unevenly as random inserts leave
+/// them (30 %), this many give the mean within 1 % in 9 of 10 tables and within 2 % in all but 3 of 1,000.
+const SAMPLED_PAGES: usize = 2000;
+
+/// After this many leaves without a gap in their rowids, the others are taken to have none either. Were one leaf in thirty
+/// to have one, this would be wrong once in 800 tables.
+const GAPLESS_LEAVES: usize = 200;
 
 /// Bytes of pages read at most for either: large pages hold more rows, so fewer of them are as good.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
@@ -37,11 +41,37 @@ pub struct RowCount {
 }
 
 /// A page of a level, with the rowids that can be below it: after the first, up to the last.
+///
+/// The smallest and the largest rowid stand for "not known". There is one of these for each leaf, so they are kept small.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     page: u32,
-    after: Option<i64>,
-    last: Option<i64>,
+    after: i64,
+    last: i64,
+}
+
+impl Span {
+    fn whole(root: u32) -> Self {
+        Self { page: root, after: i64::MIN, last: i64::MAX }
+    }
+
+    /// The most rows that the rowids allow below it.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "only small numbers matter: they are held against the rows of a page"
+    )]
+    fn room(&self) -> f64 {
+        if self.after == i64::MIN || self.last == i64::MAX {
+            return f64::MAX;
+        }
+        self.last.abs_diff(self.after) as f64
+    }
+
+    /// Whether every rowid that can be on this leaf is there, or that is not known, as for the first and the last one.
+    fn is_full(&self, leaf: &Page) -> bool {
+        let room = self.room();
+        !leaf.is_index && (room == f64::MAX || size(leaf.cells) >= room)
+    }
 }
 
 impl Snapshot<'_> {
@@ -100,7 +130,7 @@ impl Snapshot<'_> {
 
     fn estimated(&self, root: u32) -> Result<u64, Trouble> {
         let most = self.most_pages(SAMPLED_PAGES)?;
-        let mut level = vec![Span { page: root, after: None, last: None }];
+        let mut level = vec![Span::whole(root)];
         // Pages of the whole level for each page of it that is known: above 1 once a level was only sampled.
         let mut weight = 1.0;
         let mut rows = 0.0;
@@ -129,13 +159,16 @@ impl Snapshot<'_> {
         // Taken in strides that are prime to the count, so that a sample cut short is still spread evenly.
         let stride = (1..count).rev().find(|stride| gcd(*stride, count) == 1 && stride * 5 < count * 4).unwrap_or(1);
         let mut taken = Vec::with_capacity(count);
+        let mut gapless = true;
         for turn in 0..count {
-            if turn > 0 && self.time_left() < SPARED_TIME {
+            if turn > 0 && (self.time_left() < SPARED_TIME || (gapless && turn >= GAPLESS_LEAVES)) {
                 break;
             }
             let at = (turn * stride % count) * level.len() / count;
             let Some(span) = level.get(at) else { break };
-            taken.push((at, *span, self.page(span.page)?));
+            let page = self.page(span.page)?;
+            gapless = gapless && page.children.is_empty() && span.is_full(&page);
+            taken.push((at, *span, page));
         }
         taken.sort_unstable_by_key(|(at, ..)| *at);
         Ok(taken.into_iter().map(|(_, span, page)| (span, page)).collect())
@@ -158,7 +191,7 @@ impl Snapshot<'_> {
 fn extend(level: &mut Vec<Span>, parent: Span, children: &[Child]) {
     let mut after = parent.after;
     for child in children {
-        let last = child.last_rowid.or(parent.last);
+        let last = child.last_rowid.unwrap_or(parent.last);
         level.push(Span { page: child.page, after, last });
         after = last;
     }
@@ -166,25 +199,11 @@ fn extend(level: &mut Vec<Span>, parent: Span, children: &[Child]) {
 
 /// The rows on all leaves of `level`, from those on the sampled ones.
 fn leaf_rows(level: &[Span], sample: &[(Span, Page)]) -> f64 {
-    let fullest = sample.iter().map(|(_, page)| page.cells).max().unwrap_or_default();
-    let fullest = u32::try_from(fullest).map_or(f64::MAX, f64::from);
-    let most = |span: &Span| room(span).min(fullest);
+    let fullest = size(sample.iter().map(|(_, page)| page.cells).max().unwrap_or_default());
+    let most = |span: &Span| span.room().min(fullest);
     let known: f64 = sample.iter().map(|(span, _)| most(span)).sum();
-    let found: f64 =
-        sample.iter().map(|(_, page)| page.cells).map(|cells| u32::try_from(cells).map_or(0.0, f64::from)).sum();
-    if known == 0.0 {
-        return 0.0;
-    }
-    level.iter().map(most).sum::<f64>() * found / known
-}
-
-/// The most rows that the rowids allow on a page.
-#[expect(clippy::cast_precision_loss, reason = "only differences far below 2^53 matter: larger ones are capped")]
-fn room(span: &Span) -> f64 {
-    match (span.after, span.last) {
-        (Some(after), Some(last)) => (i128::from(last) - i128::from(after)).max(0) as f64,
-        _ => f64::MAX,
-    }
+    let found: f64 = sample.iter().map(|(_, page)| size(page.cells)).sum();
+    if known > 0.0 { level.iter().map(most).sum::<f64>() * found / known } else { 0.0 }
 }
 
 fn size(count: usize) -> f64 {

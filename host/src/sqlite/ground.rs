@@ -48,13 +48,6 @@ impl Ground {
         Ok(Self { database, wal: side("-wal")?, shm: side("-shm")?, journal: side("-journal")?, real })
     }
 
-    /// The same ground as it is now, without resolving the path again; `None` when it leads to another file or nowhere.
-    pub(super) fn again(&self, path: &Path) -> Option<Self> {
-        let database = files::stat(path).ok()?.filter(|database| database.id == self.database.id)?;
-        let side = |suffix| files::stat(&beside(&self.real, suffix)).ok();
-        Some(Self { database, wal: side("-wal")?, shm: side("-shm")?, journal: self.journal, real: self.real.clone() })
-    }
-
     /// Refuses what can be refused without opening anything.
     pub(super) fn refuse_the_unreadable(&self, path: &Path) -> Result<(), Trouble> {
         if self.database.bytes == 0 {
@@ -86,11 +79,6 @@ impl Ground {
     pub(super) fn is_too_young(&self) -> bool {
         let age = SystemClock.now().as_nanosecond() - self.database.modified_ns;
         (0..STAMP_TICK_NS).contains(&age)
-    }
-
-    /// Whether nobody wrote between the two, for a database that is read without locks.
-    pub(super) fn stood_still(&self, after: &Self) -> bool {
-        self.database.same_content(&after.database) && !after.wal_in_use()
     }
 
     /// Whether the first byte of the journal says that it holds something to roll back.

@@ -52,7 +52,7 @@ pub const READ_BUDGET: Duration = Duration::from_millis(50);
 /// How often a look starts over when the ground moved under it.
 const MOST_TRIES: u32 = 20;
 
-/// The pause before a look starts over, longer each time: the first is about what a small commit takes.
+/// The pause before a look starts over: none the first time, then longer each time by about what a small commit takes.
 const RETRY_PAUSE: Duration = Duration::from_millis(2);
 
 /// How long a few bytes of a file are waited for while connections of this process are open on it.
@@ -164,7 +164,7 @@ impl Registry {
         for tried in 1.. {
             match attempt() {
                 Err(error) if tried < MOST_TRIES && !deadline.has_passed() && passes(&error) => {
-                    std::thread::park_timeout((RETRY_PAUSE * tried).min(deadline.remaining()));
+                    std::thread::park_timeout((RETRY_PAUSE * (tried - 1)).min(deadline.remaining()));
                 }
                 Err(error) => return Err(error.trouble().map(|trouble| self.sharpen(trouble)).map_or(error, E::from)),
                 found => return found,
@@ -200,25 +200,22 @@ impl Registry {
         // What is left after the wait is for the look itself, and for saying what was waited for.
         let patience = deadline.remaining() * 9 / 10;
         open.leash.arm(Allowance { until: deadline, wal: None });
-        let begun = (|| {
-            open.conn.busy_timeout(patience)?;
-            open.conn.prepare_cached("BEGIN")?.execute([])?;
-            open.conn.prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1")?.exists([])
-        })();
-        let found = match begun {
-            Err(error) => Err(Trouble::of(self.path(), &error, patience)),
-            Ok(_) => {
-                let until = deadline.at_most(budget.time);
-                let limit = until.remaining();
-                let wal = budget.wal_growth.map(|growth| {
-                    let path = beside(&open.ground.real, "-wal");
-                    let now = files::stat(&path).ok().flatten().map_or(0, |wal| wal.bytes);
-                    (path, now.saturating_add(growth))
-                });
-                open.leash.arm(Allowance { until, wal });
-                look(&Snapshot::new(open, self.path(), until, limit))
-            }
-        };
+        // A read of its own comes first: it waits for locks and has SQLite read the schema, outside of the transaction.
+        let ready = open.conn.busy_timeout(patience).and_then(|()| touch(open));
+        let found = ready.map_err(|error| Trouble::of(self.path(), &error, patience)).and_then(|()| {
+            let limit = deadline.remaining().min(budget.time);
+            let until = deadline.at_most(budget.time);
+            let wal = budget.wal_growth.map(|growth| {
+                let path = beside(&open.ground.real, "-wal");
+                let now = files::stat(&path).ok().flatten().map_or(0, |wal| wal.bytes);
+                (path, now.saturating_add(growth))
+            });
+            open.leash.arm(Allowance { until, wal });
+            let begun =
+                open.conn.prepare_cached("BEGIN").and_then(|mut begin| begin.execute([])).and_then(|_| touch(open));
+            begun.map_err(|error| Trouble::of(self.path(), &error, limit))?;
+            look(&Snapshot::new(open, self.path(), until, limit))
+        });
         let stop = open.leash.disarm();
         if !open.conn.is_autocommit() {
             // Where this fails the connection is not used again: `settle` sees that it is still in its transaction.
@@ -243,6 +240,11 @@ impl Registry {
         };
         head().unwrap_or_else(|| trouble.clone())
     }
+}
+
+/// Reads next to nothing, which begins a read transaction.
+fn touch(open: &Open) -> rusqlite::Result<()> {
+    open.conn.prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1")?.exists([]).map(drop)
 }
 
 /// What one read transaction may use up.

@@ -12,7 +12,7 @@
 
 use std::{
     os::unix::ffi::OsStrExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -21,12 +21,15 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
     allow,
-    ground::Ground,
+    ground::{Ground, beside},
     occupancy::Seat,
     trouble::Trouble,
     watchdog::{Allowance, Leash},
 };
-use crate::clock::Deadline;
+use crate::{
+    clock::Deadline,
+    files::{self, Stat},
+};
 
 /// How a database is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,7 @@ pub(super) struct Open {
     pub(super) way: Way,
     pub(super) trust: Trust,
     pub(super) ground: Ground,
+    wal: PathBuf,
 }
 
 /// Opcodes between two looks at the clock: about 20 microseconds.
@@ -75,15 +79,19 @@ impl Open {
         if ground.wal_in_use() {
             return Self::connect(path, ground, Way::Wal, trust);
         }
-        if ground.is_too_young() {
-            return Err(Trouble::Changing(path.to_owned()));
-        }
         let still = Self::connect(path, ground, Way::Still, trust)?;
-        if still.is_marked_wal(path)? {
-            if still.ground.journal_is_filled() {
-                return Err(Trouble::HotJournal(path.to_owned()));
+        // A writer in rollback mode may be half way through a commit just now, so an error may be of the moment.
+        let unsure = || still.ground.is_too_young() || !still.stood_still(path);
+        match still.is_marked_wal(path) {
+            Ok(false) => {}
+            Ok(true) if !still.ground.is_too_young() => {
+                return match still.ground.journal_is_filled() {
+                    true => Err(Trouble::HotJournal(path.to_owned())),
+                    false => Ok(still),
+                };
             }
-            return Ok(still);
+            Err(trouble) if !unsure() => return Err(trouble),
+            Ok(true) | Err(_) => return Err(Trouble::Changing(path.to_owned())),
         }
         let ground = still.ground.clone();
         drop(still);
@@ -110,7 +118,8 @@ impl Open {
         });
         let conn = made.map_err(|error| Trouble::of(path, &error, Duration::ZERO))?;
         leash.tie(conn.get_interrupt_handle());
-        Ok(Self { conn, _seat: seat, leash, refused, way, trust, ground })
+        let wal = beside(&ground.real, "-wal");
+        Ok(Self { conn, _seat: seat, leash, refused, way, trust, ground, wal })
     }
 
     /// Whether the header says that the database is in WAL mode.
@@ -131,35 +140,47 @@ impl Open {
 
     /// Whether the connection, which was idle, still reads what it would read if it were opened now.
     pub(super) fn is_current(&self, path: &Path) -> bool {
-        let Some(now) = self.ground.again(path) else { return false };
         match self.way {
-            Way::Still => self.ground.stood_still(&now),
+            // What a still connection reads is judged after each read anyway.
+            Way::Still => true,
             // A commit in rollback mode may also have been a switch to WAL mode, so any change closes the connection.
-            Way::Rollback => self.ground.database.same_content(&now.database) && !now.wal_in_use(),
+            Way::Rollback => self.stood_still(path),
+            // The connection holds both files open, so neither's number can have been given to another file.
             Way::Wal => {
-                let ids =
-                    |ground: &Ground| (ground.database.id, ground.wal.map(|wal| wal.id), ground.shm.map(|shm| shm.id));
-                ids(&self.ground) == ids(&now)
+                let same = |path: &Path, before: Option<Stat>| {
+                    files::stat(path).is_ok_and(|now| now.map(|now| now.id) == before.map(|before| before.id))
+                };
+                same(path, Some(self.ground.database)) && same(&self.wal, self.ground.wal)
             }
-        }
-    }
-
-    /// The trouble behind "cannot open" on a database with a log, which SQLite says in one word for several things.
-    pub(super) fn explained(&self, path: &Path, trouble: &Trouble) -> Option<Trouble> {
-        if self.way != Way::Wal || !matches!(trouble, Trouble::Io { .. }) {
-            return None;
-        }
-        let now = self.ground.again(path);
-        match now {
-            Some(now) if now.wal.is_some() && now.shm.is_none() => Some(Trouble::WalWithoutShm(path.to_owned())),
-            Some(_) if self.is_current(path) => None,
-            _ => Some(Trouble::Changing(path.to_owned())),
         }
     }
 
     /// Whether what was just read counts: always, when it was read with locks or through the log.
     pub(super) fn read_counts(&self, path: &Path) -> bool {
-        self.way != Way::Still || self.ground.again(path).is_some_and(|now| self.ground.stood_still(&now))
+        self.way != Way::Still || self.stood_still(path)
+    }
+
+    /// Whether nobody has written since the database was opened, as far as `stat` can tell; no log was in use then.
+    fn stood_still(&self, path: &Path) -> bool {
+        let database = files::stat(path).ok().flatten();
+        database.is_some_and(|database| database.same_content(&self.ground.database))
+            && match files::stat(&self.wal) {
+                Ok(None) => true,
+                Ok(Some(wal)) => wal.bytes == 0 && Ground::of(path).is_ok_and(|now| !now.wal_in_use()),
+                Err(_) => false,
+            }
+    }
+
+    /// The trouble behind "cannot open" on a database with a log, which SQLite says in one word for several things.
+    pub(super) fn explained(&self, path: &Path, trouble: &Trouble) -> Option<Trouble> {
+        if self.way == Way::Still || !matches!(trouble, Trouble::Io { .. }) {
+            return None;
+        }
+        match Ground::of(path) {
+            Ok(now) if now.wal.is_some() && now.shm.is_none() => Some(Trouble::WalWithoutShm(path.to_owned())),
+            Ok(_) if self.is_current(path) => None,
+            _ => Some(Trouble::Changing(path.to_owned())),
+        }
     }
 }
 

@@ -42,7 +42,7 @@ fn each_odd_file_has_its_sentence() {
     let whole = fs::read(scene.path()).unwrap();
     fs::write(scene.path(), &whole[..6000]).unwrap();
     add(&scene);
-    let mut broken = whole.clone();
+    let mut broken = whole;
     broken[100..200].fill(0xff);
     fs::write(scene.path(), broken).unwrap();
     add(&scene);
@@ -80,7 +80,7 @@ fn a_file_that_may_not_be_read() {
         return;
     }
     let scene = Scene::with(MAKE);
-    fs::set_permissions(scene.path(), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(scene.path(), fs::Permissions::from_mode(0o000)).unwrap();
     assert_eq!(trouble(&scene).code(), "unreadable");
 }
 

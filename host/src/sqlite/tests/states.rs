@@ -2,14 +2,15 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests make and damage their own files")]
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use crate::{
+    clock::Deadline,
     files,
     sqlite::{
-        Pending, Registry, Trouble, open, snapshot,
+        Pending, Registry, Trouble, occupancy, open, snapshot,
         testing::{Scene, ample},
-        watchdog::{Allowance, Stop},
+        watchdog::{Allowance, Leash, Stop},
     },
 };
 
@@ -122,6 +123,18 @@ fn a_look_follows_the_writers() {
 }
 
 #[test]
+fn idle_connections_do_not_stay() {
+    let scene = Scene::empty();
+    let writer = scene.other_process(MAKE);
+    let registry = scene.registry();
+    assert_eq!(rows(&registry), Ok(2));
+    let id = files::stat(&scene.path()).unwrap().unwrap().id;
+    assert_eq!(occupancy::when_alone(id, Duration::from_secs(60), || ()), Some(()), "the watchdog closes them");
+    writer.close();
+    assert!(!scene.side("-wal").exists(), "the last close tidied up");
+}
+
+#[test]
 fn a_write_during_a_look_starts_it_over() {
     let scene = Scene::with(MAKE);
     let mut looks = 0;
@@ -153,7 +166,8 @@ fn a_look_ends_with_its_budget() {
     let registry = scene.registry();
     let endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c";
     let found = registry.look(ample(), |snapshot| snapshot.row(endless, [], |_| Ok(())));
-    assert_eq!(found.unwrap_err().code(), "read-budget");
+    let trouble = found.unwrap_err();
+    insta::assert_snapshot!(scene.normal(&trouble.to_string()), @"reading `DIR/registry.db` was stopped after 50 ms, so as not to hold up its write-ahead log");
     assert_eq!(rows(&registry), Ok(2), "the connection is still good");
 }
 
@@ -166,7 +180,7 @@ fn the_watchdog_ends_what_the_progress_handler_does_not_see() {
     }
     let mut open = open.unwrap();
     open.conn.progress_handler(0, None::<fn() -> bool>).unwrap();
-    let soon = crate::clock::Deadline::after(std::time::Duration::from_millis(1));
+    let soon = Deadline::after(Duration::from_millis(1));
     open.leash.arm(Allowance { until: soon, wal: None });
     let endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c";
     let found = open.conn.query_row(endless, [], |row| snapshot::text(row, 0));
@@ -177,7 +191,7 @@ fn the_watchdog_ends_what_the_progress_handler_does_not_see() {
 #[test]
 fn a_growing_log_ends_a_read() {
     let scene = Scene::with(MAKE);
-    let leash = super::super::watchdog::Leash::new();
+    let leash = Leash::new();
     fs::write(scene.side("-wal"), [0; 10]).unwrap();
     let allowance = |limit| Allowance { until: ample(), wal: Some((scene.side("-wal"), limit)) };
     leash.arm(allowance(10));
@@ -204,7 +218,7 @@ fn a_hot_journal_is_left_to_a_writer() {
 fn locks_are_waited_for_and_then_named() {
     let scene = Scene::with("CREATE TABLE t(a)");
     let mut writer = scene.other_process("BEGIN EXCLUSIVE");
-    let soon = || crate::clock::Deadline::after(std::time::Duration::from_millis(30));
+    let soon = || Deadline::after(Duration::from_millis(30));
     let look = |registry: &Registry| registry.look(soon(), |snapshot| snapshot.user_version());
     assert_eq!(scene.unchanged(look).unwrap_err().code(), "locked");
     writer.sql("COMMIT");
