@@ -246,7 +246,7 @@ fn a_schema_that_is_not_the_expected_one_fails_the_check() {
     error    schema        the schema version is 1, and 2 is expected
              → run the registry's migrations, or correct `registry.expectedSchemaVersion`
     ok       disk          [size] free, at least 1 B are wanted
-    ok       foreign-keys  1 foreign keys hold for 3 rows
+    ok       foreign-keys  1 foreign key holds for 3 rows
     ok       records       3 rows in `records` as of [time]
     ok       sqlite        20.0 KiB, read by SQLite 3.54.1; `synchronous` is chosen by each connection
     ");

@@ -8,6 +8,7 @@
     clippy::panic,
     clippy::disallowed_methods,
     clippy::print_stderr,
+    clippy::needless_pass_by_value,
     unreachable_pub,
     reason = "tests"
 )]

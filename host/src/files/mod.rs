@@ -48,15 +48,12 @@ pub fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
     })
 }
 
-/// Reads a whole file and leaves it open, for a second use of the very same bytes.
+/// Opens a file for reading, for whoever needs the very same file twice.
 ///
 /// # Errors
 /// What the system says.
-pub fn read_open(path: &Path) -> io::Result<(File, Vec<u8>)> {
-    let mut file = File::open(path)?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok((file, bytes))
+pub fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
 }
 
 /// Writes `text` to a new file and syncs it; a file that exists is left alone.

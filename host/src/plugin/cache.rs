@@ -39,26 +39,26 @@ impl Cache {
         (self.folder.join(format!("{name}.code")), self.folder.join(format!("{name}.tag")), name)
     }
 
-    fn tag(&self, name: &str, code: &[u8]) -> blake3::Hash {
+    /// The tag of an entry, over its name and the code that `code` reads.
+    fn tag(&self, name: &str, code: impl io::Read) -> io::Result<blake3::Hash> {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(name.as_bytes());
-        hasher.update(code);
-        hasher.finalize()
+        hasher.update_reader(code)?;
+        Ok(hasher.finalize())
     }
 
     /// The compiled component, if it is here and genuine.
     pub(super) fn load(&self, engine: &Engine, digest: Digest) -> Option<Component> {
         let (code_path, tag_path, name) = self.entry(engine, digest);
         let tag: [u8; 32] = files::read_bytes(&tag_path, 32).ok()?.try_into().ok()?;
-        let (file, code) = files::read_open(&code_path).ok()?;
-        if self.tag(&name, &code) != blake3::Hash::from_bytes(tag) {
+        let file = files::open(&code_path).ok()?;
+        if self.tag(&name, &file).ok()? != blake3::Hash::from_bytes(tag) {
             tracing::warn!(
                 "the compiled code in {} is not what was put there: it is compiled anew",
                 code_path.display()
             );
             return None;
         }
-        drop(code);
         load_genuine(engine, &file)
     }
 
@@ -69,7 +69,7 @@ impl Cache {
     pub(super) fn store(&self, engine: &Engine, digest: Digest, code: &[u8]) -> io::Result<()> {
         let (code_path, tag_path, name) = self.entry(engine, digest);
         files::write_private(&code_path, code)?;
-        files::write_private(&tag_path, self.tag(&name, code).as_bytes())?;
+        files::write_private(&tag_path, self.tag(&name, code)?.as_bytes())?;
         files::keep_newest(&self.folder, "code", MAX_ENTRIES)?;
         files::keep_newest(&self.folder, "tag", MAX_ENTRIES)
     }

@@ -103,7 +103,7 @@ fn outcome(report: abi::Report) -> Outcome {
     let mut outcome = Outcome::new(sentence(&report.summary));
     let left_out = report.findings.len().saturating_sub(MAX_FINDINGS);
     // The worst come first, so that what is left out is never worse than what is shown.
-    let mut findings: Vec<_> = report.findings.into_iter().map(finding).collect();
+    let mut findings: Vec<_> = report.findings.iter().map(finding).collect();
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.status));
     findings.truncate(MAX_FINDINGS);
     outcome.findings = findings;
@@ -130,7 +130,7 @@ fn outcome(report: abi::Report) -> Outcome {
     outcome
 }
 
-fn finding(finding: abi::types::Finding) -> Finding {
+fn finding(finding: &abi::types::Finding) -> Finding {
     Finding {
         status: match finding.status {
             abi::types::Status::Ok => Status::Ok,

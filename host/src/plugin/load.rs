@@ -3,7 +3,7 @@
 //!
 //! Knows nothing of schedules; the bytes that are hashed are the bytes that are compiled.
 
-use std::io;
+use std::{io, sync::PoisonError};
 
 use wasmtime::component::Component;
 
@@ -224,12 +224,16 @@ pub(super) fn load(
     bytes: &[u8],
 ) -> Result<Loaded, LoadError> {
     let path = || settings.written.clone();
-    let component =
-        compiled(runtime, settings, digest, bytes).map_err(|error| LoadError::Compile { path: path(), error })?;
-    fits(runtime, &component, &settings.written)?;
-    let mismatch = |error: wasmtime::Error| LoadError::Mismatch { path: path(), difference: plain(&error) };
-    let pre = runtime.linker.instantiate_pre(&component).map_err(mismatch)?;
-    let pre = CheckPre::new(pre).map_err(mismatch)?;
+    let ready = || runtime.ready.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = ready().get(&digest).cloned();
+    let pre = match known {
+        Some(pre) => pre,
+        None => {
+            let pre = prepare(runtime, settings, digest, bytes)?;
+            ready().insert(digest, pre.clone());
+            pre
+        }
+    };
     let loaded = Loaded { pre };
     let description =
         guest::describe(runtime, &loaded, settings).map_err(|error| LoadError::Describe { path: path(), error })?;
@@ -245,6 +249,22 @@ pub(super) fn load(
         return Err(LoadError::Grant { name: settings.name.clone(), grant: missing });
     }
     Ok(loaded)
+}
+
+/// Compiles the component, or takes it from the cache, and links it with what this host offers.
+fn prepare(
+    runtime: &Runtime,
+    settings: &PluginSettings,
+    digest: Digest,
+    bytes: &[u8],
+) -> Result<CheckPre<guest::State>, LoadError> {
+    let path = || settings.written.clone();
+    let component =
+        compiled(runtime, settings, digest, bytes).map_err(|error| LoadError::Compile { path: path(), error })?;
+    fits(runtime, &component, &settings.written)?;
+    let mismatch = |error: wasmtime::Error| LoadError::Mismatch { path: path(), difference: plain(&error) };
+    let pre = runtime.linker.instantiate_pre(&component).map_err(mismatch)?;
+    CheckPre::new(pre).map_err(mismatch)
 }
 
 fn compiled(

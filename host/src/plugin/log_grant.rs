@@ -43,7 +43,7 @@ impl Journal {
     pub(super) fn last_words(&self) -> Option<String> {
         self.with(|inner| {
             let text = String::from_utf8_lossy(&inner.raw);
-            let said = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with("note: ")).next_back();
+            let said = text.lines().rfind(|line| !line.trim().is_empty() && !line.starts_with("note: "));
             said.map(|line| printable(line.trim(), 300))
         })
     }

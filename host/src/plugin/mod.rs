@@ -16,6 +16,7 @@ mod registry_grant;
 mod settings;
 
 use std::{
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -35,6 +36,7 @@ use crate::{
     check::{Check, Spec},
     report::Origin,
     sqlite::Registry,
+    value::Digest,
 };
 
 /// Plugins that are loaded at the same time: compiling takes a core each.
@@ -50,6 +52,8 @@ pub struct Runtime {
     slots: Semaphore,
     registry: Registry,
     handle: Handle,
+    /// Components that are ready, so that several plugins of one component are loaded once.
+    ready: Mutex<HashMap<Digest, abi::CheckPre<guest::State>>>,
 }
 
 /// Why no plugin can run on this machine.
@@ -92,7 +96,8 @@ impl Runtime {
             }
         });
         let slots = Semaphore::new(engine::MAX_RUNS);
-        Ok(Arc::new(Self { engine, linker, ticker, cache, compiler, slots, registry, handle }))
+        let ready = Mutex::default();
+        Ok(Arc::new(Self { engine, linker, ticker, cache, compiler, slots, registry, handle, ready }))
     }
 
     /// Loads plugins, a few at a time, into one check each, in the order given. One that cannot be loaded is a check that says why.
