@@ -1,59 +1,13 @@
 //! `vitalsign check` and the startup gate on registries in every state, good and odd.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader, Write},
-    os::unix::fs::symlink,
-    process::{Child, Command, Stdio},
-};
+use std::{fs, os::unix::fs::symlink};
 
 use serde_json::{Value, json};
 
-use crate::env::{Place, entry};
-
-/// Another program with the database open, which does as it is told: a Python that runs lines and answers `ok`.
-pub struct Other(Child);
-
-impl Other {
-    pub fn open(place: &Place, name: &str) -> Self {
-        let mut child = Command::new("python3")
-            .args(["-u", "-c", "import sqlite3,sys\nfor line in sys.stdin:\n  exec(line)\n  print('ok')"])
-            .current_dir(place.folder())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 plays the other program in these tests");
-        let stdin = child.stdin.as_mut().unwrap();
-        writeln!(stdin, "c = sqlite3.connect({name:?}, isolation_level=None)").unwrap();
-        let mut other = Self(child);
-        other.heard();
-        other
-    }
-
-    pub fn does(&mut self, sql: &str) {
-        writeln!(self.0.stdin.as_mut().unwrap(), "c.execute({sql:?}).fetchall()").unwrap();
-        self.heard();
-    }
-
-    fn heard(&mut self) {
-        let mut line = String::new();
-        BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ok\n");
-    }
-
-    /// Ends it like a crash: nothing is checkpointed, nothing is cleaned up.
-    pub fn dies(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::{
+    env::{Place, entry},
+    other::Other,
+};
 
 /// The text without what differs from run to run: times, and the room on this machine's disk.
 fn settled(text: &str) -> String {
@@ -179,14 +133,14 @@ fn states_that_another_program_left_or_holds() {
     let mut note = |what: &str, text: String| said += &format!("{what}: {text}");
 
     let place = Place::with_registry(20);
-    let mut other = Other::open(&place, "registry.sqlite");
-    other.does("INSERT INTO records SELECT 'x', kind, name, version, payload, created_at FROM records LIMIT 1");
+    let mut other = Other::open(&place.path("registry.sqlite"), "");
+    other.sql("INSERT INTO records SELECT 'x', kind, name, version, payload, created_at FROM records LIMIT 1");
     note("a live writer", says(&place, "registry.sqlite"));
     let report = place.run(["check", "--format", "json", "--db", "registry.sqlite"]).report();
     assert_eq!(report["registry"]["records"], 21, "what lies in the write-ahead log counts");
-    other.does("BEGIN EXCLUSIVE");
+    other.sql("BEGIN EXCLUSIVE");
     note("a writer in WAL mode", says(&place, "registry.sqlite"));
-    other.dies();
+    other.kill();
     note("a killed writer", says(&place, "registry.sqlite"));
     let report = place.run(["check", "--format", "json", "--db", "registry.sqlite"]).report();
     assert_eq!(report["registry"]["records"], 21, "what lies in the write-ahead log counts");
@@ -194,14 +148,14 @@ fn states_that_another_program_left_or_holds() {
     note("a -wal without its -shm", says(&place, "registry.sqlite"));
 
     let place = Place::with_registry(20);
-    let mut other = Other::open(&place, "registry.sqlite");
-    other.does("PRAGMA journal_mode = DELETE");
+    let mut other = Other::open(&place.path("registry.sqlite"), "");
+    other.sql("PRAGMA journal_mode = DELETE");
     note("a rollback journal", says(&place, "registry.sqlite"));
-    other.does("BEGIN EXCLUSIVE");
+    other.sql("BEGIN EXCLUSIVE");
     note("locked", says(&place, "registry.sqlite"));
-    other.does("PRAGMA cache_size = 1");
-    other.does("UPDATE records SET payload = payload || payload || payload || payload");
-    other.dies();
+    other.sql("PRAGMA cache_size = 1");
+    other.sql("UPDATE records SET payload = payload || payload || payload || payload");
+    other.kill();
     note("a hot journal", says(&place, "registry.sqlite"));
     insta::assert_snapshot!(said, @"
     a live writer: exit 0, ok
@@ -224,9 +178,7 @@ fn states_that_another_program_left_or_holds() {
 #[test]
 fn a_database_of_another_shape_is_fine() {
     let place = Place::empty();
-    let mut other = Other::open(&place, "o'd d?#%.sqlite");
-    other.does("CREATE TABLE things (a, b)");
-    drop(other);
+    Other::open(&place.path("o'd d?#%.sqlite"), "CREATE TABLE things (a, b)").close();
     insta::assert_snapshot!(says(&place, "o'd d?#%.sqlite"), @"
     exit 0, warn
       warn  the journal mode is `delete`, not `wal`: a write shuts out every reader

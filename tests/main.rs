@@ -17,6 +17,7 @@ mod check;
 mod config;
 mod docs;
 mod env;
+mod other;
 mod plugins;
 mod serve;
 
