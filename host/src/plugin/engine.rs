@@ -42,7 +42,9 @@ fn code_settings() -> Config {
         .epoch_interruption(true)
         .wasm_memory64(false)
         .wasm_relaxed_simd(false)
+        // Nobody unwinds through a guest here: its traps are reported by kind.
         .generate_address_map(false)
+        .native_unwind_info(false)
         .wasm_backtrace_max_frames(None);
     config
 }

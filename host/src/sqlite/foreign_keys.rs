@@ -151,8 +151,8 @@ impl Snapshot<'_> {
             None => ("NULL".to_owned(), "WHERE ?1 IS NOT NULL AND ?2 IS NOT NULL".to_owned()),
         };
         let sql = format!(
-            "SELECT count(*), coalesce(sum(broken), 0), min(CASE WHEN broken THEN shown END), max(id) FROM \
-             (SELECT {rowid} AS id, ({broken}) AS broken, {shown} AS shown FROM {} c {range})",
+            "SELECT count(*), count(example), min(example), max(id) FROM \
+             (SELECT {rowid} AS id, CASE WHEN {broken} THEN {shown} END AS example FROM {} c {range})",
             quoted(&key.table)
         );
         let first = slice.after.map_or(Some(i64::MIN), |after| after.checked_add(1));
