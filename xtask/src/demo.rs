@@ -63,6 +63,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 /// The configuration's name, in the demo's folder.
 const CONFIG: &str = "registry.config.json";
 
+/// What it says. A file of its own, since the tests of the documentation start from it as well.
+const CONFIGURATION: &str = include_str!("demo.config.json");
+
 /// Makes a folder with a registry, its configuration, the plugins and the lock file.
 fn prepare(folder: &Path) -> Result<()> {
     say(&format!("making a demo registry in {}", folder.display()));
@@ -72,7 +75,7 @@ fn prepare(folder: &Path) -> Result<()> {
     at(folder, fs::create_dir_all(folder))?;
     // What these two print is not what was asked for.
     output(&mut vitalsign(folder, &["demo", "--dir", "."]))?;
-    write(&folder.join(CONFIG), &configuration())?;
+    write(&folder.join(CONFIG), CONFIGURATION)?;
     for name in guests::PLUGINS {
         let file = component(name);
         let (from, to) = (guests::folder().join(&file), folder.join("plugins").join(&file));
@@ -84,47 +87,6 @@ fn prepare(folder: &Path) -> Result<()> {
 
 fn component(package: &str) -> PathBuf {
     PathBuf::from(format!("{}.wasm", package.replace('-', "_")))
-}
-
-/// What the plugins are configured with, in the order of [`guests::PLUGINS`].
-const PLUGIN_CONFIGS: [&str; 3] = [
-    r#"{ "recompute": true }"#,
-    r#"{ "assertions": [
-        { "name": "odd-kinds", "sql": "SELECT id FROM records WHERE kind NOT IN ('schema', 'model', 'asset')", "number": "rows", "error": 1,
-          "hint": "records are schemas, models or assets; see which tool wrote these" },
-        { "name": "broken-payloads", "sql": "SELECT count(*) FROM records WHERE NOT json_valid(payload)", "unit": "rows", "error": 1 },
-        { "name": "versions-of-one-name", "sql": "SELECT max(n) FROM (SELECT count(*) AS n FROM records GROUP BY name)", "warn": 5000 }
-      ] }"#,
-    r#"{ "measures": [
-        { "name": "records", "sql": "SELECT count(*) FROM records", "baseline": 5000, "maxGrowthPercent": 50 },
-        { "name": "provenance", "sql": "SELECT max(seq) FROM provenance", "baseline": 5000 }
-      ] }"#,
-];
-
-fn configuration() -> String {
-    let plugins: Vec<String> = guests::PLUGINS
-        .iter()
-        .zip(PLUGIN_CONFIGS)
-        .map(|(name, config)| {
-            let file = component(name);
-            format!(
-                "    {{ \"name\": \"{name}\", \"component\": \"plugins/{}\",\n      \"grants\": {{ \"registry\": \"read\" }},\n      \"config\": {config} }}",
-                file.display()
-            )
-        })
-        .collect();
-    format!(
-        r#"{{
-  "dbPath": "var/registry.sqlite",
-  "registry": {{ "expectedSchemaVersion": 1, "recordsTable": "records", "provenanceTable": "provenance" }},
-  "health": {{ "minFreeBytes": 1048576 }},
-  "plugins": [
-{}
-  ]
-}}
-"#,
-        plugins.join(",\n")
-    )
 }
 
 fn what_to_try(listen: &str, folder: &Path) -> String {
@@ -161,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_configuration_is_json() {
-        let config: serde_json::Value = serde_json::from_str(&configuration()).unwrap();
+        let config: serde_json::Value = serde_json::from_str(CONFIGURATION).unwrap();
         let names = config["plugins"].as_array().unwrap().iter().map(|plugin| plugin["name"].as_str().unwrap());
         assert!(names.eq(guests::PLUGINS.iter().copied()));
     }
