@@ -211,7 +211,7 @@ fn guests_that_do_not_come_back() {
     unknown sql: Error::Limit("sqlTimeMs")
     unknown describe-failed: the component [guests]/examples/describe_spins.wasm could not describe itself: did not finish within 300 ms, which is its limit timeoutMs → its `describe` must return at once and needs no grant
     unknown describe-failed: the component [guests]/examples/describe_traps.wasm could not describe itself: trapped: it gave up (`unreachable`), as a panic does; its last words: this guest does not say what it is → its `describe` must return at once and needs no grant
-    unknown describe-failed: the component [guests]/examples/describe_lies.wasm could not describe itself: ran into its limit outputBytes (1.0 MiB) → its `describe` must return at once and needs no grant
+    unknown describe-failed: the component [guests]/examples/describe_lies.wasm could not describe itself: ran into its limit outputBytes (1.0 MiB) → raise `limits.outputBytes` if you trust the component's origin
     "#);
 }
 
@@ -332,6 +332,65 @@ fn rows_and_bytes_are_capped_and_marked() {
 }
 
 #[test]
+fn statements_that_would_take_for_ever_or_everything() {
+    let mut said = String::new();
+    let wide = vec!["CAST(zeroblob(1000000) AS TEXT)"; 900].join(", ");
+    for sql in [
+        // Single calls that cannot be interrupted.
+        "SELECT instr(zeroblob(1000000), CAST(zeroblob(500000) AS BLOB) || x'01') FROM records",
+        "SELECT length(replace(hex(zeroblob(400000)), hex(zeroblob(200000)) || '1', '')) FROM records",
+        "SELECT length(trim(hex(zeroblob(400000)), hex(zeroblob(300000)))) FROM records",
+        "SELECT json_patch('{}', '{}')",
+        "SELECT zeroblob(2000000)",
+        // Memory that no opcode count bounds.
+        &format!("SELECT {wide}"),
+        "WITH RECURSIVE t(n) AS (SELECT 1 UNION SELECT n + 1 FROM t) SELECT n FROM t ORDER BY random()",
+    ] {
+        let mut plugin = hostile(json!({ "mode": "sql", "sql": [sql] }));
+        plugin["limits"] = json!({ "sqlTimeMs": 1000 });
+        said += &format!("{:.60}\n  {}", sql, says(plugin));
+    }
+    insta::assert_snapshot!(said, @r#"
+    SELECT instr(zeroblob(1000000), CAST(zeroblob(500000) AS BLO
+      ok: 50 rows, first [Value::Integer(0)]
+    SELECT length(replace(hex(zeroblob(400000)), hex(zeroblob(20
+      ok: 50 rows, first [Value::Integer(800000)]
+    SELECT length(trim(hex(zeroblob(400000)), hex(zeroblob(30000
+      ok: 50 rows, first [Value::Integer(0)]
+    SELECT json_patch('{}', '{}')
+      unknown sql: Error::NotAllowed(SqliteFailure { code: 1, message: "the function `json_patch` (checks may only read)" })
+    SELECT zeroblob(2000000)
+      unknown sql: Error::Other(SqliteFailure { code: 18, message: "string or blob too big" })
+    SELECT CAST(zeroblob(1000000) AS TEXT), CAST(zeroblob(100000
+      unknown sql: Error::Other(SqliteFailure { code: 7, message: "out of memory" })
+    WITH RECURSIVE t(n) AS (SELECT 1 UNION SELECT n + 1 FROM t) 
+      unknown sql: Error::Limit("sqlTimeMs")
+    "#);
+}
+
+#[test]
+fn many_memories_leave_room_for_others() {
+    let place = Place::with_registry(50);
+    let memories = "(memory 1)".repeat(15);
+    place.write("wide.wasm", made_of_text("", &memories, "(loop $l (br $l))"));
+    place.configure(|config| {
+        let wide = |at: usize| {
+            let mut one = plugin(&format!("wide-{at}"), "./wide.wasm", json!({}));
+            one["limits"] = json!({ "timeoutMs": 1500 });
+            one
+        };
+        let mut plugins: Vec<_> = (0..30).map(wide).collect();
+        plugins.push(hostile(json!({ "mode": "ok" })));
+        config["plugins"] = json!(plugins);
+    });
+    let report = place.check();
+    assert_eq!(entry(&report, "hostile")["status"], "ok", "{}", entry(&report, "hostile"));
+    for at in 0..30 {
+        assert_eq!(entry(&report, &format!("wide-{at}"))["findings"][0]["code"], "timed-out");
+    }
+}
+
+#[test]
 fn nothing_is_granted_by_default() {
     insta::assert_snapshot!(says(hostile(json!({ "mode": "env" }))), @"ok: variables: refused: none; arguments: refused: none; current folder: refused: none; folder /: refused: No such file or directory (os error 44); folder .: refused: No such file or directory (os error 44); /etc/passwd: refused: No such file or directory (os error 44); /proc/self/environ: refused: No such file or directory (os error 44); registry.sqlite: refused: No such file or directory (os error 44); var/registry.sqlite: refused: No such file or directory (os error 44); writing: refused: No such file or directory (os error 44); tcp: refused: Permission denied (os error 2); udp: refused: Permission denied (os error 2); names: refused: failed to lookup address information: Non-recoverable error; standard input: refused: empty");
     let mut without = hostile(json!({ "mode": "sql", "sql": ["SELECT 1"] }));
@@ -358,7 +417,7 @@ fn the_lock_file_decides_what_runs() {
     let digest = vitalsign::value::Digest::of(&fs::read(GUESTS.join("growth.wasm")).unwrap()).to_string();
     let was = vitalsign::value::Digest::of(&fs::read(GUESTS.join("hostile.wasm")).unwrap()).to_string();
     let said = says_in(&place, here).replace(&digest, "[growth]").replace(&was, "[hostile]");
-    insta::assert_snapshot!(said, @"unknown digest-mismatch: the component ./p.wasm has SHA-256 [growth], but [hostile] is locked: it was changed or replaced → if the change is yours, run `vitalsign plugin lock`; if not, find out who replaced the file");
+    insta::assert_snapshot!(said, @"error digest-mismatch: the component ./p.wasm has SHA-256 [growth], but [hostile] is locked: it was changed or replaced → if the change is yours, run `vitalsign plugin lock`; if not, find out who replaced the file");
     assert_eq!(place.run(["plugin", "lock", "--check"]).code, 1);
 
     let other = plugin("other", "hostile.wasm", json!({ "mode": "ok" }));

@@ -28,12 +28,10 @@ const INTERVAL_SECONDS: Range = Range { min: 1, max: 31 * 24 * 3600 };
 const TIMEOUT_MS: Range = Range { min: 1, max: 3_600_000 };
 /// At the shortest interval, 1000 results are a quarter of an hour, which is longer than any flapping.
 const THRESHOLD: Range = Range { min: 1, max: 1000 };
-/// One wasm page at least; 4 GiB is all that a 32-bit guest can address.
-const MEMORY_BYTES: Range = Range { min: 64 * 1024, max: 1 << 32 };
-/// A table entry costs the host 8 bytes: 80 MB at most.
-const TABLE_ELEMENTS: Range = Range { min: 1, max: 10_000_000 };
-/// The engine's own limit on instances in a component.
-const INSTANCES: Range = Range { min: 1, max: 10_000 };
+/// One wasm page at least, and what the engine's pool has room for at most; so with the two below.
+const MEMORY_BYTES: Range = Range { min: 64 * 1024, max: plugin::MAX_MEMORY_BYTES as i64 };
+const TABLE_ELEMENTS: Range = Range { min: 1, max: plugin::MAX_TABLE_ELEMENTS as i64 };
+const INSTANCES: Range = Range { min: 1, max: plugin::MAX_INSTANCES as i64 };
 /// What a guest returns is copied into the host's memory: 64 MiB a run at most.
 const COPIED_BYTES: Range = Range { min: 1, max: 64 << 20 };
 /// A million rows of one value each are near the byte limit already.

@@ -63,7 +63,9 @@ impl Check for BrokenCheck {
     }
 
     fn run<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Outcome> {
-        let finding = Finding::new(Status::Unknown, self.error.code(), self.error.to_string()).hint(self.error.hint());
+        // A component that is not the locked one was looked at, and is bad; the others could not be looked at.
+        let status = if matches!(self.error, LoadError::Changed { .. }) { Status::Error } else { Status::Unknown };
+        let finding = Finding::new(status, self.error.code(), self.error.to_string()).hint(self.error.hint());
         Box::pin(async { Outcome::of(finding) })
     }
 }
@@ -94,6 +96,9 @@ fn broke(error: &GuestError) -> Finding {
         }
         GuestError::Trap(_) => ("trapped", "report it to the plugin's author".to_owned()),
         GuestError::Exit(_) => ("exited", "a check returns its result instead of ending itself".to_owned()),
+        GuestError::NoRoom(_) => {
+            ("no-room", "report it to the plugin's author: it has too many memories or tables".to_owned())
+        }
         GuestError::NoSlot(_) => ("no-slot", "give the plugins longer intervals or shorter time limits".to_owned()),
     };
     Finding::new(Status::Unknown, code, format!("could not look: the plugin {error}")).hint(hint)
@@ -110,6 +115,11 @@ fn outcome(report: abi::Report) -> Outcome {
     if left_out > 0 {
         let message = format!("{left_out} more findings are left out: a report takes {MAX_FINDINGS} of one check");
         outcome.findings.push(Finding::new(Status::Ok, "findings-left-out", message));
+    }
+    let unseen = report.measures.len().saturating_sub(MAX_MEASURES);
+    if unseen > 0 {
+        let message = format!("{unseen} more measures are left out: a report takes {MAX_MEASURES} of one check");
+        outcome.findings.push(Finding::new(Status::Unknown, "measures-left-out", message));
     }
     for measure in report.measures.into_iter().take(MAX_MEASURES) {
         let name = printable(&measure.name, MAX_NAME_BYTES);

@@ -14,7 +14,7 @@ use std::{
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-/// How many plugin runs may be under way at once; each has one slot of the pool, so the pool cannot run full.
+/// How many plugin runs may be under way at once. The pool has room for that many of the largest, so it cannot run full.
 pub(super) const MAX_RUNS: usize = 64;
 
 /// The most that `memoryBytes` may be set to: the size that the pool reserves address space for.
@@ -58,12 +58,11 @@ fn pool() -> PoolingAllocationConfig {
         .total_gc_heaps(runs)
         .total_core_instances(runs * instances)
         .max_core_instances_per_component(instances)
-        // Four a run on average: a run that finds none is refused with the pool's own words, and nothing else suffers.
-        .total_memories(runs * 4)
+        .total_memories(runs * MAX_MEMORIES_PER_COMPONENT)
         .max_memories_per_component(MAX_MEMORIES_PER_COMPONENT)
         .max_memories_per_module(MAX_MEMORIES_PER_COMPONENT)
         .max_memory_size(MAX_MEMORY_BYTES)
-        .total_tables(runs * 8)
+        .total_tables(runs * MAX_TABLES_PER_COMPONENT)
         .max_tables_per_component(MAX_TABLES_PER_COMPONENT)
         .max_tables_per_module(MAX_TABLES_PER_COMPONENT)
         .table_elements(MAX_TABLE_ELEMENTS)

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use wasmtime::{
-    Store, Trap, UpdateDeadline,
+    PoolConcurrencyLimitError, Store, Trap, UpdateDeadline,
     component::{HasSelf, Linker, ResourceTable},
 };
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
@@ -27,6 +27,9 @@ use crate::{
 
 /// WASI resources (streams, pollables) that one run may hold.
 const MAX_RESOURCES: usize = 10_000;
+
+/// The longest that `describe` may take: it only says what is written in the guest, and start-up waits for it.
+const DESCRIBE_LIMIT: Duration = Duration::from_millis(500);
 
 /// Random bytes that one WASI call may ask for.
 const MAX_RANDOM_BYTES: u64 = 64 * 1024;
@@ -51,6 +54,9 @@ pub enum GuestError {
     /// It called `exit`.
     #[error("ended itself with exit code {0}")]
     Exit(i32),
+    /// The instance pool had no room for it, though its slot was free: its component is larger than any that was planned for.
+    #[error("does not fit into the instance pool: {0}")]
+    NoRoom(String),
     /// All slots for plugin runs stayed taken until its time was up.
     #[error("found no free slot in {} ms: {} plugin runs were under way", .0.as_millis(), super::engine::MAX_RUNS)]
     NoSlot(Duration),
@@ -119,7 +125,8 @@ pub(super) fn describe(
     loaded: &Loaded,
     settings: &PluginSettings,
 ) -> Result<Description, GuestError> {
-    let deadline = Deadline::after(settings.limits.time);
+    let limit = settings.limits.time.min(DESCRIBE_LIMIT);
+    let deadline = Deadline::after(limit);
     runtime.handle.block_on(call(runtime, loaded, settings, None, deadline, async |bindings, store| {
         bindings.call_describe(store).await
     }))
@@ -182,6 +189,9 @@ fn explain(error: &wasmtime::Error, state: &State, limits: &Limits) -> GuestErro
     // Wasmtime has no public type for it.
     if said.contains("fuel allocated for hostcalls") {
         return GuestError::Limit { name: "outputBytes", value: value::bytes(limits.output_bytes as u64) };
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return GuestError::NoRoom(said);
     }
     if said.contains("instance count too high") {
         return GuestError::Limit { name: "instances", value: limits.instances.to_string() };

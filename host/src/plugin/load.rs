@@ -181,6 +181,9 @@ impl LoadError {
             }
             Self::Import { .. } => "rebuild the plugin without it; the docs list what plugins can import".into(),
             Self::Export { .. } => "build it against the world `check` of vitalsign:health".into(),
+            Self::Describe { error: GuestError::Limit { name, .. }, .. } => {
+                format!("raise `limits.{name}` if you trust the component's origin")
+            }
             Self::Describe { .. } => "its `describe` must return at once and needs no grant".into(),
             Self::Grant { grant, .. } => format!("add {grant} to the plugin's `grants`, or remove the plugin"),
         }

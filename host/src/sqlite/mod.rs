@@ -9,6 +9,8 @@ mod count;
 mod damage;
 mod foreign_keys;
 mod ground;
+mod linear;
+mod looking;
 mod occupancy;
 mod open;
 mod pool;
@@ -113,7 +115,6 @@ impl Registry {
     /// # Errors
     /// [`QueryError`] says whether the statement, the time or the database was at fault.
     pub fn query(&self, sql: &str, params: &[Value], caps: &QueryCaps, deadline: Deadline) -> Result<Rows, QueryError> {
-        let deadline = deadline.at_most(caps.time);
         self.retried(deadline, || {
             let open = self.pool.take(Trust::Foreign).map_err(QueryError::Unreadable)?;
             let found = query::run(&open, self.path(), sql, params, caps, deadline);

@@ -7,8 +7,8 @@
 //!   killed, SQLite builds a private index in memory.
 //! - *rollback*: a rollback journal. A still read would show half of a commit, so it is read with locks, which makes no file.
 //!
-//! One gap is left, of some microseconds: when the last writer closes a WAL database between the `stat` here and
-//! SQLite's own, SQLite makes an empty `-wal` and then gives up for want of a `-shm`.
+//! The `stat` that decides between them can be overtaken by a writer. `looking` sees to it that even then nothing is made:
+//! SQLite fails to open what is gone, and the look starts over.
 
 use std::{
     os::unix::ffi::OsStrExt as _,
@@ -22,6 +22,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use super::{
     allow,
     ground::{Ground, beside},
+    linear, looking,
     occupancy::Seat,
     trouble::Trouble,
     watchdog::{Allowance, Leash},
@@ -62,8 +63,12 @@ pub(super) struct Open {
     wal: PathBuf,
 }
 
-/// Opcodes between two looks at the clock: about 20 microseconds.
-const PROGRESS_OPCODES: i32 = 1000;
+/// Opcodes between two looks at the clock: about 5 microseconds, or 20 ms where each one works on the largest value.
+const PROGRESS_OPCODES: i32 = 200;
+
+/// Memory that SQLite may take in this whole process: far above some hundred connections with their caches, far below what a
+/// statement full of largest values would take. Whoever asks beyond it is told that memory ran out.
+const HEAP_LIMIT_BYTES: i64 = 384 * 1024 * 1024;
 
 /// Distinct statements kept prepared on a connection; a plugin has a handful.
 const CACHED_STATEMENTS: usize = 32;
@@ -108,8 +113,7 @@ impl Open {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let leash = Leash::new();
         let refused = Arc::default();
-        #[expect(clippy::disallowed_methods, reason = "this room is where databases are opened")]
-        let made = Connection::open_with_flags(uri, flags).and_then(|mut conn| {
+        let made = open_looking(&uri, flags).and_then(|mut conn| {
             harden(&mut conn, &leash)?;
             if trust == Trust::Foreign {
                 allow::judge_statements(&mut conn, &refused)?;
@@ -184,6 +188,17 @@ impl Open {
     }
 }
 
+/// Opens through the door that makes nothing.
+fn open_looking(uri: &str, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    looking::register().map_err(|code| {
+        rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(code),
+            Some("no file system to look through".to_owned()),
+        )
+    })?;
+    Connection::open_with_flags_and_vfs(uri, flags, looking::NAME)
+}
+
 /// Nothing on this connection writes, runs code from the schema, or outlives its allowance.
 fn harden(conn: &mut Connection, leash: &Arc<Leash>) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -191,6 +206,8 @@ fn harden(conn: &mut Connection, leash: &Arc<Leash>) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     conn.execute_batch("PRAGMA query_only = ON")?;
+    conn.pragma_update(None, "hard_heap_limit", HEAP_LIMIT_BYTES)?;
+    linear::install(conn)?;
     let leash = Arc::clone(leash);
     conn.progress_handler(PROGRESS_OPCODES, Some(move || leash.is_used_up()))
 }
@@ -210,6 +227,20 @@ fn escaped(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sqlite::testing::Scene;
+
+    #[test]
+    fn a_log_that_is_gone_is_not_made_anew() {
+        let scene = Scene::with("PRAGMA journal_mode = wal; CREATE TABLE t(a)");
+        let ground = Ground::of(&scene.path()).unwrap();
+        assert_eq!(ground.wal, None);
+        let before = scene.listing();
+        // As when the last writer closes the database right after the `stat` that found a log.
+        let open = Open::connect(&scene.path(), ground, Way::Wal, Trust::Ours).unwrap();
+        open.conn.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap_err();
+        drop(open);
+        assert_eq!(scene.listing(), before);
+    }
 
     #[test]
     fn paths_are_escaped_for_a_uri() {

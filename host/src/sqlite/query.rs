@@ -10,7 +10,7 @@ use rusqlite::{
 };
 
 use super::{
-    open::Open,
+    open::{Open, Way},
     trouble::{Trouble, codes, words},
     watchdog::{Allowance, Stop},
 };
@@ -120,9 +120,14 @@ pub(super) fn run(
     caps: &QueryCaps,
     deadline: Deadline,
 ) -> Result<Rows, QueryError> {
-    let limit = deadline.remaining();
     *open.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    open.leash.arm(Allowance { until: deadline, wal: None });
+    if open.way == Way::Rollback {
+        // Only here a writer shuts readers out. Waiting for it is not the statement's fault, and holds up no log.
+        wait_for_writers(open, path, deadline)?;
+    }
+    let until = deadline.at_most(caps.time);
+    let limit = until.remaining();
+    open.leash.arm(Allowance { until, wal: None });
     let found = read(open, sql, params, caps, limit);
     let stopped = open.leash.disarm();
     found.map_err(|error| match (error, stopped) {
@@ -133,6 +138,18 @@ pub(super) fn run(
             classify(path, &error, refused, limit)
         }
     })
+}
+
+/// Waits until the database can be read, for most of the time that is left.
+fn wait_for_writers(open: &Open, path: &Path, deadline: Deadline) -> Result<(), QueryError> {
+    let patience = deadline.remaining() * 9 / 10;
+    open.leash.arm(Allowance { until: deadline, wal: None });
+    let free = open
+        .conn
+        .busy_timeout(patience)
+        .and_then(|()| open.conn.prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1")?.exists([]));
+    open.leash.disarm();
+    free.map(|_| ()).map_err(|error| classify(path, &error, None, patience))
 }
 
 enum Fault {

@@ -232,38 +232,38 @@ fn a_value_out_of_range_is_said_with_its_place() {
         r#"{"server": {"details": "sometimes"}}"#,
     ]);
     insta::assert_snapshot!(said, @r#"
-{"dbPath": ""}
-c.json:1:12: dbPath: the text is empty
+    {"dbPath": ""}
+    c.json:1:12: dbPath: the text is empty
 
-{"health": {"minFreeBytes": -1}}
-c.json:1:29: health.minFreeBytes: -1 is out of range; 0 to 1125899906842624 is allowed
+    {"health": {"minFreeBytes": -1}}
+    c.json:1:29: health.minFreeBytes: -1 is out of range; 0 to 1125899906842624 is allowed
 
-{"health": {"minFreeBytes": 99999999999999999999999}}
-c.json:1:29: health.minFreeBytes: 1e+23 is out of range; 0 to 1125899906842624 is allowed
+    {"health": {"minFreeBytes": 99999999999999999999999}}
+    c.json:1:29: health.minFreeBytes: 1e+23 is out of range; 0 to 1125899906842624 is allowed
 
-{"registry": {"expectedSchemaVersion": 2147483648}}
-c.json:1:40: registry.expectedSchemaVersion: 2147483648 is out of range; -2147483648 to 2147483647 is allowed
+    {"registry": {"expectedSchemaVersion": 2147483648}}
+    c.json:1:40: registry.expectedSchemaVersion: 2147483648 is out of range; -2147483648 to 2147483647 is allowed
 
-{"health": {"checks": {"disk": {"intervalSeconds": 0, "timeoutMs": 0, "failureThreshold": 0}}}}
-c.json:1:52: health.checks.disk.intervalSeconds: 0 is out of range; 1 to 2678400 is allowed
-c.json:1:68: health.checks.disk.timeoutMs: 0 is out of range; 1 to 3600000 is allowed
-c.json:1:91: health.checks.disk.failureThreshold: 0 is out of range; 1 to 1000 is allowed
+    {"health": {"checks": {"disk": {"intervalSeconds": 0, "timeoutMs": 0, "failureThreshold": 0}}}}
+    c.json:1:52: health.checks.disk.intervalSeconds: 0 is out of range; 1 to 2678400 is allowed
+    c.json:1:68: health.checks.disk.timeoutMs: 0 is out of range; 1 to 3600000 is allowed
+    c.json:1:91: health.checks.disk.failureThreshold: 0 is out of range; 1 to 1000 is allowed
 
-{"health": {"checks": {"disk": {"config": {"warnRatio": 0.25}}}}}
-c.json:1:57: health.checks.disk.config.warnRatio: 0.25 is out of range; 0.5 to 2.5 is allowed
+    {"health": {"checks": {"disk": {"config": {"warnRatio": 0.25}}}}}
+    c.json:1:57: health.checks.disk.config.warnRatio: 0.25 is out of range; 0.5 to 2.5 is allowed
 
-{"plugins": [{"name": "a", "component": "a.wasm", "limits": {"memoryBytes": 1, "sqlTimeMs": 60001}}]}
-c.json:1:77: plugins[0].limits.memoryBytes: 1 is out of range; 65536 to 4294967296 is allowed
-c.json:1:93: plugins[0].limits.sqlTimeMs: 60001 is out of range; 1 to 60000 is allowed
+    {"plugins": [{"name": "a", "component": "a.wasm", "limits": {"memoryBytes": 1, "sqlTimeMs": 60001}}]}
+    c.json:1:77: plugins[0].limits.memoryBytes: 1 is out of range; 65536 to 1073741824 is allowed
+    c.json:1:93: plugins[0].limits.sqlTimeMs: 60001 is out of range; 1 to 60000 is allowed
 
-{"backup": {"compression": "gz", "maxAgeSeconds": 0, "keep": {"last": -1}}}
-c.json:1:28: backup.compression: `gz` is none of `gzip`, `zstd`, `none`; did you mean `gzip`?
-c.json:1:51: backup.maxAgeSeconds: 0 is out of range; 1 to 316224000 is allowed
-c.json:1:71: backup.keep.last: -1 is out of range; 0 to 10000 is allowed
+    {"backup": {"compression": "gz", "maxAgeSeconds": 0, "keep": {"last": -1}}}
+    c.json:1:28: backup.compression: `gz` is none of `gzip`, `zstd`, `none`; did you mean `gzip`?
+    c.json:1:51: backup.maxAgeSeconds: 0 is out of range; 1 to 316224000 is allowed
+    c.json:1:71: backup.keep.last: -1 is out of range; 0 to 10000 is allowed
 
-{"server": {"details": "sometimes"}}
-c.json:1:24: server.details: `sometimes` is none of `always`, `never`, `token`
-"#);
+    {"server": {"details": "sometimes"}}
+    c.json:1:24: server.details: `sometimes` is none of `always`, `never`, `token`
+    "#);
 }
 
 #[test]
