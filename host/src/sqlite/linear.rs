@@ -99,7 +99,6 @@ fn trim(context: &Context<'_>, start: bool, end: bool) -> rusqlite::Result<Optio
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a database in memory")]
 mod tests {
     use super::*;
 

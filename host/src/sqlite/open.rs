@@ -189,6 +189,7 @@ impl Open {
 }
 
 /// Opens through the door that makes nothing.
+#[expect(clippy::disallowed_methods, reason = "this room is where databases are opened")]
 fn open_looking(uri: &str, flags: OpenFlags) -> rusqlite::Result<Connection> {
     looking::register().map_err(|code| {
         rusqlite::Error::SqliteFailure(
