@@ -51,8 +51,8 @@ use watchdog::{Allowance, Stop};
 /// The longest a look holds a read transaction: the write-ahead log cannot be reset meanwhile.
 pub const READ_BUDGET: Duration = Duration::from_millis(50);
 
-/// How often a look starts over when the ground moved under it.
-const MOST_TRIES: u32 = 20;
+/// How often a look starts over when the ground moved under it: for about a second, by the pauses below.
+const MOST_TRIES: u32 = 30;
 
 /// The pause before a look starts over: none the first time, then longer each time by about what a small commit takes.
 const RETRY_PAUSE: Duration = Duration::from_millis(2);

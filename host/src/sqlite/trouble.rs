@@ -194,8 +194,8 @@ impl Trouble {
 
     /// Whether the same look may succeed a moment later.
     pub(super) fn is_passing(&self) -> bool {
-        // A writer that opens and closes the database all the time is between its two files for a moment each time.
-        matches!(self, Self::Changing(_) | Self::WalIndex(_) | Self::WalWithoutShm(_))
+        // A writer that opens and closes the database all the time is between its files for a moment each time.
+        matches!(self, Self::Changing(_) | Self::WalIndex(_) | Self::WalWithoutShm(_) | Self::Io { .. })
     }
 
     /// Whether reading the file's first bytes may tell more than SQLite did.
