@@ -225,6 +225,47 @@ fn fail_on_only_and_output() {
 }
 
 #[test]
+fn a_report_is_never_written_over_what_it_is_about() {
+    let place = Place::with_registry(3);
+    place.write("vitalsign.lock", r#"{"version": 1, "plugins": {}}"#);
+    place.write("mine.wasm", "(component)");
+    place.configure(|config| config["plugins"] = json!([{ "name": "mine", "component": "mine.wasm" }]));
+    fs::hard_link(place.path("registry.sqlite"), place.path("hard.sqlite")).unwrap();
+    symlink("registry.sqlite", place.path("link.sqlite")).unwrap();
+    fs::create_dir(place.path("folder")).unwrap();
+    let before = place.listing();
+    let mut said = String::new();
+    for output in [
+        "registry.sqlite",
+        "hard.sqlite",
+        "link.sqlite",
+        "registry.sqlite-wal",
+        "./registry.sqlite-journal",
+        "registry.config.json",
+        "vitalsign.lock",
+        "mine.wasm",
+        "folder",
+    ] {
+        let ran = place.run(["check", "--db", "link.sqlite", "--output", output]);
+        said += &format!("{}: {}\n", ran.code, ran.stderr.lines().next().unwrap_or_default());
+        assert_eq!(place.listing(), before, "{output}");
+    }
+    insta::assert_snapshot!(said, @"
+    4: vitalsign: --output registry.sqlite is the database; nothing was run or changed
+    4: vitalsign: --output hard.sqlite is the database; nothing was run or changed
+    4: vitalsign: --output link.sqlite is the database; nothing was run or changed
+    4: vitalsign: --output registry.sqlite-wal is a part of the database; nothing was run or changed
+    4: vitalsign: --output ./registry.sqlite-journal is a part of the database; nothing was run or changed
+    4: vitalsign: --output registry.config.json is the configuration; nothing was run or changed
+    4: vitalsign: --output vitalsign.lock is the lock file; nothing was run or changed
+    4: vitalsign: --output mine.wasm is a plugin's component; nothing was run or changed
+    4: vitalsign: --output folder is a folder, and a report is a file; nothing was run or changed
+    ");
+    let ran = place.run(["check", "--output", "/dev/stdout", "--only", "wal"]);
+    assert!(ran.stdout.contains("WAL") || ran.stdout.contains("wal"), "{}", ran.stdout);
+}
+
+#[test]
 fn the_gate_lets_a_command_through_or_says_why_not() {
     let place = Place::with_registry(3);
     place.configure(|_| ());

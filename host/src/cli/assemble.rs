@@ -36,7 +36,11 @@ pub(super) struct House {
 impl House {
     /// Builds everything that `global` describes; plugins are loaded when this returns.
     pub(super) fn build(global: &Global, serve: Option<ServeFlags>) -> Result<Self, Failure> {
-        let settled = settle(global, serve)?;
+        Self::on(settle(global, serve)?)
+    }
+
+    /// Builds everything on a configuration that is settled.
+    pub(super) fn on(settled: Settled) -> Result<Self, Failure> {
         let tasks = run::runtime()
             .map_err(|error| Failure::new(Exit::Environment, format!("the system gives no threads: {error}")))?;
         let registry = sqlite::Registry::new(settled.db.clone());
