@@ -64,7 +64,10 @@ impl House {
     /// Runs the critical checks once and says whether the registry may be started on.
     pub(super) fn gate(&self) -> Result<(), Failure> {
         let selection = run::Selection { critical: true, ..run::Selection::default() };
-        let chosen = self.runner.choose(&selection).map_err(|error| Failure::of(Exit::Usage, &error))?;
+        let chosen = self.runner.choose(&selection).map_err(|error| {
+            Failure::new(Exit::Config, format!("not started: {error}, so the startup gate would let anything through"))
+                .hint("set `critical` and `enabled` for one check in `health.checks` at least")
+        })?;
         let report = self.tasks.block_on(self.runner.round(&chosen));
         run::gate(&report).map_err(|reasons| {
             let what = if reasons.len() == 1 { "a critical check is bad" } else { "critical checks are bad" };

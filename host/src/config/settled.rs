@@ -203,11 +203,12 @@ impl Settler<'_> {
         checks::Settings { expected_schema_version, records_table, provenance_table, min_free_bytes, checks }
     }
 
-    fn table(&mut self, spot: &Spot<'_>, written: Option<String>, default: &str) -> String {
+    fn table(&mut self, spot: &Spot<'_>, written: Option<String>, default: &str) -> checks::Table {
+        let pinned = written.is_some();
         let name = written.unwrap_or_else(|| default.to_owned());
         self.no_nul(spot, &name);
         self.ledger.note(spot, name.as_str());
-        name
+        checks::Table { name, pinned }
     }
 
     /// What the operator changes of a check's schedule, and the schedule that results.

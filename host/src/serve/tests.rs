@@ -81,7 +81,11 @@ fn probe(name: &str, status: Status, critical: bool, group: &str) -> Arc<Probe> 
 
 impl World {
     fn new(disk: Status, wal: Status) -> Self {
-        let (disk, wal) = (probe("disk", disk, true, READY_GROUP), probe("wal", wal, false, "other"));
+        Self::of(disk, wal, READY_GROUP)
+    }
+
+    fn of(disk: Status, wal: Status, group: &str) -> Self {
+        let (disk, wal) = (probe("disk", disk, true, group), probe("wal", wal, false, "other"));
         let checks = vec![Arc::clone(&disk) as Arc<dyn Check>, Arc::clone(&wal) as Arc<dyn Check>];
         let clock = Arc::new(FixedClock("2025-10-27T12:00:00Z".parse().unwrap()));
         let runner = Runner::new(checks, Registry::default(), clock);
@@ -269,6 +273,16 @@ async fn readiness_falls_when_stopping_begins_and_liveness_stays() {
     assert_eq!(get(&app, "/readyz").await, (503, r#"{"status":"error"}"#.to_owned()));
     assert!(get(&app, "/readyz?verbose").await.1.contains("the server is stopping"));
     assert_eq!((get(&app, "/livez").await.0, get(&app, "/health").await.0), (200, 200));
+}
+
+#[tokio::test]
+async fn nothing_to_look_at_is_not_ready() {
+    let world = World::of(Status::Ok, Status::Ok, "other");
+    world.round().await;
+    let app = world.app(Access::Always);
+    assert_eq!(get(&app, "/readyz").await, (503, r#"{"status":"error"}"#.to_owned()));
+    assert!(get(&app, "/readyz?verbose").await.1.contains("no enabled check is in the group `ready`"));
+    assert_eq!(get(&app, "/health").await.0, 200);
 }
 
 async fn served(stop: impl Future<Output = Stop> + Send + 'static) -> (TcpStream, tokio::task::JoinHandle<()>) {
