@@ -81,6 +81,8 @@ impl Error {
                 io::ErrorKind::PermissionDenied => Some("let the user that runs this read it"),
                 _ => Some("give another file with `--config`"),
             },
+            // The command line alone is wrong, and the message says what to do.
+            Self::Wrong(wrong) if wrong.told().iter().all(|mistake| mistake.key.starts_with("--")) => None,
             Self::Wrong(_) => Some("`vitalsign config schema` describes every key"),
         }
     }

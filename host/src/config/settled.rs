@@ -422,10 +422,14 @@ impl Settler<'_> {
         let serving = self.asked.serve.is_some();
         if serving && public && details == serve::Details::Always && !flags.allow_public_details {
             let message = format!(
-                "listening on {listen} with `\"details\": \"always\"` would show paths, SQL and facts about this host to \
-                 whoever can connect; set `server.details` to `never` or `token`, or pass `--allow-public-details`"
+                "listening on {listen} with `\"details\": \"always\"` would show paths, SQL and facts about this \
+                 host to whoever can connect; set `server.details` to `never` or `token`, or pass `--allow-public-details`"
             );
-            self.fault(if flags.listen.is_some() { spot } else { &at }, message);
+            self.wrong.push(if flags.listen.is_some() {
+                Unplaced::flag("--listen", message)
+            } else {
+                at.mistake(message)
+            });
         }
         serve::Settings { listen, details }
     }
