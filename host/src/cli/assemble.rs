@@ -3,7 +3,7 @@
 //! The one place that knows every room, and the one that asks for the working directory, the environment and the binary.
 
 use std::{
-    env,
+    env, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -47,9 +47,19 @@ impl House {
         let mut checks = checks::build(&registry, &settled.checks);
         if !settled.plugins.is_empty() {
             let lock = lock(&settled.lock_file)?;
+            if lock.is_none() {
+                let file = settled.lock_file.display();
+                tracing::warn!("the plugins are not pinned: there is no {file}; run `vitalsign plugin lock`");
+            }
+            let cache = cache_folder();
+            if cache.is_none() {
+                tracing::warn!(
+                    "plugins are compiled at every start: name a folder to keep them in with {CACHE_VARIABLE}"
+                );
+            }
             let binary = env::current_exe()
                 .map_err(|error| Failure::new(Exit::Environment, format!("cannot find this binary: {error}")))?;
-            let runtime = Runtime::new(registry, binary, cache_folder().as_deref(), tasks.handle().clone())
+            let runtime = Runtime::new(registry, binary, cache.as_deref(), tasks.handle().clone())
                 .map_err(|error| Failure::of(Exit::Environment, &error))?;
             checks.extend(runtime.load(&settled.plugins, lock.as_ref()));
         }
@@ -80,21 +90,36 @@ impl House {
 
 /// Finds, reads and settles the configuration.
 pub(super) fn settle(global: &Global, serve: Option<ServeFlags>) -> Result<Settled, Failure> {
-    let asked = Asked {
+    config::load(&asked(global, serve)).map_err(|error| misconfigured(&error))
+}
+
+/// What the command line and the environment say about the configuration.
+pub(super) fn asked(global: &Global, serve: Option<ServeFlags>) -> Asked<'_> {
+    Asked {
         root: global.root.as_deref().unwrap_or(Path::new(".")),
         config: global.config.as_deref(),
         db: global.db.as_deref(),
         serve,
         env: &|name| env::var_os(name),
-    };
-    config::load(&asked).map_err(|error| Failure::of(Exit::Config, &error).hint(error.hint().unwrap_or_default()))
+    }
+}
+
+/// What is wrong with the configuration and what to do.
+pub(super) fn misconfigured(error: &config::Error) -> Failure {
+    Failure::of(Exit::Config, error).hint(error.hint().unwrap_or_default())
 }
 
 /// Reads the lock file, if there is one.
 pub(super) fn lock(path: &Path) -> Result<Option<Lock>, Failure> {
     let text = match files::read_text(path, MAX_LOCK_BYTES) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !files::is_link(path) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let error = Failure::new(Exit::Config, "the lock file is a link that leads nowhere");
+            return Err(error
+                .about(path)
+                .hint("restore what it leads to, or remove it and run `vitalsign plugin lock`"));
+        }
         Err(error) => return Err(Failure::io("read the lock file", path, &error)),
     };
     Lock::parse(&text).map(Some).map_err(|error| {

@@ -1,16 +1,16 @@
 //! `vitalsign init`: writes a configuration for the database in front of it.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use super::{
     Exit, Failure,
     args::{Global, InitArgs},
-    assemble::settle,
+    assemble::{asked, misconfigured},
     print,
 };
 use crate::{
     clock::Deadline,
-    config::{self, Found, INIT_FILE},
+    config::{self, Asked, Found},
     files,
     sqlite::{Registry, Trouble},
 };
@@ -19,23 +19,28 @@ use crate::{
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 pub(super) fn run(global: &Global, args: &InitArgs) -> Result<Exit, Failure> {
-    // Whatever configuration is there already neither decides nor disturbs what is proposed, except that it is kept.
-    let settled = settle(global, None)?;
-    let target = global.config.clone().unwrap_or_else(|| settled.root.join(INIT_FILE));
-    if let Some(existing) = settled.config_file.filter(|_| !args.dry_run) {
+    let asked = asked(global, None);
+    let (target, existing) = config::new_file(&asked);
+    if let Some(existing) = existing.as_ref().filter(|_| !args.dry_run) {
         let message = format!("there is a configuration already: {}; nothing was changed", existing.display());
         return Err(
             Failure::new(Exit::Refused, message).hint("`vitalsign init --dry-run` prints what would be written")
         );
     }
-    let registry = Registry::new(settled.db.clone());
+    // A configuration that is there already says where the database is, if it can be read; it decides nothing else.
+    let db = match config::load(&Asked { config: existing.as_deref(), env: &|_| None, ..asked }) {
+        Ok(settled) => settled.db,
+        Err(error @ config::Error::Root { .. }) => return Err(misconfigured(&error)),
+        Err(_) => config::within(asked.root, asked.db.unwrap_or(Path::new(config::DEFAULT_DB))),
+    };
+    let registry = Registry::new(db.clone());
     let (schema_version, tables) = registry
         .look(Deadline::after(LOOK_LIMIT), |snapshot| Ok((snapshot.user_version()?, snapshot.tables()?)))
         .map_err(|trouble| {
             let exit = if matches!(trouble, Trouble::Corrupt { .. }) { Exit::Damaged } else { Exit::Environment };
             Failure::of(exit, &trouble).hint("name another database with --db PATH")
         })?;
-    let db = settled.db.strip_prefix(&settled.root).unwrap_or(&settled.db).display().to_string();
+    let db = db.strip_prefix(asked.root).unwrap_or(&db).display().to_string();
     let text = config::propose(&Found { db, schema_version, tables });
     if args.dry_run {
         print(&text)?;

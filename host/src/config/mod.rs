@@ -18,7 +18,8 @@ mod tests;
 
 use std::{io, path::PathBuf};
 
-pub use discover::{Asked, CANDIDATES, ServeFlags, VARIABLE};
+pub use defaults::DB as DEFAULT_DB;
+pub use discover::{Asked, CANDIDATES, ServeFlags, VARIABLE, new_file, within};
 pub use init::{FILE as INIT_FILE, Found, propose};
 pub use locate::{Position, Source};
 pub use mistake::{Mistake, Mistakes, Place};

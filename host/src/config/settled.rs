@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     check::{Overrides, Schedule},
-    checks, plugin, serve,
+    checks, files, plugin, serve,
     value::{self, Name},
 };
 
@@ -123,7 +123,12 @@ struct Settler<'a> {
 impl Settler<'_> {
     fn all(&mut self, config: &raw::Config, top: &Spot<'_>, choice: Option<Choice>) -> Settled {
         let root = self.asked.root.to_owned();
-        let lock_file = match choice.as_ref().and_then(|choice| choice.file.parent()) {
+        // A link to a configuration leads to its lock file too: both are kept where the real file is.
+        let real = choice.as_ref().map(|choice| match files::is_link(&choice.file) {
+            true => files::resolved(&choice.file).unwrap_or_else(|_| choice.file.clone()),
+            false => choice.file.clone(),
+        });
+        let lock_file = match real.as_deref().and_then(Path::parent) {
             Some(folder) => folder.join(LOCK_FILE),
             None => within(&root, Path::new(LOCK_FILE)),
         };

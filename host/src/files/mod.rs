@@ -130,6 +130,12 @@ pub fn resolved(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
+/// Whether `path` itself is a symbolic link.
+#[must_use]
+pub fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
+}
+
 /// Whether both lead to one file, by any name, or would if they were made.
 #[must_use]
 pub fn are_same(a: &Path, b: &Path) -> bool {
