@@ -103,6 +103,9 @@ fn init_writes_where_it_is_told() {
     place.write("registry.config.json", "{ broken");
     assert_eq!(place.run(["init", "--db", "registry.sqlite"]).code, 4);
     assert_eq!(place.run(["init", "--db", "registry.sqlite", "--dry-run"]).code, 0);
+    let usual = place.run(["init", "--dry-run"]);
+    assert_eq!(usual.code, 6);
+    assert!(usual.stderr.contains("there is no database at `var/registry.sqlite`"), "{}", usual.stderr);
     std::fs::remove_file(place.path("registry.config.json")).unwrap();
     let names = |listing: Vec<String>| {
         listing.iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()

@@ -31,8 +31,8 @@ fn main() {
     sqlite::sample::create(&database, 5000).unwrap();
     let settings = checks::Settings {
         expected_schema_version: Some(1),
-        records_table: checks::Table { name: "records".into(), pinned: true },
-        provenance_table: checks::Table { name: "provenance".into(), pinned: true },
+        records_table: "records".into(),
+        provenance_table: "provenance".into(),
         min_free_bytes: 1,
         checks: BTreeMap::new(),
     };

@@ -60,6 +60,13 @@ pub struct Table {
     pub pinned: bool,
 }
 
+impl From<&str> for Table {
+    /// A table that nobody has named, by its usual name.
+    fn from(name: &str) -> Self {
+        Self { name: name.to_owned(), pinned: false }
+    }
+}
+
 /// What the operator changed of one check.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CheckSettings {

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, fs};
 
-use super::{Settings, Table, build};
+use super::{Settings, build};
 use crate::{
     check::{Context, Outcome},
     sqlite::{
@@ -21,8 +21,8 @@ pub(super) const REGISTRY: &str = "PRAGMA journal_mode = wal; PRAGMA user_versio
 pub(super) fn settings() -> Settings {
     Settings {
         expected_schema_version: Some(1),
-        records_table: Table { name: "records".to_owned(), pinned: false },
-        provenance_table: Table { name: "provenance".to_owned(), pinned: false },
+        records_table: "records".into(),
+        provenance_table: "provenance".into(),
         min_free_bytes: 1,
         checks: BTreeMap::new(),
     }

@@ -106,6 +106,13 @@ pub(super) fn asked(global: &Global, serve: Option<ServeFlags>) -> Asked<'_> {
 
 /// What is wrong with the configuration and what to do.
 pub(super) fn misconfigured(error: &config::Error) -> Failure {
+    if let config::Error::Wrong(wrong) = error
+        && let [mistake] = wrong.told()
+        && mistake.key.starts_with("--")
+    {
+        // The command line is wrong, wherever the configuration lies; the message says what to do.
+        return Failure::new(Exit::Config, format!("{}: {}", mistake.key, mistake.message));
+    }
     Failure::of(Exit::Config, error).hint(error.hint().unwrap_or_default())
 }
 

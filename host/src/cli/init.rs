@@ -1,6 +1,10 @@
 //! `vitalsign init`: writes a configuration for the database in front of it.
 
-use std::{path::Path, time::Duration};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     Exit, Failure,
@@ -20,7 +24,7 @@ const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 pub(super) fn run(global: &Global, args: &InitArgs) -> Result<Exit, Failure> {
     let asked = asked(global, None);
-    let (target, existing) = config::new_file(&asked);
+    let (target, existing) = target(global);
     if let Some(existing) = existing.as_ref().filter(|_| !args.dry_run) {
         let message = format!("there is a configuration already: {}; nothing was changed", existing.display());
         return Err(
@@ -31,7 +35,7 @@ pub(super) fn run(global: &Global, args: &InitArgs) -> Result<Exit, Failure> {
     let db = match config::load(&Asked { config: existing.as_deref(), env: &|_| None, ..asked }) {
         Ok(settled) => settled.db,
         Err(error @ config::Error::Root { .. }) => return Err(misconfigured(&error)),
-        Err(_) => config::within(asked.root, asked.db.unwrap_or(Path::new(config::DEFAULT_DB))),
+        Err(_) => within(global, asked.db.unwrap_or(Path::new(&usual_db()))),
     };
     let registry = Registry::new(db.clone());
     let (schema_version, tables) = registry
@@ -49,4 +53,27 @@ pub(super) fn run(global: &Global, args: &InitArgs) -> Result<Exit, Failure> {
     files::write_new(&target, &text).map_err(|error| Failure::io("write the configuration", &target, &error))?;
     print(&format!("{}\n", target.display()))?;
     Ok(Exit::Done)
+}
+
+/// The file to write, and the configuration that is there already: the same file, if one was named.
+fn target(global: &Global) -> (PathBuf, Option<PathBuf>) {
+    let variable = env::var_os(config::VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let there = |file: PathBuf| std::fs::symlink_metadata(&file).is_ok().then_some(file);
+    match global.config.as_ref().or(variable.as_ref()) {
+        Some(named) => (within(global, named), there(within(global, named))),
+        None => {
+            let mut usual = config::CANDIDATES.iter().map(|candidate| within(global, Path::new(candidate)));
+            (within(global, Path::new(config::INIT_FILE)), usual.find_map(there))
+        }
+    }
+}
+
+/// A path seen from `--root`.
+fn within(global: &Global, path: &Path) -> PathBuf {
+    global.root.as_ref().map_or_else(|| path.to_owned(), |root| root.join(path))
+}
+
+/// Where the database is when nobody says so, in the words of the format.
+fn usual_db() -> String {
+    config::schema().pointer("/properties/dbPath/default").and_then(|path| path.as_str()).unwrap_or_default().to_owned()
 }

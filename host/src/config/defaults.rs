@@ -10,7 +10,7 @@ use std::{
 use crate::check::Schedule;
 
 /// The database.
-pub const DB: &str = "var/registry.sqlite";
+pub(super) const DB: &str = "var/registry.sqlite";
 /// The table of records.
 pub(super) const RECORDS: &str = "records";
 /// The table of provenance.

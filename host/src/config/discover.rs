@@ -94,25 +94,7 @@ fn is_absent(file: &Path, why: &io::Error) -> bool {
         && std::fs::symlink_metadata(file).is_err()
 }
 
-/// The file that a new configuration is written to, and the one that there is already: the same one if it was named.
-#[must_use]
-pub fn new_file(asked: &Asked<'_>) -> (PathBuf, Option<PathBuf>) {
-    let variable = (asked.env)(VARIABLE).filter(|value| !value.is_empty());
-    let there = |file: PathBuf| std::fs::symlink_metadata(&file).is_ok().then_some(file);
-    match asked.config.or(variable.as_deref().map(Path::new)) {
-        Some(named) => {
-            let file = within(asked.root, named);
-            (file.clone(), there(file))
-        }
-        None => {
-            let usual = CANDIDATES.map(|candidate| within(asked.root, Path::new(candidate)));
-            (within(asked.root, Path::new(super::INIT_FILE)), usual.into_iter().find_map(there))
-        }
-    }
-}
-
 /// `path` seen from `root`; a root of `.` adds nothing, so that messages show what the user wrote.
-#[must_use]
-pub fn within(root: &Path, path: &Path) -> PathBuf {
+pub(super) fn within(root: &Path, path: &Path) -> PathBuf {
     if root.as_os_str().is_empty() || root == Path::new(".") { path.to_owned() } else { root.join(path) }
 }

@@ -27,17 +27,11 @@ pub(super) struct Unplaced {
     at: Position,
     key: String,
     message: String,
-    in_file: bool,
 }
 
 impl Unplaced {
-    /// A mistake on the command line.
-    pub(super) fn flag(flag: &str, message: impl Into<String>) -> Self {
-        Self { in_file: false, ..Self::at(Position::START, flag, message) }
-    }
-
     pub(super) fn at(at: Position, key: &str, message: impl Into<String>) -> Self {
-        Self { at, key: key.to_owned(), message: message.into(), in_file: true }
+        Self { at, key: key.to_owned(), message: message.into() }
     }
 }
 
@@ -108,8 +102,8 @@ impl Mistakes {
     pub(super) fn new(mut all: Vec<Unplaced>, source: Option<&Source>) -> Self {
         all.sort_by_key(|mistake| mistake.at);
         let untold = all.len().saturating_sub(Self::MAX_TOLD);
-        let told = all.into_iter().take(Self::MAX_TOLD).map(|Unplaced { at, key, message, in_file }| Mistake {
-            place: source.filter(|_| in_file).map(|source| source.place(at)),
+        let told = all.into_iter().take(Self::MAX_TOLD).map(|Unplaced { at, key, message }| Mistake {
+            place: source.map(|source| source.place(at)),
             key,
             message,
         });

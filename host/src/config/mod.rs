@@ -18,8 +18,7 @@ mod tests;
 
 use std::{io, path::PathBuf};
 
-pub use defaults::DB as DEFAULT_DB;
-pub use discover::{Asked, CANDIDATES, ServeFlags, VARIABLE, new_file, within};
+pub use discover::{Asked, CANDIDATES, ServeFlags, VARIABLE};
 pub use init::{FILE as INIT_FILE, Found, propose};
 pub use locate::{Position, Source};
 pub use mistake::{Mistake, Mistakes, Place};
@@ -82,8 +81,6 @@ impl Error {
                 io::ErrorKind::PermissionDenied => Some("let the user that runs this read it"),
                 _ => Some("give another file with `--config`"),
             },
-            // The command line alone is wrong, and the message says what to do.
-            Self::Wrong(wrong) if wrong.told().iter().all(|mistake| mistake.key.starts_with("--")) => None,
             Self::Wrong(_) => Some("`vitalsign config schema` describes every key"),
         }
     }

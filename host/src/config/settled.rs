@@ -431,7 +431,7 @@ impl Settler<'_> {
                  host to whoever can connect; set `server.details` to `never` or `token`, or pass `--allow-public-details`"
             );
             self.wrong.push(if flags.listen.is_some() {
-                Unplaced::flag("--listen", message)
+                Unplaced::at(locate::Position::START, "--listen", message)
             } else {
                 at.mistake(message)
             });
