@@ -225,6 +225,95 @@ fn fail_on_only_and_output() {
 }
 
 #[test]
+fn a_table_that_init_has_seen_and_that_is_gone_is_not_healthy() {
+    let place = Place::with_registry(3);
+    assert_eq!(place.run(["init", "--db", "registry.sqlite"]).code, 0);
+    Other::open(&place.path("registry.sqlite"), "DROP TABLE provenance; DROP TABLE records").close();
+    insta::assert_snapshot!(says(&place, "registry.sqlite"), @"
+    exit 0, warn
+      warn  the table `provenance` is missing, and `registry.provenanceTable` names it
+      warn  the table `records` is missing, and `registry.recordsTable` names it
+    ");
+}
+
+#[test]
+fn nothing_to_check_is_not_healthy() {
+    let place = Place::with_registry(3);
+    let switch_off = |key: &str| {
+        place.configure(|config| {
+            for name in ["disk", "foreign-keys", "records", "schema", "sqlite", "wal"] {
+                config["health"]["checks"][name][key] = json!(false);
+            }
+        });
+    };
+    let mut said = String::new();
+    let mut note = |args: &[&str]| {
+        let ran = place.run(args);
+        said += &format!("{}: {}{}", ran.code, ran.stdout, ran.stderr);
+    };
+    switch_off("enabled");
+    note(&["check"]);
+    note(&["guard", "--", "/bin/echo", "started"]);
+    switch_off("critical");
+    note(&["check", "--only", "records", "--group", "ready"]);
+    note(&["check", "--only", "wal", "--group", "slow"]);
+    note(&["guard", "--", "/bin/echo", "started"]);
+    note(&["serve", "--listen", "127.0.0.1:0"]);
+    insta::assert_snapshot!(said, @"
+    2: vitalsign: nothing would be checked: no check is enabled
+    3: vitalsign: not started: nothing would be checked: no check is enabled, so the startup gate would let anything through
+      → set `critical` and `enabled` for one check in `health.checks` at least
+    2: vitalsign: nothing would be checked: none of the checks that are named is in the group `ready`
+    2: vitalsign: no check is in the group `slow`; there are: ready
+    3: vitalsign: not started: nothing would be checked: no enabled check is critical, so the startup gate would let anything through
+      → set `critical` and `enabled` for one check in `health.checks` at least
+    3: vitalsign: not started: nothing would be checked: no enabled check is critical, so the startup gate would let anything through
+      → set `critical` and `enabled` for one check in `health.checks` at least
+    ");
+}
+
+#[test]
+fn a_report_is_never_written_over_what_it_is_about() {
+    let place = Place::with_registry(3);
+    place.write("vitalsign.lock", r#"{"version": 1, "plugins": {}}"#);
+    place.write("mine.wasm", "(component)");
+    place.configure(|config| config["plugins"] = json!([{ "name": "mine", "component": "mine.wasm" }]));
+    fs::hard_link(place.path("registry.sqlite"), place.path("hard.sqlite")).unwrap();
+    symlink("registry.sqlite", place.path("link.sqlite")).unwrap();
+    fs::create_dir(place.path("folder")).unwrap();
+    let before = place.listing();
+    let mut said = String::new();
+    for output in [
+        "registry.sqlite",
+        "hard.sqlite",
+        "link.sqlite",
+        "registry.sqlite-wal",
+        "./registry.sqlite-journal",
+        "registry.config.json",
+        "vitalsign.lock",
+        "mine.wasm",
+        "folder",
+    ] {
+        let ran = place.run(["check", "--db", "link.sqlite", "--output", output]);
+        said += &format!("{}: {}\n", ran.code, ran.stderr.lines().next().unwrap_or_default());
+        assert_eq!(place.listing(), before, "{output}");
+    }
+    insta::assert_snapshot!(said, @"
+    4: vitalsign: --output registry.sqlite is the database; nothing was run or changed
+    4: vitalsign: --output hard.sqlite is the database; nothing was run or changed
+    4: vitalsign: --output link.sqlite is the database; nothing was run or changed
+    4: vitalsign: --output registry.sqlite-wal is a part of the database; nothing was run or changed
+    4: vitalsign: --output ./registry.sqlite-journal is a part of the database; nothing was run or changed
+    4: vitalsign: --output registry.config.json is the configuration; nothing was run or changed
+    4: vitalsign: --output vitalsign.lock is the lock file; nothing was run or changed
+    4: vitalsign: --output mine.wasm is a plugin's component; nothing was run or changed
+    4: vitalsign: --output folder is a folder, and a report is a file; nothing was run or changed
+    ");
+    let ran = place.run(["check", "--output", "/dev/stdout", "--only", "wal"]);
+    assert!(ran.stdout.contains("WAL") || ran.stdout.contains("wal"), "{}", ran.stdout);
+}
+
+#[test]
 fn the_gate_lets_a_command_through_or_says_why_not() {
     let place = Place::with_registry(3);
     place.configure(|_| ());
@@ -273,6 +362,5 @@ fn the_text_is_made_for_a_person() {
     ok       disk          [size] free, at least 1 B are wanted
 
     looked at [time]
-    → Look again after a change: vitalsign check
     ");
 }

@@ -311,11 +311,16 @@ pub struct Report {
 impl Report {
     /// Adds entries up to a report: sorts them by name, applies the severity rule, writes the sentences.
     ///
+    /// Without any entry the report is `error`: nobody has looked.
+    ///
     /// An entry that no finding explains speaks through its summary, so `errors` is empty unless `status` is `error`.
     #[must_use]
     pub fn new(registry: Registry, mut entries: Vec<Entry>, generated_at: Timestamp) -> Self {
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         let mut sentences: BTreeMap<Severity, Vec<String>> = BTreeMap::new();
+        if entries.is_empty() {
+            sentences.entry(Severity::Error).or_default().push("no check was run".to_owned());
+        }
         for entry in &entries {
             let mut say = |rank, text: &str| sentences.entry(rank).or_default().push(format!("{}: {text}", entry.name));
             for finding in &entry.findings {
@@ -326,7 +331,7 @@ impl Report {
             }
         }
         Self {
-            status: entries.iter().map(Entry::severity).max().unwrap_or(Severity::Ok),
+            status: entries.iter().map(Entry::severity).max().unwrap_or(Severity::Error),
             registry,
             warnings: sentences.remove(&Severity::Warn).unwrap_or_default(),
             errors: sentences.remove(&Severity::Error).unwrap_or_default(),

@@ -42,13 +42,29 @@ pub struct Settings {
     /// The `user_version` that the database should have; absent, the schema check is skipped.
     pub expected_schema_version: Option<i64>,
     /// The table that holds the records.
-    pub records_table: String,
+    pub records_table: Table,
     /// The table that holds the provenance.
-    pub provenance_table: String,
+    pub provenance_table: Table,
     /// Fewer free bytes than this on the database's file system is an error.
     pub min_free_bytes: u64,
     /// What the operator changed of each built-in check, by name.
     pub checks: BTreeMap<String, CheckSettings>,
+}
+
+/// A table of the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// Whether the configuration names it: then it has to be there, and else it may be missing.
+    pub pinned: bool,
+}
+
+impl From<&str> for Table {
+    /// A table that nobody has named, by its usual name.
+    fn from(name: &str) -> Self {
+        Self { name: name.to_owned(), pinned: false }
+    }
 }
 
 /// What the operator changed of one check.

@@ -2,7 +2,7 @@
 //!
 //! Says how exact the number is and when it was so: large tables are estimated, and a report may be read later.
 
-use super::{Builtin, NoConfig, Settings, every, failed, finding, number};
+use super::{Builtin, NoConfig, Settings, Table, every, failed, finding, number};
 use crate::{
     check::{Outcome, Schedule},
     clock::{Clock as _, Deadline, SystemClock},
@@ -13,8 +13,8 @@ use crate::{
 
 pub(super) struct Records {
     registry: Registry,
-    records: String,
-    provenance: String,
+    records: Table,
+    provenance: Table,
 }
 
 impl Builtin for Records {
@@ -34,9 +34,10 @@ impl Builtin for Records {
     fn look(&self, deadline: Deadline) -> Outcome {
         // Two reads rather than one, so that neither table takes the other's time.
         let count = |table: &str| self.registry.look(deadline, |snapshot| snapshot.row_count(table));
-        let table = printable(&self.records, 100);
-        let mut outcome = match count(&self.records) {
+        let table = printable(&self.records.name, 100);
+        let mut outcome = match count(&self.records.name) {
             Err(trouble) => return failed(&trouble),
+            Ok(None) if self.records.pinned => Outcome::of(missing(&self.records, "registry.recordsTable")),
             Ok(None) => Outcome::of(
                 Finding::new(Status::Skipped, "no-table", format!("there is no table `{table}` in this database"))
                     .subject(table)
@@ -57,8 +58,11 @@ impl Builtin for Records {
                 }
             }
         };
-        match count(&self.provenance) {
+        match count(&self.provenance.name) {
             Ok(Some(count)) => outcome.measures.push(Measure::new("provenance_rows", number(count.rows), "rows")),
+            Ok(None) if self.provenance.pinned => {
+                outcome.findings.push(missing(&self.provenance, "registry.provenanceTable"));
+            }
             Ok(None) => {}
             Err(trouble) => outcome.findings.push(finding(&trouble)),
         }
@@ -66,10 +70,23 @@ impl Builtin for Records {
     }
 }
 
+/// A table that the configuration names was there once.
+fn missing(table: &Table, key: &str) -> Finding {
+    let name = printable(&table.name, 100);
+    Finding::new(Status::Error, "table-missing", format!("the table `{name}` is missing, and `{key}` names it"))
+        .subject(name)
+        .hint(format!("restore the registry from a backup, or correct `{key}`"))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{Settings, testing::*};
+    use super::super::{Settings, Table, testing::*};
     use crate::sqlite::testing::Scene;
+
+    fn tables(records: &str, provenance: &str, pinned: bool) -> Settings {
+        let table = |name: &str| Table { name: name.to_owned(), pinned };
+        Settings { records_table: table(records), provenance_table: table(provenance), ..settings() }
+    }
 
     /// The text with its time stamp taken out.
     fn timeless(text: &str) -> String {
@@ -77,6 +94,28 @@ mod tests {
             Some((before, after)) => format!("{before} as of TIME{}", &after["2025-01-01T00:00:00Z".len()..]),
             None => text.to_owned(),
         }
+    }
+
+    #[test]
+    fn a_missing_table_that_the_configuration_names_is_a_loss() {
+        let scene = Scene::with(REGISTRY);
+        insta::assert_snapshot!(run_with(&scene, "records", &tables("gone", "gone-too", true)), @"
+        error: the table `gone` is missing, and `registry.recordsTable` names it
+        - error table-missing: the table `gone` is missing, and `registry.recordsTable` names it
+          about gone
+          restore the registry from a backup, or correct `registry.recordsTable`
+        - error table-missing: the table `gone-too` is missing, and `registry.provenanceTable` names it
+          about gone-too
+          restore the registry from a backup, or correct `registry.provenanceTable`
+        ");
+        insta::assert_snapshot!(timeless(&run_with(&scene, "records", &tables("records", "gone", true))), @"
+        error: 3 rows in `records` as of TIME
+        - error table-missing: the table `gone` is missing, and `registry.provenanceTable` names it
+          about gone
+          restore the registry from a backup, or correct `registry.provenanceTable`
+        * records = 3 rows
+        ! Records(3)
+        ");
     }
 
     #[test]
@@ -103,7 +142,7 @@ mod tests {
     #[test]
     fn a_missing_table_is_a_fact() {
         let scene = Scene::with(REGISTRY);
-        let settings = Settings { records_table: "x\"y".to_owned(), provenance_table: "z".to_owned(), ..settings() };
+        let settings = tables("x\"y", "z", false);
         insta::assert_snapshot!(run_with(&scene, "records", &settings), @r#"
         skipped: there is no table `x"y` in this database
         - skipped no-table: there is no table `x"y` in this database

@@ -21,8 +21,8 @@ pub(super) const REGISTRY: &str = "PRAGMA journal_mode = wal; PRAGMA user_versio
 pub(super) fn settings() -> Settings {
     Settings {
         expected_schema_version: Some(1),
-        records_table: "records".to_owned(),
-        provenance_table: "provenance".to_owned(),
+        records_table: "records".into(),
+        provenance_table: "provenance".into(),
         min_free_bytes: 1,
         checks: BTreeMap::new(),
     }

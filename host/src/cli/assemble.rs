@@ -3,7 +3,7 @@
 //! The one place that knows every room, and the one that asks for the working directory, the environment and the binary.
 
 use std::{
-    env,
+    env, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -36,16 +36,30 @@ pub(super) struct House {
 impl House {
     /// Builds everything that `global` describes; plugins are loaded when this returns.
     pub(super) fn build(global: &Global, serve: Option<ServeFlags>) -> Result<Self, Failure> {
-        let settled = settle(global, serve)?;
+        Self::on(settle(global, serve)?)
+    }
+
+    /// Builds everything on a configuration that is settled.
+    pub(super) fn on(settled: Settled) -> Result<Self, Failure> {
         let tasks = run::runtime()
             .map_err(|error| Failure::new(Exit::Environment, format!("the system gives no threads: {error}")))?;
         let registry = sqlite::Registry::new(settled.db.clone());
         let mut checks = checks::build(&registry, &settled.checks);
         if !settled.plugins.is_empty() {
             let lock = lock(&settled.lock_file)?;
+            if lock.is_none() {
+                let file = settled.lock_file.display();
+                tracing::warn!("the plugins are not pinned: there is no {file}; run `vitalsign plugin lock`");
+            }
+            let cache = cache_folder();
+            if cache.is_none() {
+                tracing::warn!(
+                    "plugins are compiled at every start: name a folder to keep them in with {CACHE_VARIABLE}"
+                );
+            }
             let binary = env::current_exe()
                 .map_err(|error| Failure::new(Exit::Environment, format!("cannot find this binary: {error}")))?;
-            let runtime = Runtime::new(registry, binary, cache_folder().as_deref(), tasks.handle().clone())
+            let runtime = Runtime::new(registry, binary, cache.as_deref(), tasks.handle().clone())
                 .map_err(|error| Failure::of(Exit::Environment, &error))?;
             checks.extend(runtime.load(&settled.plugins, lock.as_ref()));
         }
@@ -60,7 +74,10 @@ impl House {
     /// Runs the critical checks once and says whether the registry may be started on.
     pub(super) fn gate(&self) -> Result<(), Failure> {
         let selection = run::Selection { critical: true, ..run::Selection::default() };
-        let chosen = self.runner.choose(&selection).map_err(|error| Failure::of(Exit::Usage, &error))?;
+        let chosen = self.runner.choose(&selection).map_err(|error| {
+            Failure::new(Exit::Config, format!("not started: {error}, so the startup gate would let anything through"))
+                .hint("set `critical` and `enabled` for one check in `health.checks` at least")
+        })?;
         let report = self.tasks.block_on(self.runner.round(&chosen));
         run::gate(&report).map_err(|reasons| {
             let what = if reasons.len() == 1 { "a critical check is bad" } else { "critical checks are bad" };
@@ -73,21 +90,43 @@ impl House {
 
 /// Finds, reads and settles the configuration.
 pub(super) fn settle(global: &Global, serve: Option<ServeFlags>) -> Result<Settled, Failure> {
-    let asked = Asked {
+    config::load(&asked(global, serve)).map_err(|error| misconfigured(&error))
+}
+
+/// What the command line and the environment say about the configuration.
+pub(super) fn asked(global: &Global, serve: Option<ServeFlags>) -> Asked<'_> {
+    Asked {
         root: global.root.as_deref().unwrap_or(Path::new(".")),
         config: global.config.as_deref(),
         db: global.db.as_deref(),
         serve,
         env: &|name| env::var_os(name),
-    };
-    config::load(&asked).map_err(|error| Failure::of(Exit::Config, &error).hint(error.hint().unwrap_or_default()))
+    }
+}
+
+/// What is wrong with the configuration and what to do.
+pub(super) fn misconfigured(error: &config::Error) -> Failure {
+    if let config::Error::Wrong(wrong) = error
+        && let [mistake] = wrong.told()
+        && mistake.key.starts_with("--")
+    {
+        // The command line is wrong, wherever the configuration lies; the message says what to do.
+        return Failure::new(Exit::Config, format!("{}: {}", mistake.key, mistake.message));
+    }
+    Failure::of(Exit::Config, error).hint(error.hint().unwrap_or_default())
 }
 
 /// Reads the lock file, if there is one.
 pub(super) fn lock(path: &Path) -> Result<Option<Lock>, Failure> {
     let text = match files::read_text(path, MAX_LOCK_BYTES) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !files::is_link(path) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let error = Failure::new(Exit::Config, "the lock file is a link that leads nowhere");
+            return Err(error
+                .about(path)
+                .hint("restore what it leads to, or remove it and run `vitalsign plugin lock`"));
+        }
         Err(error) => return Err(Failure::io("read the lock file", path, &error)),
     };
     Lock::parse(&text).map(Some).map_err(|error| {

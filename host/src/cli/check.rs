@@ -1,15 +1,19 @@
 //! `vitalsign check`: every check once, one report, an exit code.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     Exit, Failure,
     args::{CheckArgs, Global},
-    assemble::House,
+    assemble::{House, settle},
     print, width,
 };
 use crate::{
     clock::Deadline,
+    config::Settled,
     files,
     render::TextStyle,
     report::Report,
@@ -20,7 +24,11 @@ use crate::{
 const WAIT_STEP: Duration = Duration::from_secs(1);
 
 pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<Exit, Failure> {
-    let house = House::build(global, None)?;
+    let settled = settle(global, None)?;
+    if let Some(output) = &args.output {
+        may_be_written(output, &settled)?;
+    }
+    let house = House::on(settled)?;
     let selection = Selection { only: args.only.clone(), group: args.group.clone(), ..Selection::default() };
     let chosen = house.runner.choose(&selection).map_err(|error| Failure::of(Exit::Usage, &error))?;
     let report = house.tasks.block_on(look(&house, &chosen, args));
@@ -29,6 +37,32 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<Exit, Failure> {
     house.tasks.shutdown_background();
     ended?;
     Ok(if unhealthy(&report, args) { Exit::Unhealthy } else { Exit::Done })
+}
+
+/// Refuses to write the report over what it is about.
+fn may_be_written(output: &Path, settled: &Settled) -> Result<(), Failure> {
+    let refused = |what: String| {
+        Failure::new(Exit::Refused, format!("--output {} {what}; nothing was run or changed", output.display()))
+            .hint("name another file with --output")
+    };
+    if output.is_dir() {
+        return Err(refused("is a folder, and a report is a file".to_owned()));
+    }
+    // SQLite puts its side files beside the database itself, not beside a link to it.
+    let db = files::resolved(&settled.db).unwrap_or_else(|_| settled.db.clone());
+    let beside = |ending: &str| {
+        let mut name = db.clone().into_os_string();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let mut kept = vec![(db.clone(), "the database"), (settled.lock_file.clone(), "the lock file")];
+    kept.extend(["-wal", "-shm", "-journal"].map(|ending| (beside(ending), "a part of the database")));
+    kept.extend(settled.config_file.iter().map(|file| (file.clone(), "the configuration")));
+    kept.extend(settled.plugins.iter().map(|plugin| (plugin.component.clone(), "a plugin's component")));
+    match kept.iter().find(|(file, _)| files::are_same(file, output)) {
+        Some((_, what)) => Err(refused(format!("is {what}"))),
+        None => Ok(()),
+    }
 }
 
 fn unhealthy(report: &Report, args: &CheckArgs) -> bool {

@@ -1,8 +1,11 @@
 //! `vitalsign serve`: the startup gate, then the checks in the background and the report over HTTP until a signal.
 
-use std::future::Future;
+use std::{future::Future, io};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 
 use super::{
     Exit, Failure,
@@ -36,23 +39,35 @@ async fn answer(house: &House, access: serve::Access) -> Result<(), Failure> {
             .hint("give another address with --listen")
     })?;
     let bound = listener.local_addr().unwrap_or(address);
-    let stop =
-        stop_signal().map_err(|error| Failure::new(Exit::Environment, format!("cannot wait for signals: {error}")))?;
+    let (first, second) =
+        signals().map_err(|error| Failure::new(Exit::Environment, format!("cannot wait for signals: {error}")))?;
     let _background = house.runner.start();
     complain(&format!("vitalsign: the report is at http://{bound}/health\n"));
-    serve::serve(listener, serve::app(house.runner.clone(), access), stop).await;
+    tokio::select! {
+        () = serve::serve(listener, serve::app(house.runner.clone(), access), first) => {}
+        () = second => {}
+    }
     Ok(())
 }
 
-/// Resolves at the first signal: SIGTERM comes from an orchestrator that is still sending requests, SIGINT from a person.
-fn stop_signal() -> std::io::Result<impl Future<Output = Stop> + Send + 'static> {
+/// The first resolves at the first signal: SIGTERM comes from an orchestrator that is still sending requests, SIGINT from
+/// a person. The second resolves at the second signal, whose sender no longer wants to wait for anything.
+fn signals() -> io::Result<(impl Future<Output = Stop>, impl Future<Output = ()>)> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
+    let (tell, told) = oneshot::channel();
+    let mut next = async move || {
         tokio::select! {
             _ = term.recv() => Stop::Gently,
             _ = int.recv() => Stop::Now,
         }
-    })
+    };
+    let first = async { told.await.unwrap_or(Stop::Now) };
+    let second = async move {
+        // Nobody listens only when the server has ended by itself.
+        let _ended = tell.send(next().await);
+        next().await;
+    };
+    Ok((first, second))
 }
 
 /// Resolves who may see details; a token that is missing or empty is a mistake, not an open door.

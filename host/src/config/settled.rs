@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     check::{Overrides, Schedule},
-    checks, plugin, serve,
+    checks, files, plugin, serve,
     value::{self, Name},
 };
 
@@ -123,7 +123,12 @@ struct Settler<'a> {
 impl Settler<'_> {
     fn all(&mut self, config: &raw::Config, top: &Spot<'_>, choice: Option<Choice>) -> Settled {
         let root = self.asked.root.to_owned();
-        let lock_file = match choice.as_ref().and_then(|choice| choice.file.parent()) {
+        // A link to a configuration leads to its lock file too: both are kept where the real file is.
+        let real = choice.as_ref().map(|choice| match files::is_link(&choice.file) {
+            true => files::resolved(&choice.file).unwrap_or_else(|_| choice.file.clone()),
+            false => choice.file.clone(),
+        });
+        let lock_file = match real.as_deref().and_then(Path::parent) {
             Some(folder) => folder.join(LOCK_FILE),
             None => within(&root, Path::new(LOCK_FILE)),
         };
@@ -203,11 +208,12 @@ impl Settler<'_> {
         checks::Settings { expected_schema_version, records_table, provenance_table, min_free_bytes, checks }
     }
 
-    fn table(&mut self, spot: &Spot<'_>, written: Option<String>, default: &str) -> String {
+    fn table(&mut self, spot: &Spot<'_>, written: Option<String>, default: &str) -> checks::Table {
+        let pinned = written.is_some();
         let name = written.unwrap_or_else(|| default.to_owned());
         self.no_nul(spot, &name);
         self.ledger.note(spot, name.as_str());
-        name
+        checks::Table { name, pinned }
     }
 
     /// What the operator changes of a check's schedule, and the schedule that results.
@@ -421,10 +427,14 @@ impl Settler<'_> {
         let serving = self.asked.serve.is_some();
         if serving && public && details == serve::Details::Always && !flags.allow_public_details {
             let message = format!(
-                "listening on {listen} with `\"details\": \"always\"` would show paths, SQL and facts about this host to \
-                 whoever can connect; set `server.details` to `never` or `token`, or pass `--allow-public-details`"
+                "listening on {listen} with `\"details\": \"always\"` would show paths, SQL and facts about this \
+                 host to whoever can connect; set `server.details` to `never` or `token`, or pass `--allow-public-details`"
             );
-            self.fault(if flags.listen.is_some() { spot } else { &at }, message);
+            self.wrong.push(if flags.listen.is_some() {
+                Unplaced::at(locate::Position::START, "--listen", message)
+            } else {
+                at.mistake(message)
+            });
         }
         serve::Settings { listen, details }
     }

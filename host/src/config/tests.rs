@@ -413,6 +413,6 @@ fn a_proposed_configuration_passes_the_check() {
 }
 "#);
     assert!(full.ends_with("}\n"));
-    assert_eq!(settled(&full, &usual()).unwrap().checks.records_table, "Records");
-    assert_eq!(settled(&bare, &usual()).unwrap().checks.records_table, "records");
+    assert_eq!(settled(&full, &usual()).unwrap().checks.records_table.name, "Records");
+    assert_eq!(settled(&bare, &usual()).unwrap().checks.records_table.name, "records");
 }

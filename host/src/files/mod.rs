@@ -9,10 +9,10 @@ mod stat;
 pub use stat::{FileId, Kind, Stat, free_bytes, may_read, read_at, stat};
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Reads a regular file of at most `max_bytes`.
@@ -70,28 +70,79 @@ pub fn write_new(path: &Path, text: &str) -> io::Result<()> {
 
 /// Writes a file that others may read, whole or not at all: a temporary file, synced, renamed, its folder synced.
 ///
+/// Symbolic links are followed. A file that is replaced hands on its mode, and its owner where the system allows it.
+/// A device or a pipe is written into, since replacing it would take it away from everybody else.
+///
 /// # Errors
-/// What the system says; the old file, if any, is then untouched.
+/// What the system says, `IsADirectory`, or `NotFound` for a link that leads nowhere; the old file, if any, is then
+/// untouched. The error does not name a file.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    write_with_mode(path, bytes, 0o644)
+    match stat(path)? {
+        None if fs::symlink_metadata(path).is_ok() => {
+            Err(io::Error::new(io::ErrorKind::NotFound, "it is a link that leads nowhere"))
+        }
+        None => replace(path, bytes, 0o644, None),
+        Some(old) => match old.kind {
+            Kind::Directory => Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory")),
+            Kind::Other => OpenOptions::new().write(true).open(path)?.write_all(bytes),
+            Kind::File => replace(&fs::canonicalize(path)?, bytes, old.mode & 0o777, Some((old.uid, old.gid))),
+        },
+    }
 }
 
-/// Like [`write_whole`], for this user's eyes only.
+/// Writes a file for this user's eyes only, whole or not at all, in the place of whatever has that name.
 ///
 /// # Errors
 /// What the system says; the old file, if any, is then untouched.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    write_with_mode(path, bytes, 0o600)
+    replace(path, bytes, 0o600, None)
 }
 
-fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
+fn replace(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let folder = folder_of(path);
+    // The library's own error names the temporary file, which nobody has ever heard of.
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| io::Error::from(error.kind()))?;
+    file.as_file_mut().write_all(bytes)?;
+    if let Some((uid, gid)) = owner {
+        // Only root may give files away; a report that belongs to its writer is better than none.
+        let _best_effort = std::os::unix::fs::fchown(file.as_file(), Some(uid), Some(gid));
+    }
     file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
-    file.persist(path)?;
+    file.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Where `path` leads when every link is followed; for a file that is not there, where it would be made.
+///
+/// # Errors
+/// What the system says, such as for a folder that is not there.
+pub fn resolved(path: &Path) -> io::Result<PathBuf> {
+    match (fs::canonicalize(path), path.file_name()) {
+        (Err(error), Some(name)) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(fs::canonicalize(folder_of(path))?.join(name))
+        }
+        (found, _) => found,
+    }
+}
+
+/// Whether `path` itself is a symbolic link.
+#[must_use]
+pub fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
+}
+
+/// Whether both lead to one file, by any name, or would if they were made.
+#[must_use]
+pub fn are_same(a: &Path, b: &Path) -> bool {
+    match (stat(a), stat(b)) {
+        (Ok(Some(a)), Ok(Some(b))) => a.id == b.id,
+        _ => matches!((resolved(a), resolved(b)), (Ok(a), Ok(b)) if a == b),
+    }
 }
 
 /// Makes a folder with its parents, or accepts the one that is there.
@@ -175,6 +226,47 @@ mod tests {
         assert_eq!(read_bytes(Path::new("/dev/zero"), 3).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         assert_eq!(write_new(&path, "x").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(read_text(&path, 5).unwrap(), "12345");
+    }
+
+    #[test]
+    fn what_is_written_replaces_a_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        write_new(&at("real"), "old").unwrap();
+        fs::set_permissions(at("real"), fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("real", at("link")).unwrap();
+        write_whole(&at("link"), b"new").unwrap();
+        assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
+        assert_eq!(read_text(&at("real"), 9).unwrap(), "new");
+        assert_eq!(stat(&at("real")).unwrap().unwrap().mode, 0o640);
+        write_whole(&at("fresh"), b"1").unwrap();
+        assert_eq!(stat(&at("fresh")).unwrap().unwrap().mode, 0o644);
+
+        std::os::unix::fs::symlink("/dev/null", at("null")).unwrap();
+        write_whole(&at("null"), b"lost").unwrap();
+        assert_eq!(stat(&at("null")).unwrap().unwrap().kind, Kind::Other);
+        std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
+        for (name, kind) in [
+            ("dangling", io::ErrorKind::NotFound),
+            (".", io::ErrorKind::IsADirectory),
+            ("no/such/folder", io::ErrorKind::NotFound),
+        ] {
+            let error = write_whole(&at(name), b"x").unwrap_err();
+            assert_eq!(error.kind(), kind, "{name}");
+            assert!(!error.to_string().contains(".tmp"), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_file_is_known_by_every_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        write_new(&at("a"), "").unwrap();
+        fs::hard_link(at("a"), at("hard")).unwrap();
+        std::os::unix::fs::symlink(".", at("loop")).unwrap();
+        assert!(are_same(&at("a"), &at("hard")) && are_same(&at("a"), &at("loop/a")));
+        assert!(are_same(&at("made-later"), &at("loop/made-later")));
+        assert!(!are_same(&at("a"), &at("b")) && !are_same(&at("b"), &at("c")));
     }
 
     #[test]

@@ -130,7 +130,7 @@ fn verdict(page: &mut Page, report: &Report) {
     let count = |severity| report.checks.iter().filter(|entry| entry.severity() == severity).count();
     let (bad, odd, all) = (count(Severity::Error), count(Severity::Warn), counted(report.checks.len(), "check"));
     let text = match report.status {
-        Severity::Ok if report.checks.is_empty() => "no check was run".to_owned(),
+        _ if report.checks.is_empty() => "no check was run".to_owned(),
         Severity::Ok => format!("healthy; {all}, nothing to complain of"),
         Severity::Warn => format!("healthy, but of {all} {} a look: {}", needs(odd), of(Severity::Warn)),
         Severity::Error if odd == 0 => format!("unhealthy; of {all} {bad} failed: {}", of(Severity::Error)),
@@ -230,14 +230,6 @@ fn footer(page: &mut Page, report: &Report) {
         page.write(&format!("plugin {}: ", entry.name), DIM, &text, DIM);
     }
     page.write("", PLAIN, &format!("looked at {:.0}", report.generated_at), DIM);
-    let bad: Vec<&Entry> = report.checks.iter().filter(|entry| entry.severity() > Severity::Ok).collect();
-    if !bad.is_empty() {
-        let only: String = match bad.len() {
-            1..=3 => bad.iter().map(|entry| format!(" --only {}", entry.name)).collect(),
-            _ => String::new(),
-        };
-        page.write("→ ", colour(Status::Skipped), &format!("Look again after a change: vitalsign check{only}"), PLAIN);
-    }
 }
 
 fn names<'a>(entries: impl Iterator<Item = &'a Entry>) -> String {
@@ -360,7 +352,6 @@ mod tests {
     plugin growth: plugins/growth.wasm, sha256 19c64195eb8f…
     plugin provenance-chain: plugins/provenance_chain.wasm, could not be read
     looked at 2025-10-27T16:43:49Z
-    → Look again after a change: vitalsign check
     "#);
     }
 
@@ -375,7 +366,6 @@ mod tests {
     ok       disk          12.3 GiB free
 
     looked at 2025-10-27T16:43:49Z
-    → Look again after a change: vitalsign check
     "#);
     }
 
@@ -393,7 +383,6 @@ mod tests {
              warn: 1 page is not yet checkpointed
 
     looked at 2025-10-27T16:43:49Z
-    → Look again after a change: vitalsign check --only disk --only schema
     "#);
     }
 
@@ -414,18 +403,17 @@ mod tests {
                on its way
 
     looked at 2025-10-27T16:43:49Z
-    → Look again after a change: vitalsign check --only wal
     "#);
     }
 
     #[test]
     fn nothing_was_run() {
-        insta::assert_snapshot!(plain(&samples::report(Vec::new())), @r#"
-    OK       no check was run
+        insta::assert_snapshot!(plain(&samples::report(Vec::new())), @"
+        ERROR    no check was run
 
 
-    looked at 2025-10-27T16:43:49Z
-    "#);
+        looked at 2025-10-27T16:43:49Z
+        ");
     }
 
     #[test]
@@ -441,7 +429,7 @@ mod tests {
             }
         }
         let coloured = render(&samples::report(Vec::new()), &TextStyle { width: 80, colour: true });
-        insta::assert_snapshot!(coloured.escape_debug(), @r#"\u{1b}[1m\u{1b}[32mOK\u{1b}[0m       \u{1b}[1mno check was run\u{1b}[0m\n\n\n\u{1b}[2mlooked at 2025-10-27T16:43:49Z\u{1b}[0m\n"#);
+        insta::assert_snapshot!(coloured.escape_debug(), @r"\u{1b}[1m\u{1b}[31mERROR\u{1b}[0m    \u{1b}[1mno check was run\u{1b}[0m\n\n\n\u{1b}[2mlooked at 2025-10-27T16:43:49Z\u{1b}[0m\n");
     }
 
     #[test]

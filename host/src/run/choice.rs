@@ -57,6 +57,9 @@ pub enum NoSuchCheck {
         /// All groups.
         known: Vec<String>,
     },
+    /// Every word is known, and still no check is meant: a report on nothing would look healthy.
+    #[error("nothing would be checked: {0}")]
+    Empty(String),
 }
 
 fn advice(near: &Option<String>, known: &[String], none: &str) -> String {
@@ -98,7 +101,21 @@ pub(super) fn choose<'a>(
         let grouped = selection.group.as_ref().is_none_or(|group| schedule.groups.contains(group));
         named && grouped && (schedule.critical || !selection.critical)
     };
-    Ok(Chosen(specs.enumerate().filter(|(_, spec)| meant(spec)).map(|(at, _)| at).collect()))
+    let chosen: Vec<_> = specs.clone().enumerate().filter(|(_, spec)| meant(spec)).map(|(at, _)| at).collect();
+    if chosen.is_empty() { Err(NoSuchCheck::Empty(empty(specs, selection))) } else { Ok(Chosen(chosen)) }
+}
+
+/// Why a selection of known words chooses nothing.
+fn empty<'a>(mut specs: impl Iterator<Item = &'a Spec>, selection: &Selection) -> String {
+    if !specs.any(|spec| spec.schedule.enabled || !selection.only.is_empty()) {
+        return "no check is enabled".to_owned();
+    }
+    match &selection.group {
+        _ if selection.critical => "no enabled check is critical".to_owned(),
+        Some(group) if selection.only.is_empty() => format!("no check in the group `{group}` is enabled"),
+        Some(group) => format!("none of the checks that are named is in the group `{group}`"),
+        None => "no check is meant".to_owned(),
+    }
 }
 
 /// The startup gate: whether something may start on what the critical checks said.
@@ -149,7 +166,20 @@ mod tests {
         assert_eq!(chosen(&[], Some("ready"), false).unwrap(), [0, 2]);
         assert_eq!(chosen(&["wal", "integrity"], Some("slow"), false).unwrap(), [1]);
         assert_eq!(chosen(&[], None, true).unwrap(), [0]);
-        assert!(chosen(&[], Some("slow"), false).unwrap().is_empty(), "a group does not enable its checks");
+    }
+
+    #[test]
+    fn a_selection_of_nothing_says_why() {
+        let said = |only: &[&str], group, critical| chosen(only, group, critical).unwrap_err();
+        let none = "nothing would be checked: ";
+        assert_eq!(said(&[], Some("slow"), false), format!("{none}no check in the group `slow` is enabled"));
+        assert_eq!(
+            said(&["wal"], Some("slow"), false),
+            format!("{none}none of the checks that are named is in the group `slow`")
+        );
+        assert_eq!(said(&["wal"], None, true), format!("{none}no enabled check is critical"));
+        let nobody = choose([].iter(), &Selection::default()).unwrap_err();
+        assert_eq!(nobody.to_string(), format!("{none}no check is enabled"));
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl Runner {
     /// Looks a selection up.
     ///
     /// # Errors
-    /// [`NoSuchCheck`] for a name that no check has, or a group that no check is in.
+    /// [`NoSuchCheck`] for a name that no check has, a group that no check is in, or when no check is meant.
     pub fn choose(&self, selection: &Selection) -> Result<Chosen, NoSuchCheck> {
         choice::choose(self.slots.iter().map(|slot| slot.spec()), selection)
     }

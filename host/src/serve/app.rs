@@ -42,7 +42,8 @@ struct Shared {
     runner: Arc<Runner>,
     access: Access,
     whole: Cache,
-    ready: Cache,
+    /// `None` when no enabled check counts for readiness.
+    ready: Option<Cache>,
     stopping: AtomicBool,
     started: Stopwatch,
 }
@@ -51,9 +52,8 @@ struct Shared {
 #[must_use]
 pub fn app(runner: Arc<Runner>, access: Access) -> App {
     let group = Selection { group: Some(READY_GROUP.to_owned()), ..Selection::default() };
-    // A group that no check is in has nothing to wait for.
-    let ready = runner.choose(&group).unwrap_or_default();
-    let (whole, ready) = (Cache::new(None), Cache::new(Some(ready)));
+    let ready = runner.choose(&group).ok().map(|chosen| Cache::new(Some(chosen)));
+    let whole = Cache::new(None);
     let (stopping, started) = (AtomicBool::new(false), Stopwatch::start());
     App { shared: Arc::new(Shared { runner, access, whole, ready, stopping, started }) }
 }
@@ -88,16 +88,17 @@ async fn health(State(app): State<Arc<Shared>>, headers: HeaderMap) -> Answer {
 async fn one(State(app): State<Arc<Shared>>, name: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Answer {
     // A path that is not even text names no check.
     let name = name.map(|Path(name)| name).unwrap_or_default();
-    let allowed = app.access.allows(&headers);
+    if !app.access.allows(&headers) {
+        // The names of checks are details too: whether there is one of this name must not show.
+        return sentence(StatusCode::NOT_FOUND, "single checks are not shown here; /health has the status of all");
+    }
     match app.runner.entry(&name) {
         Ok(entry) => {
             // Asked for by itself, a check answers for itself, whether or not it is critical to the whole.
             let code = code(severity(entry.status, true));
-            let full = || serde_json::to_vec(&entry).unwrap_or_default().into();
-            answer(code, if allowed { full() } else { bare(entry.status.as_str()) })
+            answer(code, serde_json::to_vec(&entry).unwrap_or_default().into())
         }
-        Err(error) if allowed => sentence(StatusCode::NOT_FOUND, &error.to_string()),
-        Err(_) => sentence(StatusCode::NOT_FOUND, "there is no such check"),
+        Err(error) => sentence(StatusCode::NOT_FOUND, &error.to_string()),
     }
 }
 
@@ -115,13 +116,15 @@ async fn livez(State(app): State<Arc<Shared>>, RawQuery(query): RawQuery, header
 
 async fn readyz(State(app): State<Arc<Shared>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Answer {
     let verbose = is_verbose(query.as_deref()) && app.access.allows(&headers);
-    if app.stopping.load(Ordering::Relaxed) {
-        let body =
-            json!({ "status": Severity::Error, "warnings": [], "errors": ["the server is stopping"], "checks": [] });
-        let body = if verbose { body.to_string().into() } else { bare(Severity::Error.as_str()) };
-        return answer(StatusCode::SERVICE_UNAVAILABLE, body);
-    }
-    let Rendered { severity, body } = app.ready.get(&app.runner);
+    let unready = |reason: String| Rendered {
+        severity: Severity::Error,
+        body: json!({ "status": Severity::Error, "warnings": [], "errors": [reason], "checks": [] }).to_string().into(),
+    };
+    let Rendered { severity, body } = match &app.ready {
+        _ if app.stopping.load(Ordering::Relaxed) => unready("the server is stopping".to_owned()),
+        Some(ready) => ready.get(&app.runner),
+        None => unready(format!("no enabled check is in the group `{READY_GROUP}`, so nothing says that all is well")),
+    };
     answer(code(severity), if verbose { body } else { bare(severity.as_str()) })
 }
 

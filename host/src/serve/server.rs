@@ -10,6 +10,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -18,12 +19,15 @@ use tokio::{
 
 use super::App;
 
-/// Connections at one time; further ones wait in the system's queue. A probe needs one.
-const MAX_CONNECTIONS: usize = 512;
+/// Connections at one time, where the system gives descriptors for twice as many; further ones wait in its queue. A
+/// probe needs one. So many because each may say nothing for [`HEADER_TIMEOUT`]: whoever wants to keep probes waiting
+/// has to open some 700 a second.
+const MAX_CONNECTIONS: usize = 2048;
 
-/// How long a connection may take to send a request's head, or stay idle before it: scrapers come every 15 s and may
-/// keep theirs, a client that sends a byte a minute may not.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a connection may take to send a request's head, or stay idle before it. A probe asks whether we live and
+/// gives up after a few seconds itself, so nobody who is silent may hold a place for longer; a scraper that kept its
+/// connection opens another.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The longest life of a connection: one that never reads its answer must not hold its place for ever.
 const MAX_LIFE: Duration = Duration::from_secs(600);
@@ -55,8 +59,22 @@ pub enum Stop {
 
 /// Serves `app` on `listener` until `stop` says how to end, then lets answers under way be finished, for 5 s at most.
 pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = Stop>) {
+    serve_with(listener, app, stop, most_connections()).await;
+}
+
+/// As many connections as leave the checks at least as many descriptors, after asking the system for all it gives.
+fn most_connections() -> usize {
+    let limits = getrlimit(Resource::Nofile);
+    // What it does not give, it does not give: the limit that holds then is read back below.
+    let _best_effort = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits });
+    let given = getrlimit(Resource::Nofile).current.and_then(|count| usize::try_from(count).ok());
+    given.map_or(MAX_CONNECTIONS, |count| (count / 2).clamp(1, MAX_CONNECTIONS))
+}
+
+/// [`serve`] with at most `most` connections at one time.
+pub(super) async fn serve_with(listener: TcpListener, app: App, stop: impl Future<Output = Stop>, most: usize) {
     let router = app.router();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(most));
     let (closing, closed) = watch::channel(());
     let accepting = async {
         loop {
@@ -86,7 +104,7 @@ pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = S
     drop(listener);
     drop(closing);
     // Every place is free again once every connection has ended.
-    let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
+    let all = u32::try_from(most).unwrap_or(u32::MAX);
     drop(timeout(DRAIN, places.acquire_many(all)).await);
 }
 

@@ -81,7 +81,11 @@ fn probe(name: &str, status: Status, critical: bool, group: &str) -> Arc<Probe> 
 
 impl World {
     fn new(disk: Status, wal: Status) -> Self {
-        let (disk, wal) = (probe("disk", disk, true, READY_GROUP), probe("wal", wal, false, "other"));
+        Self::of(disk, wal, READY_GROUP)
+    }
+
+    fn of(disk: Status, wal: Status, group: &str) -> Self {
+        let (disk, wal) = (probe("disk", disk, true, group), probe("wal", wal, false, "other"));
         let checks = vec![Arc::clone(&disk) as Arc<dyn Check>, Arc::clone(&wal) as Arc<dyn Check>];
         let clock = Arc::new(FixedClock("2025-10-27T12:00:00Z".parse().unwrap()));
         let runner = Runner::new(checks, Registry::default(), clock);
@@ -149,8 +153,6 @@ async fn every_route_answers_every_status_in_every_mode() {
             let app = world.app(access);
             let routes = [
                 ("/health", health, true),
-                ("/health/disk", one, true),
-                ("/health/wal", other, true),
                 ("/readyz", ready, false),
                 ("/readyz?verbose", ready, true),
                 ("/livez", (200, "ok"), false),
@@ -161,6 +163,14 @@ async fn every_route_answers_every_status_in_every_mode() {
                 assert_eq!((found, status(&body).as_str()), (code, word), "{path} for {disk:?} and {wal:?}");
                 let bare = format!(r#"{{"status":"{word}"}}"#);
                 assert_eq!(body != bare, detailed && has_details, "{path}: {body}");
+            }
+            let single = [get(&app, "/health/disk").await, get(&app, "/health/wal").await];
+            if detailed {
+                let found = single.each_ref().map(|(code, body)| (*code, status(body)));
+                assert_eq!(found, [one, other].map(|(code, word)| (code, word.to_owned())), "{disk:?} and {wal:?}");
+            } else {
+                assert_eq!(single, [get(&app, "/health/no").await, get(&app, "/health/%ff").await], "no name is told");
+                assert_eq!(single[0].0, 404);
             }
         }
     }
@@ -192,7 +202,8 @@ async fn the_token_opens_details_and_a_wrong_one_does_not() {
         for path in ["/health", "/health/disk", "/readyz?verbose"] {
             let request = Request::get(path).header(header::AUTHORIZATION, header).body(Body::empty()).unwrap();
             let (code, body) = ask(&app, request).await;
-            assert_eq!((code.as_u16(), body.contains(SECRETS[0])), (503, opens), "{path} with {header}");
+            let expected = if path == "/health/disk" && !opens { 404 } else { 503 };
+            assert_eq!((code.as_u16(), body.contains(SECRETS[0])), (expected, opens), "{path} with {header}");
         }
     }
 }
@@ -208,7 +219,6 @@ async fn what_is_not_there_is_said_in_a_sentence() {
         get(&open, "/helth").await,
         said("there is nothing at /helth; there are: /health, /health/{check}, /livez, /readyz")
     );
-    assert_eq!(get(&world.app(Access::Never), "/health/disc").await, said("there is no such check"));
 }
 
 #[tokio::test]
@@ -271,6 +281,16 @@ async fn readiness_falls_when_stopping_begins_and_liveness_stays() {
     assert_eq!((get(&app, "/livez").await.0, get(&app, "/health").await.0), (200, 200));
 }
 
+#[tokio::test]
+async fn nothing_to_look_at_is_not_ready() {
+    let world = World::of(Status::Ok, Status::Ok, "other");
+    world.round().await;
+    let app = world.app(Access::Always);
+    assert_eq!(get(&app, "/readyz").await, (503, r#"{"status":"error"}"#.to_owned()));
+    assert!(get(&app, "/readyz?verbose").await.1.contains("no enabled check is in the group `ready`"));
+    assert_eq!(get(&app, "/health").await.0, 200);
+}
+
 async fn served(stop: impl Future<Output = Stop> + Send + 'static) -> (TcpStream, tokio::task::JoinHandle<()>) {
     let app = World::looked(Status::Ok, Status::Ok).await.app(Access::Always);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -325,6 +345,28 @@ async fn a_head_that_is_too_large_is_refused() {
     let mut answer = Vec::new();
     let _cut_off = stream.read_to_end(&mut answer).await;
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
+    server.abort();
+}
+
+/// A load balancer must hear from us while somebody opens connections and says nothing.
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_half_open_connections_is_shed() {
+    const PLACES: usize = 8;
+    let app = World::looked(Status::Ok, Status::Ok).await.app(Access::Always);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(server::serve_with(listener, app, std::future::pending(), PLACES));
+    let mut flood = Vec::new();
+    for _ in 0..PLACES {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /livez HTT").await.unwrap();
+        flood.push(stream);
+    }
+    let began = tokio::time::Instant::now();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert!(read_answer(&mut stream).await.starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(began.elapsed() <= Duration::from_secs(4), "by the clock that the test moves: {:?}", began.elapsed());
     server.abort();
 }
 
