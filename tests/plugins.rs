@@ -434,6 +434,7 @@ fn the_lock_file_decides_what_runs() {
 fn compiled_code_that_was_tampered_with_is_compiled_anew() {
     let place = Place::with_registry(50);
     place.configure(|config| config["plugins"] = json!([hostile(json!({ "mode": "ok" }))]));
+    assert_eq!(place.run(["plugin", "lock"]).code, 0);
     let cache = place.path("cache");
     let check = || {
         let output = place.command(["check", "--format", "json"]).env("VITALSIGN_CACHE_DIR", &cache).output().unwrap();

@@ -109,7 +109,12 @@ fn details_are_for_those_who_may_see_them() {
     let (status, report) = server.json("/health");
     assert_eq!(status, 200);
     assert_eq!(report.as_object().unwrap().keys().collect::<Vec<_>>(), ["status"], "{report}");
-    assert_eq!(server.get("/health/wal"), server.get("/health/nope"), "not even which checks there are");
+    assert_eq!(server.json("/health/wal").1.as_object().unwrap().keys().collect::<Vec<_>>(), ["status"]);
+    assert_eq!(
+        server.get("/health/wall"),
+        (404, "{\"error\":\"there is no such check\"}".to_owned()),
+        "no name is told"
+    );
 }
 
 #[test]
