@@ -11,6 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vitalsign::sqlite::sample;
 
 /// The folder with every guest component, built once for the whole suite.
 pub static GUESTS: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -71,7 +72,7 @@ impl Place {
     /// A folder with a registry of so many records at `registry.sqlite`.
     pub fn with_registry(records: u32) -> Self {
         let place = Self::empty();
-        vitalsign::sqlite::sample::create(&place.path("registry.sqlite"), records).unwrap();
+        sample::create(&place.path("registry.sqlite"), records, sample::Keys::Declared).unwrap();
         place
     }
 

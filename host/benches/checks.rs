@@ -17,16 +17,26 @@ use vitalsign::{
     clock::SystemClock,
     report,
     run::{self, Runner, Selection},
-    sqlite::{self, Registry},
+    sqlite::{self, Registry, sample::Keys},
 };
 
 fn main() {
     let folder = tempfile::tempdir().unwrap();
-    let database = std::env::var_os("VITALSIGN_BENCH_DB").map(PathBuf::from).unwrap_or_else(|| {
-        let path = folder.path().join("registry.sqlite");
-        sqlite::sample::create(&path, 900_000).unwrap();
-        path
-    });
+    let given = std::env::var_os("VITALSIGN_BENCH_DB").map(PathBuf::from);
+    for keys in [Keys::None, Keys::Declared] {
+        let database = given.clone().unwrap_or_else(|| {
+            let path = folder.path().join(format!("{keys:?}.sqlite"));
+            sqlite::sample::create(&path, 900_000, keys).unwrap();
+            path
+        });
+        report_of(database, keys);
+        if given.is_some() {
+            break;
+        }
+    }
+}
+
+fn report_of(database: PathBuf, keys: Keys) {
     let tasks = run::runtime().unwrap();
     let settings = checks::Settings {
         expected_schema_version: Some(1),
@@ -37,7 +47,7 @@ fn main() {
     };
     let mut rounds = Vec::new();
     let mut last = None;
-    for _ in 0..21 {
+    for _ in 0..if keys == Keys::None { 21 } else { 5 } {
         // A new handle each time: the cost of opening the database is part of what a `check` process pays.
         let runner = Runner::new(
             checks::build(&Registry::new(database.clone()), &settings),
@@ -53,12 +63,12 @@ fn main() {
     assert_ne!(report.status, report::Severity::Error, "{:?}", report.errors);
     rounds.sort();
     let median: Duration = rounds[rounds.len() / 2];
-    let size = std::fs::metadata(&database).unwrap().len();
-    let name = format!(
-        "all built-in checks but integrity, {:.2} GB, {} records, median",
-        size as f64 / 1e9,
-        report.registry.records.unwrap_or_default()
-    );
-    println!("BENCH {}", json!({ "name": name, "value": median.as_secs_f64() * 1e3, "unit": "ms", "target": "≤ 20" }));
+    let size = std::fs::metadata(&database).unwrap().len() as f64 / 1e9;
+    let records = report.registry.records.unwrap_or_default();
+    let (name, target) = match keys {
+        Keys::None => (format!("all built-in checks but integrity, {size:.2} GB, {records} records, median"), "≤ 20"),
+        Keys::Declared => ("the same with 900,000 references to follow, in short slices, median".to_owned(), ""),
+    };
+    println!("BENCH {}", json!({ "name": name, "value": median.as_secs_f64() * 1e3, "unit": "ms", "target": target }));
     tasks.shutdown_background();
 }

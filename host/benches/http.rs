@@ -28,7 +28,7 @@ const TURNS: usize = 5;
 fn main() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("registry.sqlite");
-    sqlite::sample::create(&database, 5000).unwrap();
+    sqlite::sample::create(&database, 5000, sqlite::sample::Keys::Declared).unwrap();
     let settings = checks::Settings {
         expected_schema_version: Some(1),
         records_table: "records".into(),

@@ -72,7 +72,7 @@ fn settings(number: usize) -> PluginSettings {
 fn main() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("registry.sqlite");
-    sqlite::sample::create(&database, 5000).unwrap();
+    sqlite::sample::create(&database, 5000, sqlite::sample::Keys::Declared).unwrap();
     let registry = Registry::new(database.clone());
     let tasks = run::runtime().unwrap();
     let binary = PathBuf::from(env!("CARGO_BIN_EXE_vitalsign"));
@@ -161,6 +161,15 @@ fn process(folder: &Path, database: &Path, binary: &Path) {
     let config = json!({ "dbPath": database, "registry": { "expectedSchemaVersion": 1 }, "health": { "minFreeBytes": 1 }, "plugins": plugins });
     let path = folder.join("config.json");
     fs::write(&path, config.to_string()).unwrap();
+    assert!(
+        Command::new(binary)
+            .args(["plugin", "lock", "--config"])
+            .arg(&path)
+            .stdout(Stdio::null())
+            .status()
+            .unwrap()
+            .success()
+    );
     let mut runs: Vec<_> = (0..41)
         .map(|_| {
             let start = Instant::now();

@@ -11,7 +11,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, Failure> {
             .hint("name another --dir, or remove it first"));
     }
     files::folder(&folder).map_err(|error| Failure::io("make the folder", &folder, &error))?;
-    sqlite::sample::create(&path, args.records).map_err(|sentence| Failure::new(Exit::Environment, sentence))?;
+    sqlite::sample::create(&path, args.records, sqlite::sample::Keys::Declared)
+        .map_err(|sentence| Failure::new(Exit::Environment, sentence))?;
     print(&format!("{}\n", path.display()))?;
     Ok(Exit::Done)
 }

@@ -23,6 +23,18 @@ const SCHEMA: &str = "
     CREATE INDEX provenance_record ON provenance (record_id);
 ";
 
+/// How the schema says that each provenance row belongs to a record.
+const REFERENCE: &str = " REFERENCES records (id)";
+
+/// Whether the sample declares its foreign key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// As in the demo.
+    Declared,
+    /// As in registries that keep to it without saying so.
+    None,
+}
+
 const KINDS: [&str; 3] = ["schema", "model", "asset"];
 const NAMES: [&str; 8] =
     ["invoice", "customer-profile", "churn-model", "price-list", "logo", "address", "fraud-score", "delivery-note"];
@@ -32,18 +44,21 @@ const TEAMS: [&str; 4] = ["billing", "growth", "risk", "logistics"];
 ///
 /// # Errors
 /// What SQLite says, as a sentence; also when the file exists.
-pub fn create(path: &Path, records: u32) -> Result<(), String> {
+pub fn create(path: &Path, records: u32, keys: Keys) -> Result<(), String> {
     if path.exists() {
         return Err(format!("{} exists already", path.display()));
     }
-    fill(path, records).map_err(|error| format!("cannot make {}: {error}", path.display()))
+    fill(path, records, keys).map_err(|error| format!("cannot make {}: {error}", path.display()))
 }
 
 #[expect(clippy::disallowed_methods, reason = "a new database that nobody else has open")]
-fn fill(path: &Path, records: u32) -> rusqlite::Result<()> {
+fn fill(path: &Path, records: u32, keys: Keys) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let mut database = Connection::open_with_flags(path, flags)?;
-    database.execute_batch(SCHEMA)?;
+    database.execute_batch(&match keys {
+        Keys::Declared => SCHEMA.to_owned(),
+        Keys::None => SCHEMA.replace(REFERENCE, ""),
+    })?;
     let transaction = database.transaction()?;
     {
         let mut record = transaction.prepare("INSERT INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
