@@ -21,14 +21,16 @@ use std::{
 /// The system's error; `IsADirectory`, or `InvalidInput` for a pipe or device, which could block for ever; `FileTooLarge`.
 /// The error does not name the file.
 pub fn read_bytes(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
-    let kind = fs::metadata(path)?.file_type();
+    let facts = fs::metadata(path)?;
+    let kind = facts.file_type();
     if kind.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
     }
     if !kind.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe or a device, not a file"));
     }
-    let mut bytes = Vec::new();
+    let likely = usize::try_from(facts.len().min(max_bytes)).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(likely.saturating_add(1));
     File::open(path)?.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_bytes {
         let limit = crate::value::bytes(max_bytes);
