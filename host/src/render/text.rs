@@ -80,7 +80,7 @@ struct Key<'a> {
 
 impl<'a> Key<'a> {
     fn of(finding: &'a Finding) -> Self {
-        Self { message: &finding.message, subject: finding.subject.as_deref(), hint: finding.hint.as_deref() }
+        Self { message: &finding.message, subject: unsaid(finding), hint: finding.hint.as_deref() }
     }
 }
 
@@ -160,7 +160,7 @@ fn one(page: &mut Page, entry: &Entry, names: usize, shared: &Shared<'_>) {
     for finding in own.iter().take(MAX_FINDINGS) {
         let message = if finding.message == entry.summary { "" } else { finding.message.as_str() };
         let word = if finding.status == entry.status { "" } else { finding.status.as_str() };
-        details(page, word, message, finding.subject.as_deref(), finding.hint.as_deref());
+        details(page, word, message, unsaid(finding), finding.hint.as_deref());
     }
     if own.len() > MAX_FINDINGS {
         let more = value::grouped((own.len() - MAX_FINDINGS) as u64);
@@ -178,6 +178,11 @@ fn several(page: &mut Page, key: &Key<'_>, entries: &[&Entry]) {
     let all: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
     page.write(&format!("{:<7}  ", worst.as_str()), colour(worst), &all.join(", "), BOLD);
     details(page, "", key.message, key.subject, key.hint);
+}
+
+/// What a finding is about, unless its message says so already.
+fn unsaid(finding: &Finding) -> Option<&str> {
+    finding.subject.as_deref().filter(|subject| !finding.message.contains(subject))
 }
 
 fn details(page: &mut Page, word: &str, message: &str, subject: Option<&str>, hint: Option<&str>) {

@@ -70,10 +70,6 @@ const PROGRESS_OPCODES: i32 = 200;
 /// statement full of largest values would take. Whoever asks beyond it is told that memory ran out.
 const HEAP_LIMIT_BYTES: i64 = 384 * 1024 * 1024;
 
-/// The page cache of a connection, in KiB: enough for the upper pages of every b-tree. The rest of a look reads each page once,
-/// and memory that is taken for them for the first time costs more than reading them does.
-const CACHE_KIB: i32 = 512;
-
 /// Distinct statements kept prepared on a connection; a plugin has a handful.
 const CACHED_STATEMENTS: usize = 32;
 
@@ -211,7 +207,6 @@ fn harden(conn: &mut Connection, leash: &Arc<Leash>) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     conn.execute_batch("PRAGMA query_only = ON")?;
-    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     conn.pragma_update(None, "hard_heap_limit", HEAP_LIMIT_BYTES)?;
     linear::install(conn)?;
     let leash = Arc::clone(leash);
