@@ -8,5 +8,5 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
-pub use vitalsign::health::types::Grant;
-pub use vitalsign::health::{log, registry, types};
+pub use self::vitalsign::health::types::Grant;
+pub use self::vitalsign::health::{log, registry, types};
