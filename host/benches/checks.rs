@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -29,14 +29,14 @@ fn main() {
             sqlite::sample::create(&path, 900_000, keys).unwrap();
             path
         });
-        report_of(database, keys);
+        report_of(&database, keys);
         if given.is_some() {
             break;
         }
     }
 }
 
-fn report_of(database: PathBuf, keys: Keys) {
+fn report_of(database: &Path, keys: Keys) {
     let tasks = run::runtime().unwrap();
     let settings = checks::Settings {
         expected_schema_version: Some(1),
@@ -50,7 +50,7 @@ fn report_of(database: PathBuf, keys: Keys) {
     for _ in 0..if keys == Keys::None { 21 } else { 5 } {
         // A new handle each time: the cost of opening the database is part of what a `check` process pays.
         let runner = Runner::new(
-            checks::build(&Registry::new(database.clone()), &settings),
+            checks::build(&Registry::new(database.to_owned()), &settings),
             report::Registry::default(),
             Arc::new(SystemClock),
         );
@@ -63,7 +63,7 @@ fn report_of(database: PathBuf, keys: Keys) {
     assert_ne!(report.status, report::Severity::Error, "{:?}", report.errors);
     rounds.sort();
     let median: Duration = rounds[rounds.len() / 2];
-    let size = std::fs::metadata(&database).unwrap().len() as f64 / 1e9;
+    let size = std::fs::metadata(database).unwrap().len() as f64 / 1e9;
     let records = report.registry.records.unwrap_or_default();
     let (name, target) = match keys {
         Keys::None => (format!("all built-in checks but integrity, {size:.2} GB, {records} records, median"), "≤ 20"),
