@@ -4,6 +4,9 @@
 
 use std::{future::Future, pin::Pin, time::Duration};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, de::DeserializeOwned};
+
 use crate::{
     clock::Deadline,
     report::{Fact, Finding, Measure, Origin, Status},
@@ -64,6 +67,69 @@ impl Schedule {
             success_threshold: changes.success_threshold.unwrap_or(self.success_threshold),
             groups: changes.groups.clone().unwrap_or(self.groups),
         }
+    }
+}
+
+/// Why a check's own configuration was refused, with the path of the key.
+pub type BadConfig = serde_path_to_error::Error<serde_json::Error>;
+
+/// What the table of all checks that are not plugins says of one of them.
+#[derive(Clone, Copy)]
+pub struct Row {
+    /// Its name in reports and in the configuration.
+    pub name: &'static str,
+    /// One line that says what it looks at.
+    pub summary: &'static str,
+    /// When it runs and what it weighs, unless the operator says otherwise.
+    pub schedule: fn() -> Schedule,
+    /// The JSON Schema of its own configuration.
+    pub config_schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Whether its own configuration can be used; `null` stands for all defaults.
+    pub validate: fn(&serde_json::Value) -> Result<(), BadConfig>,
+}
+
+impl Row {
+    /// The row of a check whose own configuration is a `C`.
+    #[must_use]
+    pub const fn of<C: DeserializeOwned + JsonSchema + Default>(
+        name: &'static str,
+        summary: &'static str,
+        schedule: fn() -> Schedule,
+    ) -> Self {
+        Self {
+            name,
+            summary,
+            schedule,
+            config_schema: |generator| generator.subschema_for::<C>(),
+            validate: |config| parsed::<C>(config).map(drop),
+        }
+    }
+}
+
+/// The configuration of a check that has nothing to configure.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoConfig {}
+
+/// Reads a check's own configuration; `null` stands for all defaults.
+///
+/// # Errors
+/// [`BadConfig`] with the path of the key that is wrong.
+pub fn parsed<C: DeserializeOwned + Default>(config: &serde_json::Value) -> Result<C, BadConfig> {
+    if config.is_null() { Ok(C::default()) } else { serde_path_to_error::deserialize(config) }
+}
+
+/// The usual schedule of a check that takes milliseconds; a critical one counts for readiness.
+#[must_use]
+pub fn every(seconds: u64, critical: bool) -> Schedule {
+    Schedule {
+        enabled: true,
+        critical,
+        interval: Duration::from_secs(seconds),
+        timeout: Duration::from_secs(2),
+        failure_threshold: 1,
+        success_threshold: 1,
+        groups: if critical { vec!["ready".to_owned()] } else { Vec::new() },
     }
 }
 

@@ -9,11 +9,13 @@ pub mod value;
 pub mod clock;
 pub mod files;
 
+pub mod archive;
 pub mod report;
 pub mod sqlite;
 
 pub mod check;
 
+pub mod backup;
 pub mod checks;
 pub mod plugin;
 pub mod render;

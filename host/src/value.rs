@@ -65,6 +65,23 @@ impl From<Name> for String {
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
+/// Takes bytes in as they come and gives their [`Digest`].
+#[derive(Clone, Debug, Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// Takes more bytes in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of everything that was taken in.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
 /// Why a text is not a [`Digest`].
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a SHA-256 digest: 64 hexadecimal digits are expected")]

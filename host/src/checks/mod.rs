@@ -12,28 +12,28 @@ mod sqlite;
 mod testing;
 mod wal;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, de::DeserializeOwned};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 
 use crate::{
-    check::{BoxFuture, Check, Context, Outcome, Overrides, Schedule, Spec},
+    check::{BoxFuture, Check, Context, NoConfig, Outcome, Overrides, Row, Schedule, Spec, every, parsed},
     clock::Deadline,
     report::{Finding, Origin, Status},
     sqlite::{Registry, Trouble},
     value::Name,
 };
 
-/// Every built-in check, in name order.
-pub const ROWS: [Row; 7] = [
-    Row::of::<disk::DiskCheck>(),
-    Row::of::<foreign_keys::ForeignKeys>(),
-    Row::of::<integrity::Integrity>(),
-    Row::of::<records::Records>(),
-    Row::of::<schema::SchemaCheck>(),
-    Row::of::<sqlite::SqliteCheck>(),
-    Row::of::<wal::Wal>(),
+/// Every built-in check of this room, in name order.
+const BUILT: [Built; 7] = [
+    Built::of::<disk::DiskCheck>(),
+    Built::of::<foreign_keys::ForeignKeys>(),
+    Built::of::<integrity::Integrity>(),
+    Built::of::<records::Records>(),
+    Built::of::<schema::SchemaCheck>(),
+    Built::of::<sqlite::SqliteCheck>(),
+    Built::of::<wal::Wal>(),
 ];
 
 /// What the built-in checks are configured with.
@@ -76,33 +76,17 @@ pub struct CheckSettings {
     pub config: serde_json::Value,
 }
 
-/// Why a check's own configuration was refused, with the path of the key.
-pub type BadConfig = serde_path_to_error::Error<serde_json::Error>;
-
-/// What the table says of one built-in check.
+/// A built-in check: its row in the table of all checks, and how it is made.
 #[derive(Clone, Copy)]
-pub struct Row {
-    /// Its name in reports and in the configuration.
-    pub name: &'static str,
-    /// One line that says what it looks at.
-    pub summary: &'static str,
-    /// When it runs and what it weighs, unless the operator says otherwise.
-    pub schedule: fn() -> Schedule,
-    /// The JSON Schema of its own configuration.
-    pub config_schema: fn(&mut SchemaGenerator) -> Schema,
-    /// Whether its own configuration can be used; `null` stands for all defaults.
-    pub validate: fn(&serde_json::Value) -> Result<(), BadConfig>,
-    pub(crate) make: fn(&Registry, &Settings, Spec) -> Arc<dyn Check>,
+struct Built {
+    row: Row,
+    make: fn(&Registry, &Settings, Spec) -> Arc<dyn Check>,
 }
 
-impl Row {
+impl Built {
     const fn of<B: Builtin>() -> Self {
         Self {
-            name: B::NAME,
-            summary: B::SUMMARY,
-            schedule: B::schedule,
-            config_schema: |generator| generator.subschema_for::<B::Config>(),
-            validate: |config| parsed::<B::Config>(config).map(drop),
+            row: Row::of::<B::Config>(B::NAME, B::SUMMARY, B::schedule),
             make: |registry, settings, spec| {
                 let config = settings.checks.get(B::NAME).map_or(&serde_json::Value::Null, |check| &check.config);
                 let check = parsed(config).map(|config| B::new(registry, settings, config));
@@ -112,14 +96,19 @@ impl Row {
     }
 }
 
+/// What the table says of each of them, in name order.
+pub fn rows() -> impl Iterator<Item = Row> {
+    BUILT.iter().map(|built| built.row)
+}
+
 /// All built-in checks, those that are not enabled too, in name order.
 #[must_use]
 pub fn build(registry: &Registry, settings: &Settings) -> Vec<Arc<dyn Check>> {
-    let built = ROWS.iter().filter_map(|row| {
+    let built = BUILT.iter().filter_map(|Built { row, make }| {
         let changes = settings.checks.get(row.name).map(|check| check.overrides.clone()).unwrap_or_default();
         let schedule = (row.schedule)().with(&changes);
         let spec = Spec { name: Name::parse(row.name).ok()?, origin: Origin::Builtin, schedule };
-        Some((row.make)(registry, settings, spec))
+        Some(make(registry, settings, spec))
     });
     built.collect()
 }
@@ -135,11 +124,6 @@ trait Builtin: Sized + Send + Sync + 'static {
     /// Looks once. Blocks, and ends by the deadline.
     fn look(&self, deadline: Deadline) -> Outcome;
 }
-
-/// The configuration of a check that has nothing to configure.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct NoConfig {}
 
 /// A check with its place in the schedule.
 struct Placed<B> {
@@ -166,23 +150,6 @@ impl<B: Builtin> Check for Placed<B> {
                 ),
             }
         })
-    }
-}
-
-fn parsed<C: DeserializeOwned + Default>(config: &serde_json::Value) -> Result<C, BadConfig> {
-    if config.is_null() { Ok(C::default()) } else { serde_path_to_error::deserialize(config) }
-}
-
-/// The usual schedule of a check that takes milliseconds; a critical one counts for readiness.
-fn every(seconds: u64, critical: bool) -> Schedule {
-    Schedule {
-        enabled: true,
-        critical,
-        interval: Duration::from_secs(seconds),
-        timeout: Duration::from_secs(2),
-        failure_threshold: 1,
-        success_threshold: 1,
-        groups: if critical { vec!["ready".to_owned()] } else { Vec::new() },
     }
 }
 
@@ -220,11 +187,11 @@ mod tests {
 
     #[test]
     fn the_table_is_in_name_order_and_all_of_it_is_built() {
-        let names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
+        let names: Vec<_> = rows().map(|row| row.name).collect();
         assert!(names.is_sorted());
         let built = build(&Scene::empty().registry(), &settings());
         assert_eq!(built.iter().map(|check| check.spec().name.to_string()).collect::<Vec<_>>(), names);
-        for row in ROWS {
+        for row in rows() {
             (row.validate)(&serde_json::Value::Null).unwrap();
             (row.validate)(&serde_json::json!({})).unwrap();
             let error = (row.validate)(&serde_json::json!({ "nonsense": 1 })).unwrap_err();
@@ -248,7 +215,7 @@ mod tests {
     #[test]
     fn every_check_survives_every_odd_file() {
         for (case, scene) in odd_scenes() {
-            for row in ROWS {
+            for row in rows() {
                 let outcome = scene.unchanged(|registry| outcome(registry, row.name, &settings()));
                 let expected = if row.name == "disk" { Status::Ok } else { Status::Unknown };
                 assert!(outcome.status() >= expected, "{case}: {} says {:?}", row.name, outcome.status());

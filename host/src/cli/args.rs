@@ -7,7 +7,11 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 
-use crate::{render::Format, report::Severity};
+use crate::{
+    archive::{Compression, Tag},
+    render::Format,
+    report::Severity,
+};
 
 /// Watches a registry kept in SQLite: built-in checks and your own, sandboxed, in one report.
 #[derive(Debug, Parser)]
@@ -48,6 +52,16 @@ pub(super) enum Verb {
     Serve(ServeArgs),
     /// Run the critical checks, then become the command, unless one is bad
     Guard(GuardArgs),
+    /// Make a backup and prove it, while the registry is in use
+    Backup(BackupArgs),
+    /// Restore the registry from a backup
+    Restore(RestoreArgs),
+    /// Prove a backup: every hash, and the database in it
+    Verify(VerifyArgs),
+    /// Show the backups, newest first
+    List(ListArgs),
+    /// Remove the backups that no rule keeps; says which, and does it with --yes
+    Prune(PruneArgs),
     /// Write a configuration for the database in front of it
     Init(InitArgs),
     /// Look at the configuration
@@ -122,6 +136,117 @@ pub(super) struct GuardArgs {
     /// The command and its arguments, after `--`
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(super) command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BackupArgs {
+    /// The folder for the archive [default: the configuration's backup.dir, then artifacts/registry/backups]
+    #[arg(long, visible_alias = "output", value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Add this to the archive's name
+    #[arg(long, value_name = "LABEL", value_parser = Tag::parse)]
+    pub(super) tag: Option<Tag>,
+    /// How the archive is compressed [default: the configuration's backup.compression, then gzip]
+    #[arg(long, value_name = "FORMAT", value_parser = compression())]
+    pub(super) compression: Option<Compression>,
+    /// How hard: 1 to 12 for gzip, 1 to 19 for zstd [default: 1 and 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=19))]
+    pub(super) level: Option<u8>,
+    /// Keep the files as they lie on disk, unread by SQLite: for a damaged registry that is stopped
+    #[arg(long)]
+    pub(super) raw: bool,
+    /// Leave out the proof, and write down that it was left out
+    #[arg(long)]
+    pub(super) no_verify: bool,
+    /// Print what was made as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// The words for compression, in the order of the format.
+fn compression() -> impl TypedValueParser<Value = Compression> {
+    PossibleValuesParser::new(Compression::ALL.map(Compression::as_str))
+        .map(|word| Compression::ALL.into_iter().find(|one| one.as_str() == word).unwrap_or_default())
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RestoreArgs {
+    /// The archive
+    #[arg(long, value_name = "FILE", required_unless_present = "undo")]
+    pub(super) archive: Option<PathBuf>,
+    /// Where the export of the provenance table goes [default: var/registry-provenance.jsonl]
+    #[arg(long, value_name = "FILE")]
+    pub(super) log: Option<PathBuf>,
+    /// Replace what is there; it is kept beside it
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Do everything but put it in place
+    #[arg(long, conflicts_with = "undo")]
+    pub(super) dry_run: bool,
+    /// Bring back what the last restore replaced
+    #[arg(long, conflicts_with_all = ["archive", "log", "force"])]
+    pub(super) undo: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// The archive
+    #[arg(value_name = "ARCHIVE")]
+    pub(super) archive: PathBuf,
+    /// Print what was found as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// The folder of the archives [default: the configuration's backup.dir, then artifacts/registry/backups]
+    #[arg(long, visible_alias = "output", value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PruneArgs {
+    /// The folder of the archives [default: the configuration's backup.dir, then artifacts/registry/backups]
+    #[arg(long, visible_alias = "output", value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) keep: KeepArgs,
+    /// Remove them
+    #[arg(long)]
+    pub(super) yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// What is kept; the configuration's `backup.keep` unless any of these is given.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct KeepArgs {
+    /// Keep so many of the newest
+    #[arg(long, value_name = "N")]
+    pub(super) last: Option<u32>,
+    /// Keep the newest of each of so many hours
+    #[arg(long, value_name = "N")]
+    pub(super) hourly: Option<u32>,
+    /// Keep the newest of each of so many days
+    #[arg(long, value_name = "N")]
+    pub(super) daily: Option<u32>,
+    /// Keep the newest of each of so many weeks
+    #[arg(long, value_name = "N")]
+    pub(super) weekly: Option<u32>,
+    /// Keep the newest of each of so many months
+    #[arg(long, value_name = "N")]
+    pub(super) monthly: Option<u32>,
+    /// Keep the newest of each of so many years
+    #[arg(long, value_name = "N")]
+    pub(super) yearly: Option<u32>,
 }
 
 #[derive(Debug, Args)]

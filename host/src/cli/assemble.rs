@@ -10,6 +10,7 @@ use std::{
 
 use super::{Exit, Failure, args::Global};
 use crate::{
+    backup::{self, BackupCheck, LastRun},
     checks,
     clock::SystemClock,
     config::{self, Asked, ServeFlags, Settled},
@@ -31,6 +32,8 @@ pub(super) struct House {
     pub(super) settled: Settled,
     pub(super) runner: Arc<Runner>,
     pub(super) tasks: tokio::runtime::Runtime,
+    /// How the last scheduled backup ended, for the check on backups.
+    pub(super) last_backup: LastRun,
 }
 
 impl House {
@@ -45,6 +48,11 @@ impl House {
             .map_err(|error| Failure::new(Exit::Environment, format!("the system gives no threads: {error}")))?;
         let registry = sqlite::Registry::new(settled.db.clone());
         let mut checks = checks::build(&registry, &settled.checks);
+        let last_backup = LastRun::default();
+        let (backups, changes) = (settled.backup.clone(), &settled.backup_check);
+        let check = BackupCheck::new(backups, changes, Arc::new(SystemClock), last_backup.clone())
+            .map_err(|error| Failure::of(Exit::Bug, &error))?;
+        checks.push(Arc::new(check));
         if !settled.plugins.is_empty() {
             let lock = lock(&settled.lock_file)?;
             if lock.is_none() {
@@ -68,7 +76,7 @@ impl House {
             min_free_bytes: settled.checks.min_free_bytes,
             ..report::Registry::default()
         };
-        Ok(Self { settled, runner: Runner::new(checks, base, Arc::new(SystemClock)), tasks })
+        Ok(Self { settled, runner: Runner::new(checks, base, Arc::new(SystemClock)), tasks, last_backup })
     }
 
     /// Runs the critical checks once and says whether the registry may be started on.
@@ -85,6 +93,23 @@ impl House {
             Failure::new(Exit::Unhealthy, format!("not started, because {what}:\n    {reasons}"))
                 .hint("`vitalsign check` shows the whole report and what to do")
         })
+    }
+}
+
+/// What the configuration asks of a backup.
+pub(super) fn backup_request<'a>(settled: &'a Settled, scratch: &'a Path) -> backup::Request<'a> {
+    backup::Request {
+        db: &settled.db,
+        out: &settled.backup.dir,
+        tag: None,
+        compression: settled.backup.compression,
+        level: settled.backup.level,
+        raw: false,
+        verify: true,
+        limits: settled.backup.limits,
+        records_table: &settled.checks.records_table.name,
+        provenance_table: &settled.checks.provenance_table.name,
+        scratch,
     }
 }
 

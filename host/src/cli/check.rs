@@ -1,9 +1,6 @@
 //! `vitalsign check`: every check once, one report, an exit code.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use super::{
     Exit, Failure,
@@ -50,13 +47,8 @@ fn may_be_written(output: &Path, settled: &Settled) -> Result<(), Failure> {
     }
     // SQLite puts its side files beside the database itself, not beside a link to it.
     let db = files::resolved(&settled.db).unwrap_or_else(|_| settled.db.clone());
-    let beside = |ending: &str| {
-        let mut name = db.clone().into_os_string();
-        name.push(ending);
-        PathBuf::from(name)
-    };
     let mut kept = vec![(db.clone(), "the database"), (settled.lock_file.clone(), "the lock file")];
-    kept.extend(["-wal", "-shm", "-journal"].map(|ending| (beside(ending), "a part of the database")));
+    kept.extend(["-wal", "-shm", "-journal"].map(|ending| (files::beside(&db, ending), "a part of the database")));
     kept.extend(settled.config_file.iter().map(|file| (file.clone(), "the configuration")));
     kept.extend(settled.plugins.iter().map(|plugin| (plugin.component.clone(), "a plugin's component")));
     match kept.iter().find(|(file, _)| files::are_same(file, output)) {

@@ -4,6 +4,8 @@
 
 use std::{error::Error, fmt::Write as _, io, path::Path};
 
+use crate::backup;
+
 /// What the command ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -71,6 +73,16 @@ impl Failure {
     pub(super) fn io(doing: &str, path: &Path, error: &io::Error) -> Self {
         let exit = if error.kind() == io::ErrorKind::AlreadyExists { Exit::Refused } else { Exit::Environment };
         Self::new(exit, format!("cannot {doing} {}: {error}", path.display()))
+    }
+
+    /// What a backup, a restore or their like failed with.
+    pub(super) fn backup(failure: &backup::Failure) -> Self {
+        let exit = match failure.kind() {
+            backup::Kind::Refused => Exit::Refused,
+            backup::Kind::Damaged => Exit::Damaged,
+            backup::Kind::Environment => Exit::Environment,
+        };
+        Self::new(exit, failure.to_string()).hint(failure.hint())
     }
 
     /// Says which file it is about, ahead of the message.

@@ -10,7 +10,7 @@ use super::{
     Exit, Failure,
     args::{Global, InitArgs},
     assemble::{asked, misconfigured},
-    print,
+    print, within,
 };
 use crate::{
     clock::Deadline,
@@ -66,11 +66,6 @@ fn target(global: &Global) -> (PathBuf, Option<PathBuf>) {
             (within(global, Path::new(config::INIT_FILE)), usual.find_map(there))
         }
     }
-}
-
-/// A path seen from `--root`.
-fn within(global: &Global, path: &Path) -> PathBuf {
-    global.root.as_ref().map_or_else(|| path.to_owned(), |root| root.join(path))
 }
 
 /// Where the database is when nobody says so, in the words of the format.

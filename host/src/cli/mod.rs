@@ -9,18 +9,26 @@
 
 mod args;
 mod assemble;
+mod backup;
 mod check;
 mod config;
 mod demo;
 mod exit;
 mod guard;
 mod init;
+mod list;
 mod plugin;
+mod progress;
+mod prune;
+mod restore;
+mod scheduled;
 mod serve;
+mod verify;
 
 use std::{
     io::{self, IsTerminal, Write},
     panic,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -29,7 +37,7 @@ pub use exit::{Exit, Failure};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::plugin::child_main;
-use args::{Cli, Verb};
+use args::{Cli, Global, Verb};
 
 /// Runs the command line of this process and says what it ends with.
 #[must_use]
@@ -64,6 +72,11 @@ fn run(cli: Cli) -> Exit {
         Verb::Check(args) => check::run(global, &args),
         Verb::Serve(args) => serve::run(global, &args),
         Verb::Guard(args) => guard::run(global, &args),
+        Verb::Backup(args) => backup::run(global, &args),
+        Verb::Restore(args) => restore::run(global, &args),
+        Verb::Verify(args) => verify::run(global, &args),
+        Verb::List(args) => list::run(global, &args),
+        Verb::Prune(args) => prune::run(global, &args),
         Verb::Init(args) => init::run(global, &args),
         Verb::Config(verb) => config::run(global, &verb),
         Verb::Plugin(verb) => plugin::run(global, &verb),
@@ -100,6 +113,17 @@ fn log_to_stderr(cli: &Cli) {
     let subscriber = tracing_subscriber::registry().with(lines.with_filter(ours));
     // Set once a process; a second call would be a bug that changes nothing for the user.
     let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// A path seen from `--root`.
+fn within(global: &Global, path: &Path) -> PathBuf {
+    global.root.as_ref().map_or_else(|| path.to_owned(), |root| root.join(path))
+}
+
+/// Prints a value as JSON, for programs.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    // What is printed is made of text and numbers, which always serialise.
+    print(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n"))
 }
 
 /// Writes data to standard output. A reader that has gone away is no failure of ours.

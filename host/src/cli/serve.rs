@@ -11,7 +11,7 @@ use super::{
     Exit, Failure,
     args::{Global, ServeArgs},
     assemble::{House, variable},
-    complain,
+    complain, scheduled,
 };
 use crate::{
     config::ServeFlags,
@@ -42,6 +42,7 @@ async fn answer(house: &House, access: serve::Access) -> Result<(), Failure> {
     let (first, second) =
         signals().map_err(|error| Failure::new(Exit::Environment, format!("cannot wait for signals: {error}")))?;
     let _background = house.runner.start();
+    let _backups = scheduled::start(house);
     complain(&format!("vitalsign: the report is at http://{bound}/health\n"));
     tokio::select! {
         () = serve::serve(listener, serve::app(house.runner.clone(), access), first) => {}

@@ -19,6 +19,12 @@ pub(super) const PROVENANCE: &str = "provenance";
 pub(super) const MIN_FREE_BYTES: u64 = 256 << 20;
 /// The folder for archives.
 pub(super) const BACKUP_DIR: &str = "artifacts/registry/backups";
+/// The age of the newest archive: a day, and two hours for a backup that is late.
+pub(super) const BACKUP_AGE: Duration = Duration::from_secs(26 * 3600);
+/// The time of a backup's read transaction: 400 GB at the speed of an ordinary machine.
+pub(super) const BACKUP_TIME: Duration = Duration::from_secs(3600);
+/// What the write-ahead log may grow by meanwhile: 4 GiB.
+pub(super) const BACKUP_WAL_GROWTH: u64 = 4 << 30;
 /// Where the server listens.
 pub(super) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 

@@ -18,12 +18,12 @@ mod tests;
 
 use std::{io, path::PathBuf};
 
+use crate::check::Row;
 pub use discover::{Asked, CANDIDATES, ServeFlags, VARIABLE};
 pub use init::{FILE as INIT_FILE, Found, propose};
 pub use locate::{Position, Source};
 pub use mistake::{Mistake, Mistakes, Place};
-pub use raw::Compression;
-pub use settled::{Backup, Keep, LOCK_FILE, Settled};
+pub use settled::{LOCK_FILE, Settled};
 pub use show::{Origin, Shown, render_text};
 
 /// The largest configuration file: 1 MiB, some thousand plugins.
@@ -103,13 +103,20 @@ pub fn load(asked: &Asked<'_>) -> Result<Settled, Error> {
 }
 
 fn settle(file: Option<(&Source, Origin)>, asked: &Asked<'_>) -> Result<Settled, Error> {
-    settled::settle(file, asked, &crate::checks::ROWS).map_err(Error::Wrong)
+    settled::settle(file, asked, &builtins()).map_err(Error::Wrong)
+}
+
+/// Every check that is not a plugin, in name order.
+fn builtins() -> Vec<Row> {
+    let mut rows: Vec<Row> = crate::checks::rows().chain([crate::backup::ROW]).collect();
+    rows.sort_by_key(|row| row.name);
+    rows
 }
 
 /// The JSON Schema of the configuration.
 #[must_use]
 pub fn schema() -> serde_json::Value {
-    raw::schema(&crate::checks::ROWS)
+    raw::schema(&builtins())
 }
 
 /// Every settled value with its origin, in the order of the format.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::defaults;
-use crate::{checks, plugin};
+use crate::{archive::Compression, check::Row, plugin};
 
 /// The smallest and the largest value of a key, in the unit that its name ends with.
 struct Range {
@@ -44,6 +44,12 @@ const COMPONENT_BYTES: Range = Range { min: 8, max: 256 << 20 };
 const COMPILE_TIME_MS: Range = Range { min: 1, max: 600_000 };
 /// A backup older than ten years is no backup.
 const AGE_SECONDS: Range = Range { min: 1, max: 10 * 366 * 24 * 3600 };
+/// The highest level of any format; what is beyond the chosen format's own is refused when it is settled.
+const LEVEL: Range = Range { min: 1, max: 19 };
+/// A second backs up some hundred megabytes; a day some terabytes.
+const HOLD_SECONDS: Range = Range { min: 1, max: 24 * 3600 };
+/// 1 MiB is a log that SQLite keeps anyway; beyond 1 PiB no disk goes.
+const WAL_GROWTH_BYTES: Range = Range { min: 1 << 20, max: 1 << 50 };
 /// More kept archives than this make listing the folder slow.
 const KEEP: Range = Range { min: 0, max: 10_000 };
 /// The longest path that Linux takes, in bytes.
@@ -236,36 +242,23 @@ pub(super) struct Backup {
     /// How archives are compressed.
     #[schemars(extend("default" = Compression::default()))]
     pub(super) compression: Option<Compression>,
-    /// Seconds after which the newest archive is too old.
-    #[schemars(range(min = AGE_SECONDS.min, max = AGE_SECONDS.max))]
+    /// How hard archives are compressed: up to 12 for gzip, up to 19 for zstd; without it 1 and 2.
+    #[schemars(range(min = LEVEL.min, max = LEVEL.max))]
+    pub(super) level: Option<u8>,
+    /// Seconds after which the newest archive is too old, once anything is set under `backup`.
+    #[schemars(range(min = AGE_SECONDS.min, max = AGE_SECONDS.max), extend("default" = defaults::BACKUP_AGE.as_secs()))]
     pub(super) max_age_seconds: Option<u64>,
+    /// When `serve` makes a backup: minute, hour, day of the month, month and day of the week, in UTC; without it never.
+    #[schemars(length(min = 1, max = MAX_NAME))]
+    pub(super) schedule: Option<String>,
+    /// Seconds that a backup may hold its read transaction.
+    #[schemars(range(min = HOLD_SECONDS.min, max = HOLD_SECONDS.max), extend("default" = defaults::BACKUP_TIME.as_secs()))]
+    pub(super) time_limit_seconds: Option<u64>,
+    /// Bytes that the write-ahead log may grow by while a backup holds it.
+    #[schemars(range(min = WAL_GROWTH_BYTES.min, max = WAL_GROWTH_BYTES.max), extend("default" = defaults::BACKUP_WAL_GROWTH))]
+    pub(super) max_wal_growth_bytes: Option<u64>,
     /// Which archives are kept when old ones are removed; without it none are removed.
     pub(super) keep: Option<Keep>,
-}
-
-/// How archives are compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Compression {
-    /// `.tar.gz`, which every `tar` opens.
-    #[default]
-    Gzip,
-    /// `.tar.zst`: smaller and faster.
-    Zstd,
-    /// `.tar`: as it is.
-    None,
-}
-
-impl Compression {
-    /// The word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-            Self::None => "none",
-        }
-    }
 }
 
 /// Which archives are kept; one that any of these keeps stays. A key that is left out keeps none.
@@ -324,7 +317,7 @@ pub(super) enum Details {
 }
 
 /// The JSON Schema of the configuration, with the configuration of each built-in check in its place.
-pub(super) fn schema(builtins: &[checks::Row]) -> Value {
+pub(super) fn schema(builtins: &[Row]) -> Value {
     let mut generator =
         SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator();
     let configs: Vec<(&str, Schema)> =

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Asked, Compression, defaults,
+    Asked, defaults,
     discover::{Choice, within},
     locate::{self, Source, Spot},
     mistake::{Mistakes, Unplaced},
@@ -18,8 +18,11 @@ use super::{
     show::{Ledger, Origin, Shown},
 };
 use crate::{
-    check::{Overrides, Schedule},
+    archive::Compression,
+    backup::{self, Keep},
+    check::{Overrides, Row, Schedule},
     checks, files, plugin, serve,
+    sqlite::HoldLimits,
     value::{self, Name},
 };
 
@@ -44,45 +47,17 @@ pub struct Settled {
     /// For the server.
     pub server: serve::Settings,
     /// For backups.
-    pub backup: Backup,
+    pub backup: backup::Settings,
+    /// For the check on backups.
+    pub backup_check: Overrides,
     pub(super) shown: Vec<Shown>,
-}
-
-/// Where backups go and how long they are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backup {
-    /// The folder for archives.
-    pub dir: PathBuf,
-    /// How archives are compressed.
-    pub compression: Compression,
-    /// The age past which the newest archive is too old.
-    pub max_age: Option<Duration>,
-    /// Which archives are kept; `None` keeps all.
-    pub keep: Option<Keep>,
-}
-
-/// How many archives are kept for each reason; at least one number is not zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Keep {
-    /// So many of the newest.
-    pub last: u32,
-    /// The newest of each of so many hours.
-    pub hourly: u32,
-    /// The newest of each of so many days.
-    pub daily: u32,
-    /// The newest of each of so many weeks.
-    pub weekly: u32,
-    /// The newest of each of so many months.
-    pub monthly: u32,
-    /// The newest of each of so many years.
-    pub yearly: u32,
 }
 
 /// Settles what is written in `file`, if there is one, under what the command line asks.
 pub(super) fn settle(
     file: Option<(&Source, Origin)>,
     asked: &Asked<'_>,
-    builtins: &[checks::Row],
+    builtins: &[Row],
 ) -> Result<Settled, Mistakes> {
     let (source, by) = file.unzip();
     let tree = source.map(locate::parse).transpose().map_err(|wrong| Mistakes::new(wrong, source))?;
@@ -115,7 +90,7 @@ fn read(text: &str, top: &Spot<'_>) -> Result<raw::Config, Unplaced> {
 
 struct Settler<'a> {
     asked: &'a Asked<'a>,
-    builtins: &'a [checks::Row],
+    builtins: &'a [Row],
     ledger: Ledger,
     wrong: Vec<Unplaced>,
 }
@@ -144,7 +119,8 @@ impl Settler<'_> {
         let backup = self.backup(config.backup.as_ref(), &top.key("backup"));
         let server = self.server(config.server.as_ref(), &top.key("server"));
         let config_file = choice.map(|choice| choice.file);
-        Settled { config_file, root, db, lock_file, checks, plugins, server, backup, shown: Vec::new() }
+        let backup_check = checks.checks.get(backup::ROW.name).map(|check| check.overrides.clone()).unwrap_or_default();
+        Settled { config_file, root, db, lock_file, checks, plugins, server, backup, backup_check, shown: Vec::new() }
     }
 
     fn fault(&mut self, spot: &Spot<'_>, message: impl Into<String>) {
@@ -375,17 +351,49 @@ impl Settler<'_> {
         }
     }
 
-    fn backup(&mut self, raw: Option<&raw::Backup>, spot: &Spot<'_>) -> Backup {
+    fn backup(&mut self, raw: Option<&raw::Backup>, spot: &Spot<'_>) -> backup::Settings {
+        let configured = raw.is_some();
         let raw = raw.cloned().unwrap_or_default();
         let dir = self.path(&spot.key("dir"), raw.dir.as_deref().unwrap_or(defaults::BACKUP_DIR));
         let compression = raw.compression.unwrap_or_default();
         self.ledger.note(&spot.key("compression"), compression.as_str());
-        self.ledger.note(&spot.key("maxAgeSeconds"), raw.max_age_seconds);
+        self.level(raw.level, compression, &spot.key("level"));
+        // Where nobody has asked for backups, the age of one that was made by hand is nobody's fault.
+        let usual_age = configured.then_some(defaults::BACKUP_AGE);
+        let max_age = raw.max_age_seconds.map(Duration::from_secs).or(usual_age);
+        self.ledger.note(&spot.key("maxAgeSeconds"), max_age.map(|age| age.as_secs()));
+        let at = spot.key("schedule");
+        let schedule = raw.schedule.as_deref().and_then(|text| match backup::Schedule::parse(text) {
+            Ok(schedule) => Some(schedule),
+            Err(why) => {
+                self.fault(&at, why.to_string());
+                None
+            }
+        });
+        self.ledger.note(&at, raw.schedule);
+        let time = raw.time_limit_seconds.map_or(defaults::BACKUP_TIME, Duration::from_secs);
+        self.ledger.note(&spot.key("timeLimitSeconds"), time.as_secs());
+        let wal_growth = raw.max_wal_growth_bytes.unwrap_or(defaults::BACKUP_WAL_GROWTH);
+        self.ledger.note(&spot.key("maxWalGrowthBytes"), wal_growth);
+        let keep = self.keep(raw.keep, spot);
+        let limits = HoldLimits { time, wal_growth };
+        backup::Settings { configured, dir, compression, level: raw.level, max_age, keep, schedule, limits }
+    }
+
+    fn level(&mut self, level: Option<u8>, compression: Compression, spot: &Spot<'_>) {
+        self.ledger.note(spot, level.unwrap_or(compression.usual_level()));
+        if level.is_some_and(|level| level > compression.highest_level()) {
+            let most = compression.highest_level();
+            self.fault(spot, format!("`{}` has levels up to {most}", compression.as_str()));
+        }
+    }
+
+    fn keep(&mut self, raw: Option<raw::Keep>, spot: &Spot<'_>) -> Option<Keep> {
         let at = spot.key("keep");
-        if raw.keep.is_none() {
+        if raw.is_none() {
             self.ledger.note(&at, serde_json::Value::Null);
         }
-        let keep = raw.keep.map(|keep| {
+        let keep = raw.map(|keep| {
             let mut number = |key: &str, written: Option<u32>| {
                 self.ledger.note(&at.key(key), written.unwrap_or(0));
                 written.unwrap_or(0)
@@ -405,7 +413,7 @@ impl Settler<'_> {
                 "this would keep no archive at all; set `last` to 1 or more, or leave `keep` out to keep all",
             );
         }
-        Backup { dir, compression, max_age: raw.max_age_seconds.map(Duration::from_secs), keep }
+        keep
     }
 
     fn server(&mut self, raw: Option<&raw::Server>, spot: &Spot<'_>) -> serve::Settings {

@@ -5,7 +5,10 @@ use std::{ffi::OsString, fs, path::Path, time::Duration};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{check::Schedule, checks::Row, plugin, serve};
+use crate::{
+    check::{Row, Schedule},
+    plugin, serve,
+};
 
 mod wrong;
 
@@ -51,7 +54,7 @@ fn builtins() -> Vec<Row> {
             schedule,
             config_schema: schemars::SchemaGenerator::subschema_for::<WalConfig>,
             validate: |config| serde_path_to_error::deserialize::<_, WalConfig>(config).map(|_| ()),
-            ..crate::checks::ROWS[0]
+            ..super::builtins()[0]
         })
         .to_vec()
 }
@@ -366,7 +369,7 @@ fn the_schema_knows_every_key_of_the_contract_and_every_built_in_check() {
     }
     let schema = schema();
     walk(&serde_json::from_str(CONTRACT).unwrap(), &schema, "");
-    for row in crate::checks::ROWS {
+    for row in super::builtins() {
         let one = &schema["properties"]["health"]["properties"]["checks"]["properties"][row.name];
         assert!(one["properties"]["config"]["description"].is_string(), "{}", row.name);
     }

@@ -4,8 +4,21 @@
 
 #![expect(clippy::disallowed_methods, reason = "this room is where files are touched")]
 
+mod draft;
+mod flusher;
+mod lock;
+mod occupants;
+mod place;
 mod stat;
 
+pub use draft::Draft;
+pub use flusher::Flusher;
+pub use lock::Lock;
+pub use occupants::{Occupant, occupants};
+pub use place::{
+    WholeFileLock, append_line, beside, create_private, hand_over, move_to, names, new_private_folder, remove,
+    remove_folder, replace_by, second_name, sync_folder,
+};
 pub use stat::{FileId, Kind, Stat, free_bytes, may_read, read_at, stat};
 
 use std::{
@@ -21,14 +34,7 @@ use std::{
 /// The system's error; `IsADirectory`, or `InvalidInput` for a pipe or device, which could block for ever; `FileTooLarge`.
 /// The error does not name the file.
 pub fn read_bytes(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
-    let facts = fs::metadata(path)?;
-    let kind = facts.file_type();
-    if kind.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
-    }
-    if !kind.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe or a device, not a file"));
-    }
+    let facts = regular(path)?;
     let likely = usize::try_from(facts.len().min(max_bytes)).unwrap_or_default();
     let mut bytes = Vec::with_capacity(likely.saturating_add(1));
     File::open(path)?.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -37,6 +43,28 @@ pub fn read_bytes(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {limit}")));
     }
     Ok(bytes)
+}
+
+/// What `stat` says of a regular file. Opening anything else could block for ever.
+fn regular(path: &Path) -> io::Result<fs::Metadata> {
+    let facts = fs::metadata(path)?;
+    let kind = facts.file_type();
+    if kind.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
+    }
+    if !kind.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe or a device, not a file"));
+    }
+    Ok(facts)
+}
+
+/// Opens a regular file for reading.
+///
+/// # Errors
+/// The system's error; `IsADirectory`, or `InvalidInput` for a pipe or device.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    regular(path)?;
+    File::open(path)
 }
 
 /// Reads a regular file of at most `max_bytes` as UTF-8 text.
@@ -145,6 +173,21 @@ pub fn are_same(a: &Path, b: &Path) -> bool {
         (Ok(Some(a)), Ok(Some(b))) => a.id == b.id,
         _ => matches!((resolved(a), resolved(b)), (Ok(a), Ok(b)) if a == b),
     }
+}
+
+/// A new folder of mode 0700 in `folder`, gone with everything in it when the answer is dropped.
+///
+/// # Errors
+/// What the system says.
+pub fn temporary_folder(folder: &Path) -> io::Result<tempfile::TempDir> {
+    // The library's own error names a folder that nobody has ever heard of.
+    tempfile::Builder::new().prefix(".vitalsign-").tempdir_in(folder).map_err(|error| io::Error::from(error.kind()))
+}
+
+/// Whether this process may give files away and read everybody's.
+#[must_use]
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// Makes a folder with its parents, or accepts the one that is there.

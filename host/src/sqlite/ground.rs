@@ -3,7 +3,6 @@
 //! Opens nothing. Whether the ground moved during a look is decided here and nowhere else.
 
 use std::{
-    ffi::OsString,
     io,
     path::{Path, PathBuf},
 };
@@ -11,7 +10,7 @@ use std::{
 use super::trouble::Trouble;
 use crate::{
     clock::{Clock as _, SystemClock},
-    files::{self, Kind, Stat},
+    files::{self, Kind, Stat, beside},
 };
 
 /// A time stamp younger than this may not change at the next write: the kernel's clock for them ticks every 1 to 10 ms.
@@ -89,13 +88,6 @@ impl Ground {
             && files::read_at(&beside(&self.real, "-journal"), 0, 1)
                 .is_ok_and(|head| head.iter().any(|byte| *byte != 0))
     }
-}
-
-/// The path of the file that SQLite keeps beside `real` under this suffix.
-pub(super) fn beside(real: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(real);
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 fn io_trouble(path: &Path, error: &io::Error) -> Trouble {

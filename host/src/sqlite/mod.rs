@@ -7,8 +7,10 @@ mod allow;
 mod btree;
 mod count;
 mod damage;
+mod dump;
 mod foreign_keys;
 mod ground;
+mod hold;
 mod linear;
 mod looking;
 mod occupancy;
@@ -17,8 +19,10 @@ mod pool;
 mod query;
 mod quick_check;
 pub mod sample;
+mod settle;
 mod shm;
 mod snapshot;
+mod staged;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -33,23 +37,32 @@ use std::{
 };
 
 pub use count::RowCount;
+pub use dump::{Cell, Facts};
 pub use foreign_keys::{ForeignKey, Parent, Slice, Sliced};
 pub use ground::Ground;
+pub use hold::HoldLimits;
 pub use query::{QueryCaps, QueryError, Rows, Value};
 pub use quick_check::{Problems, QuickCheckLimits};
+pub use settle::settle;
 pub use shm::Pending;
 pub use snapshot::Snapshot;
+pub use staged::Copy;
 pub use trouble::Trouble;
 
-use crate::{clock::Deadline, files};
+use crate::{
+    clock::Deadline,
+    files::{self, beside},
+};
 use damage::HEAD_BYTES;
-use ground::beside;
 use open::{Open, Trust};
 use pool::Pool;
 use watchdog::{Allowance, Stop};
 
 /// The longest a look holds a read transaction: the write-ahead log cannot be reset meanwhile.
 pub const READ_BUDGET: Duration = Duration::from_millis(50);
+
+/// The longest wait for a lock, however much time the read itself has.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often a look starts over when the ground moved under it: for about a second, by the pauses below.
 const MOST_TRIES: u32 = 30;
@@ -199,7 +212,7 @@ impl Registry {
         look: &mut dyn FnMut(&Snapshot<'_>) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
         // What is left after the wait is for the look itself, and for saying what was waited for.
-        let patience = deadline.remaining() * 9 / 10;
+        let patience = (deadline.remaining() * 9 / 10).min(LOCK_PATIENCE);
         open.leash.arm(Allowance { until: deadline, wal: None });
         // A read of its own comes first: it waits for locks and has SQLite read the schema, outside of the transaction.
         let ready = open.conn.busy_timeout(patience).and_then(|()| touch(open));

@@ -21,7 +21,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
     allow,
-    ground::{Ground, beside},
+    ground::Ground,
     linear, looking,
     occupancy::Seat,
     trouble::Trouble,
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     clock::Deadline,
-    files::{self, Stat},
+    files::{self, Stat, beside},
 };
 
 /// How a database is read.
@@ -101,6 +101,13 @@ impl Open {
         let ground = still.ground.clone();
         drop(still);
         Self::connect(path, ground, Way::Rollback, trust)
+    }
+
+    /// Opens a private copy, which nobody writes to.
+    pub(super) fn as_it_lies(path: &Path) -> Result<Self, Trouble> {
+        let ground = Ground::of(path)?;
+        ground.refuse_the_unreadable(path)?;
+        Self::connect(path, ground, Way::Still, Trust::Ours)
     }
 
     fn connect(path: &Path, ground: Ground, way: Way, trust: Trust) -> Result<Self, Trouble> {

@@ -7,11 +7,8 @@
 
 use std::time::Duration;
 
-use super::{
-    ground::{Ground, beside},
-    occupancy,
-};
-use crate::files;
+use super::{ground::Ground, occupancy};
+use crate::files::{self, beside};
 
 const HEADER_BYTES: usize = 48;
 const INDEX_VERSION: u32 = 3_007_000;

@@ -62,7 +62,22 @@ impl<'a> Snapshot<'a> {
         run().map_err(|error| self.trouble(&error))
     }
 
-    fn number(&self, sql: &str) -> Result<i64, Trouble> {
+    /// A statement that is used once.
+    pub(super) fn prepare(&self, sql: &str) -> Result<rusqlite::Statement<'a>, Trouble> {
+        self.open.conn.prepare(sql).map_err(|error| self.trouble(&error))
+    }
+
+    /// The database's path as it was given.
+    pub(super) fn path(&self) -> &Path {
+        self.path
+    }
+
+    /// Whether what was read so far counts: nobody has written where that would show in it.
+    pub(super) fn counts_so_far(&self) -> bool {
+        self.open.read_counts(self.path)
+    }
+
+    pub(super) fn number(&self, sql: &str) -> Result<i64, Trouble> {
         Ok(self.row(sql, [], |row| row.get(0))?.unwrap_or_default())
     }
 

@@ -1,0 +1,202 @@
+//! `metadata.json` and `SHA256SUMS`: what an archive says of itself.
+//!
+//! Older archives of the same registry say less; every key is optional when read. Knows no database beyond these facts.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::flaw::Flaw;
+use crate::value::{Digest, printable};
+
+/// The name of the first member.
+pub const METADATA: &str = "metadata.json";
+/// The name of the last member.
+pub const SUMS: &str = "SHA256SUMS";
+
+/// The version of the format that is written here.
+const FORMAT_VERSION: u64 = 1;
+
+/// The keys that hold text in every version of the format.
+const TEXTS: [&str; 3] = ["createdAt", "tool", "source"];
+
+/// Whether a database of this file name goes under another in the archive.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    [METADATA, SUMS, "provenance.jsonl"].iter().any(|own| own.eq_ignore_ascii_case(name))
+}
+
+/// The names of the members; `null` for what is not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Files {
+    /// The database.
+    #[serde(default)]
+    pub database: Option<String>,
+    /// Its write-ahead log, in an archive of raw copies.
+    #[serde(default)]
+    pub wal: Option<String>,
+    /// The index of the log, in an archive of raw copies.
+    #[serde(default)]
+    pub shm: Option<String>,
+    /// The export of the provenance table.
+    #[serde(default)]
+    pub provenance: Option<String>,
+}
+
+/// What SQLite says of the database, in its own words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SqliteFacts {
+    /// The library that read it, such as `3.54.1`.
+    pub version: String,
+    /// Bytes a page.
+    pub page_size: u64,
+    /// Pages.
+    pub page_count: u64,
+    /// `PRAGMA user_version`.
+    pub user_version: i64,
+    /// `PRAGMA application_id`.
+    pub application_id: i64,
+    /// `wal`, or `delete` for every kind of rollback journal.
+    pub journal_mode: String,
+    /// `UTF-8`, `UTF-16le` or `UTF-16be`.
+    pub encoding: String,
+    /// `PRAGMA auto_vacuum`: 0 none, 1 full, 2 incremental.
+    pub auto_vacuum: i64,
+}
+
+/// The content of `metadata.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Metadata {
+    /// The version of the archive's format; absent in older ones.
+    pub format_version: Option<u64>,
+    /// When the backup was begun, in UTC.
+    pub created_at: Option<String>,
+    /// What made it.
+    pub tool: Option<String>,
+    /// The path of the database that was backed up.
+    pub source: Option<String>,
+    /// The names of the members; absent in some older archives.
+    pub files: Option<Files>,
+    /// What SQLite says of the database.
+    pub sqlite: Option<SqliteFacts>,
+    /// Rows in the records table; `null` without one.
+    pub records: Option<u64>,
+    /// Rows in the provenance table; `null` without one.
+    pub provenance_rows: Option<u64>,
+}
+
+impl Metadata {
+    /// Metadata of the format that is written here.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { format_version: Some(FORMAT_VERSION), ..Self::default() }
+    }
+
+    /// The text of the member.
+    #[must_use]
+    pub fn render(&self) -> String {
+        // A struct of text and numbers always serialises.
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+
+    /// Reads the member.
+    ///
+    /// # Errors
+    /// [`Flaw::Refused`] for what is not JSON of this shape, and for a version that is not known here.
+    pub fn parse(text: &[u8]) -> Result<Self, Flaw> {
+        let refused = |why: String| Flaw::Refused(format!("its `{METADATA}` {why}"));
+        let unreadable =
+            |error: serde_json::Error| refused(format!("cannot be read: {}", printable(&error.to_string(), 200)));
+        let mut found: Value = serde_json::from_slice(text).map_err(unreadable)?;
+        let Some(keys) = found.as_object_mut() else { return Err(refused("is no JSON object".to_owned())) };
+        match keys.get("formatVersion") {
+            Some(version) if version.as_u64() == Some(FORMAT_VERSION) => {}
+            None | Some(Value::Null) => {
+                // Other tools put what they like under the other keys, and the restore needs none of them.
+                keys.retain(|key, value| key == "files" || (value.is_string() && TEXTS.contains(&key.as_str())));
+            }
+            Some(other) => {
+                return Err(refused(format!(
+                    "has formatVersion {}, and this vitalsign knows {FORMAT_VERSION} and older ones; use a newer vitalsign",
+                    printable(&other.to_string(), 40)
+                )));
+            }
+        }
+        serde_json::from_value(found).map_err(unreadable)
+    }
+}
+
+/// The digests of members by name, as `sha256sum` writes and reads them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sums(pub BTreeMap<String, Digest>);
+
+impl Sums {
+    /// The text of the member: one line each, in name order.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.0.iter().fold(String::new(), |mut text, (name, digest)| {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{digest}  {name}");
+            text
+        })
+    }
+
+    /// Reads the member. A leading `./` of a name is taken off, since that is how the names of members are compared.
+    ///
+    /// # Errors
+    /// [`Flaw::Refused`] for a line that is not of this form, or a name that is there twice.
+    pub fn parse(text: &[u8]) -> Result<Self, Flaw> {
+        let refused = |line: &str| Flaw::Refused(format!("its `{SUMS}` has the line `{}`", printable(line, 120)));
+        let text = std::str::from_utf8(text).map_err(|_| Flaw::Refused(format!("its `{SUMS}` is not UTF-8 text")))?;
+        let mut sums = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            let (digest, name) = line.split_at_checked(64).ok_or_else(|| refused(line))?;
+            let name = name.strip_prefix("  ").or_else(|| name.strip_prefix(" *")).ok_or_else(|| refused(line))?;
+            let digest = Digest::parse(digest).map_err(|_| refused(line))?;
+            let name = name.strip_prefix("./").unwrap_or(name);
+            if name.is_empty() || sums.insert(name.to_owned(), digest).is_some() {
+                return Err(refused(line));
+            }
+        }
+        Ok(Self(sums))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_read_as_it_is_written_and_older_ones_too() {
+        let files = Files { database: Some("r.sqlite".to_owned()), ..Files::default() };
+        let new = Metadata { files: Some(files), records: Some(3), ..Metadata::new() };
+        assert_eq!(Metadata::parse(new.render().as_bytes()).unwrap(), new);
+        let old = Metadata::parse(
+            br#"{"createdAt":"2025-10-27T16:43:49Z","source":"var/registry.sqlite","sqlite":"3.45","x":1}"#,
+        )
+        .unwrap();
+        assert_eq!((old.format_version, old.files), (None, None));
+        for (text, word) in
+            [("", "cannot be read"), ("[]", "no JSON object"), (r#"{"formatVersion":2}"#, "formatVersion 2")]
+        {
+            let error = Metadata::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn sums_are_those_of_sha256sum() {
+        let digest = Digest::of(b"x");
+        let sums = Sums([("b".to_owned(), digest), ("a b".to_owned(), digest)].into());
+        let text = sums.render();
+        assert_eq!(text, format!("{digest}  a b\n{digest}  b\n"));
+        assert_eq!(Sums::parse(text.as_bytes()).unwrap(), sums);
+        assert_eq!(Sums::parse(format!("{digest} *./b\n").as_bytes()).unwrap().0.len(), 1);
+        for bad in ["x", &format!("{digest} b"), &format!("{digest}  "), &format!("{digest}  b\n{digest}  ./b")] {
+            assert!(Sums::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The archives in a folder, newest first, and how each of them stands.
+//!
+//! Reads names, `stat` and records; an archive itself only for its first member, and only where it has no record. Changes
+//! nothing.
+
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use super::{
+    Failure,
+    record::{Record, Structure, Verdict},
+};
+use crate::{
+    archive::{Compression, METADATA, Metadata, ReadError, Source, Stamp, parse_file_name, walk},
+    clock::Timestamp,
+    files,
+};
+
+/// Files in a folder of archives: ten thousand archives with their records.
+pub(super) const MAX_FILES: usize = 20_100;
+
+/// The largest `metadata.json` that is read for a list.
+const MAX_METADATA_BYTES: u64 = 1 << 20;
+
+/// How an archive stands now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// Proven, and not changed since.
+    Verified,
+    /// Nobody has looked.
+    Unverified,
+    /// It was proven, and is no longer what it was then.
+    Changed,
+    /// It does not hold what was backed up.
+    Damaged,
+}
+
+impl Standing {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Unverified => "unverified",
+            Self::Changed => "changed",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+/// An archive in a folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listed {
+    /// Its path.
+    pub path: PathBuf,
+    /// When it was begun, as its name says.
+    pub created_at: Timestamp,
+    /// Its place among those of the same second.
+    #[serde(skip)]
+    pub(super) stamp: Stamp,
+    /// What was added to its name.
+    pub tag: Option<String>,
+    /// How it is compressed, as its name says.
+    pub compression: Compression,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// How it stands.
+    pub standing: Standing,
+    /// When it was last proven, in UTC.
+    pub verified_at: Option<String>,
+    /// Whether the structure of its database was checked, if it has a record.
+    pub structure: Option<Structure>,
+    /// What is wrong, when something is.
+    pub flaw: Option<String>,
+    /// The database that was backed up.
+    pub source: Option<String>,
+    /// Bytes of the database in it.
+    pub database_bytes: Option<u64>,
+    /// Rows in the records table.
+    pub records: Option<u64>,
+    /// Rows in the provenance table.
+    pub provenance_rows: Option<u64>,
+}
+
+/// The archives in `folder`, newest first; none when there is no such folder. `described` has archives without a record opened
+/// for what they say of themselves.
+///
+/// # Errors
+/// What the system says of the folder.
+pub fn list(folder: &Path, described: bool) -> Result<Vec<Listed>, Failure> {
+    let failed = |error| Failure::io("list", folder, error);
+    if files::stat(folder).map_err(failed)?.is_none() {
+        return Ok(Vec::new());
+    }
+    let names = files::names(folder, MAX_FILES).map_err(failed)?;
+    let mut listed: Vec<_> = names.iter().filter_map(|name| one(folder, name, described)).collect();
+    listed.sort_by(|one, other| (other.stamp, &other.path).cmp(&(one.stamp, &one.path)));
+    Ok(listed)
+}
+
+fn one(folder: &Path, name: &str, described: bool) -> Option<Listed> {
+    let (stamp, tag, compression) = parse_file_name(name)?;
+    let path = folder.join(name);
+    let found = files::stat(&path).ok()?.filter(|found| found.kind == files::Kind::File)?;
+    let record = Record::of(&path);
+    let mut listed = Listed {
+        created_at: stamp.at,
+        stamp,
+        tag: tag.map(|tag| tag.as_str().to_owned()),
+        compression,
+        bytes: found.bytes,
+        standing: Standing::Unverified,
+        verified_at: None,
+        structure: None,
+        flaw: None,
+        source: None,
+        database_bytes: None,
+        records: None,
+        provenance_rows: None,
+        path,
+    };
+    match record {
+        Some(record) => {
+            listed.standing = match record.verdict {
+                _ if !record.is_of(&found) => Standing::Changed,
+                Verdict::Verified => Standing::Verified,
+                Verdict::Unverified => Standing::Unverified,
+                Verdict::Damaged => Standing::Damaged,
+            };
+            listed.verified_at = record.verified_at;
+            listed.structure = Some(record.structure);
+            listed.flaw = record.flaw;
+            listed.source = record.source;
+            listed.database_bytes = Some(record.database_bytes);
+            (listed.records, listed.provenance_rows) = (record.records, record.provenance_rows);
+        }
+        None if described => {
+            if let Some(metadata) = metadata(&listed.path) {
+                listed.source = metadata.source;
+                listed.database_bytes =
+                    metadata.sqlite.map(|sqlite| sqlite.page_size.saturating_mul(sqlite.page_count));
+                (listed.records, listed.provenance_rows) = (metadata.records, metadata.provenance_rows);
+            }
+        }
+        None => {}
+    }
+    Some(listed)
+}
+
+/// Why the walk through an archive that is only glanced at ended.
+struct Enough;
+
+impl From<ReadError> for Enough {
+    fn from(_: ReadError) -> Self {
+        Self
+    }
+}
+
+/// What an archive says of itself, if it does so first.
+fn metadata(path: &Path) -> Option<Metadata> {
+    let mut text = Vec::new();
+    let source = Source::open(path, false).ok()?;
+    // It ends by `Enough` in any case; what was read until then is what counts.
+    let _ = walk::<Enough>(source, |found, content| {
+        if found.name == METADATA {
+            content.take(MAX_METADATA_BYTES).read_to_end(&mut text).map_err(|_| Enough)?;
+        }
+        Err(Enough)
+    });
+    Metadata::parse(&text).ok()
+}

@@ -1,0 +1,200 @@
+//! The `backup` check: is there a backup, is it young, proven, no smaller than it should be, and is there room for the next?
+//!
+//! Looks at names, `stat` and records in the folder of the archives; opens no archive. In `serve` it also says how the last
+//! scheduled backup ended.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{Listed, Settings, Standing, list};
+use crate::{
+    check::{BoxFuture, Check, Context, NoConfig, Outcome, Overrides, Row, Schedule, Spec, every},
+    clock::{Clock, Timestamp},
+    files,
+    report::{Finding, Measure, Origin, Status},
+    value::{self, Name, bytes},
+};
+
+/// The check in the table of all checks.
+pub const ROW: Row =
+    Row::of::<NoConfig>("backup", "The newest backup is young, proven and whole.", || every(300, false));
+
+/// Predecessors that the newest archive is held against.
+const PREDECESSORS: usize = 5;
+
+/// The newest archive is suspiciously small below this share of its predecessors' median: nobody deletes half a registry.
+const LEAST_SHARE: f64 = 0.5;
+
+/// Room that the next archive may need beyond the newest one's size.
+const GROWTH: f64 = 1.2;
+
+/// How the last scheduled backup ended, shared between the schedule and the check.
+#[derive(Clone, Debug, Default)]
+pub struct LastRun(Arc<Mutex<Option<(Timestamp, Result<(), String>)>>>);
+
+impl LastRun {
+    /// Notes how a run ended: with nothing, or with a sentence that says why it failed.
+    pub fn note(&self, at: Timestamp, ended: Result<(), String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, ended));
+    }
+
+    fn failure(&self) -> Option<(Timestamp, String)> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().and_then(|(at, ended)| Some((*at, ended.as_ref().err()?.clone())))
+    }
+}
+
+/// The check.
+pub struct BackupCheck {
+    spec: Spec,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    last: LastRun,
+}
+
+impl BackupCheck {
+    /// The check on the archives that `settings` describe.
+    ///
+    /// # Errors
+    /// Never in practice: the name is a constant that is one.
+    pub fn new(
+        settings: Settings,
+        overrides: &Overrides,
+        clock: Arc<dyn Clock>,
+        last: LastRun,
+    ) -> Result<Self, value::BadName> {
+        let schedule: Schedule = (ROW.schedule)().with(overrides);
+        let spec = Spec { name: Name::parse(ROW.name)?, origin: Origin::Builtin, schedule };
+        Ok(Self { spec, settings, clock, last })
+    }
+
+    fn look(&self) -> Outcome {
+        let dir = self.settings.dir.display();
+        let listed = match list(&self.settings.dir, false) {
+            Ok(listed) => listed,
+            Err(failure) => {
+                return Outcome::of(
+                    Finding::new(Status::Unknown, "unlisted", failure.to_string()).hint(failure.hint()),
+                );
+            }
+        };
+        let mut outcome = match listed.as_slice() {
+            [] if !self.settings.configured => {
+                let message = format!("there are no backups in {dir}, and nothing says that there should be");
+                let hint =
+                    "make one with `vitalsign backup`, and set `backup` in the configuration to have its age watched";
+                return Outcome::of(Finding::new(Status::Skipped, "not-configured", message).hint(hint));
+            }
+            [] => {
+                let message = format!("there is no backup in {dir}");
+                let hint = "make one with `vitalsign backup`";
+                Outcome::of(Finding::new(Status::Error, "missing", message).hint(hint))
+            }
+            [newest, older @ ..] => self.newest(newest, older),
+        };
+        if let Some((at, why)) = self.last.failure() {
+            let message = format!("the scheduled backup of {at:.0} failed: {why}");
+            let hint = "run `vitalsign backup` by hand to see it fail; the next one is made on schedule";
+            outcome.findings.push(Finding::new(Status::Error, "failed", message).hint(hint));
+        }
+        outcome
+    }
+
+    fn newest(&self, newest: &Listed, older: &[Listed]) -> Outcome {
+        let name = newest.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // One from the future is as young as can be, and its age says nothing: that is a finding of its own.
+        let age = self.clock.now().duration_since(newest.created_at);
+        let is_future = age.is_negative();
+        let age = Duration::try_from(age).unwrap_or_default();
+        let count = listed_count(older.len() + 1);
+        let mut outcome = Outcome::new(format!(
+            "{count}; the newest is {} old, {} and {}",
+            value::span(age),
+            bytes(newest.bytes),
+            newest.standing.as_str()
+        ));
+        let limit = self.settings.max_age;
+        let warn = limit.map(|limit| limit.as_secs_f64());
+        outcome.measures.push(Measure { error: warn, ..Measure::new("backup_age", age.as_secs_f64(), "seconds") });
+        outcome.measures.push(Measure::new("backup_bytes", number(newest.bytes), "bytes"));
+        outcome.measures.push(Measure::new("backup_count", number(older.len() as u64 + 1), ""));
+        let mut found = |status, code: &str, message: String, hint: &str| {
+            outcome.findings.push(Finding::new(status, code, message).subject(name.clone()).hint(hint));
+        };
+        if is_future {
+            let message = "the newest backup is from the future, so its age is not known".to_owned();
+            found(Status::Warn, "future", message, "set the clock right, and make a new backup");
+        }
+        if let Some(limit) = limit.filter(|limit| age > *limit) {
+            let message =
+                format!("the newest backup is {} old; at most {} are wanted", value::span(age), value::span(limit));
+            found(Status::Error, "old", message, "find out why none was made since: run `vitalsign backup`");
+        }
+        let hint = "`vitalsign verify` says what is wrong with it; make a new backup now";
+        match newest.standing {
+            Standing::Verified => {}
+            Standing::Damaged => {
+                let why = newest.flaw.as_deref().unwrap_or("its proof failed");
+                found(Status::Error, "damaged", format!("the newest backup is damaged: {why}"), hint);
+            }
+            Standing::Changed => {
+                let message = "the newest backup was changed since it was proven".to_owned();
+                found(Status::Error, "changed", message, hint);
+            }
+            Standing::Unverified => {
+                let message = "the newest backup was never proven".to_owned();
+                found(Status::Warn, "unverified", message, "prove it with `vitalsign verify`");
+            }
+        }
+        if let Some(median) = median(older)
+            && number(newest.bytes) < median * LEAST_SHARE
+        {
+            let message = format!(
+                "the newest backup has {}, less than half of what the ones before it have",
+                bytes(newest.bytes)
+            );
+            found(Status::Warn, "shrunk", message, "look whether rows are missing: `vitalsign list` shows the counts");
+        }
+        match files::free_bytes(&self.settings.dir) {
+            Ok(free) => {
+                outcome.measures.push(Measure::new("backup_free_bytes", number(free), "bytes"));
+                if number(free) < number(newest.bytes) * GROWTH {
+                    let message =
+                        format!("{} are free for the next backup; the newest has {}", bytes(free), bytes(newest.bytes));
+                    found(Status::Warn, "no-room", message, "make room, or thin them out with `vitalsign prune`");
+                }
+            }
+            Err(error) => {
+                let message = format!("the free space for the next backup is not known: {error}");
+                found(Status::Unknown, "free-unknown", message, "look at the file system of the folder");
+            }
+        }
+        outcome
+    }
+}
+
+impl Check for BackupCheck {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn run<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move { self.look() })
+    }
+}
+
+fn listed_count(count: usize) -> String {
+    if count == 1 { "1 backup".to_owned() } else { format!("{} backups", value::grouped(count as u64)) }
+}
+
+fn median(older: &[Listed]) -> Option<f64> {
+    let mut sizes: Vec<u64> = older.iter().take(PREDECESSORS).map(|one| one.bytes).collect();
+    sizes.sort_unstable();
+    sizes.get(sizes.len() / 2).copied().map(number)
+}
+
+/// A count as a measure's value. Above 2^53 the last digits are lost, which no measure here reaches.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+fn number(count: u64) -> f64 {
+    count as f64
+}

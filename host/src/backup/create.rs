@@ -1,0 +1,269 @@
+//! Makes a backup: one read transaction, one pass, and the proof that the archive holds what was read.
+//!
+//! The archive has its name only once it is whole, synced and proven. Nothing of it stays behind otherwise.
+
+use std::{
+    cell::RefCell,
+    io::{self, Seek as _},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Failure, Progress, raw,
+    record::{self, Record, Structure, Verdict},
+    snapshot::{About, Taken, take},
+    unpack::{Unpacked, unpack},
+};
+use crate::{
+    archive::{Compression, Damage, Flaw, Member, Stamp, Tag, Writer, file_name, parse_file_name},
+    clock::{Clock, Timestamp},
+    files::{self, Draft, Kind, Lock, Stat, beside},
+    sqlite::{HoldLimits, Registry},
+};
+
+/// Archives of one second beside each other: whoever makes more has a loop that went wrong.
+const MAX_SAME_SECOND: u32 = 1000;
+
+/// What is needed beyond the archive itself: the record, the ledger, the folder.
+const SPARE_BYTES: u64 = 1 << 20;
+
+/// How small an archive is against its database when no earlier one tells: half, which JSON and text stay below.
+const USUAL_RATIO: f64 = 0.5;
+
+/// What the estimate from an earlier archive may be wrong by.
+const RATIO_MARGIN: f64 = 1.1;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The database.
+    pub db: &'a Path,
+    /// The folder for the archive; made when it is not there.
+    pub out: &'a Path,
+    /// What is added to the archive's name.
+    pub tag: Option<Tag>,
+    /// How it is compressed.
+    pub compression: Compression,
+    /// How hard; `None` for the format's usual level.
+    pub level: Option<u8>,
+    /// Whether the files are kept as they lie on disk, unread by SQLite.
+    pub raw: bool,
+    /// Whether the archive is proven.
+    pub verify: bool,
+    /// What the read transaction may use up.
+    pub limits: HoldLimits,
+    /// The table that holds the records.
+    pub records_table: &'a str,
+    /// The table that holds the provenance.
+    pub provenance_table: &'a str,
+    /// Where locks lie when the database's own folder may not be written.
+    pub scratch: &'a Path,
+}
+
+/// A backup that was made.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The archive.
+    pub path: PathBuf,
+    /// What is known of it.
+    pub record: Record,
+}
+
+/// Makes a backup.
+///
+/// # Errors
+/// [`Failure`]; there is then no archive, unless the message says that only its record could not be written.
+pub fn create(request: &Request<'_>, clock: &dyn Clock, progress: &dyn Progress) -> Result<Made, Failure> {
+    let registry = Registry::new(request.db.to_owned());
+    let ground = registry.ground().map_err(Failure::Database)?;
+    let _lock = lock(&ground.real, &ground.database, request.scratch)?;
+    folder(request.out)?;
+    let draft = Draft::new(request.out).map_err(|error| Failure::io("write in", request.out, error))?;
+    let now = clock.now();
+    let about = About {
+        real: &ground.real,
+        stat: ground.database,
+        created_at: format!("{now:.0}"),
+        created_seconds: u64::try_from(now.as_second()).unwrap_or(0),
+        records_table: request.records_table,
+        provenance_table: request.provenance_table,
+        checked: request.verify,
+    };
+    let taken = if request.raw {
+        raw::take(&about, request, || writer(&draft, request), progress)?
+    } else {
+        from_snapshot(&registry, &about, request, &draft, progress)?
+    };
+    draft.sync().map_err(|error| full(error, request.out, estimate(request, ground.database.bytes)))?;
+    let mut record = record_of(&taken, request);
+    if request.verify {
+        let found = unpack(&draft.path(), true, request.out, &mut |_| Ok(None), progress)?;
+        held_against(&found, &taken.written.members)
+            .map_err(|flaw| Failure::Archive { path: request.out.join("the new archive"), flaw })?;
+        record.verdict = Verdict::Verified;
+        record.verified_at = Some(format!("{:.0}", clock.now()));
+        record.sha256 = found.digest;
+    }
+    let path = publish(&draft, request, now)?;
+    record.archive = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    record.stamp(&path)?;
+    record.keep(&path, "backup", &about.created_at)?;
+    Ok(Made { path, record })
+}
+
+/// One backup, restore or return of a database at a time. The lock ends with its process, however that ends.
+pub(super) fn lock(real: &Path, stat: &Stat, scratch: &Path) -> Result<Lock, Failure> {
+    let own = beside(real, ".vitalsign-lock");
+    let taken = match Lock::take(&own) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+            let other = scratch.join(format!("vitalsign-{}-{}.lock", stat.id.device, stat.id.inode));
+            Lock::take(&other).map_err(|error| Failure::io("lock", &other, error))?
+        }
+        taken => taken.map_err(|error| Failure::io("lock", &own, error))?,
+    };
+    taken.ok_or_else(|| {
+        let what = format!("another backup or restore of {} is under way; nothing was changed", real.display());
+        Failure::refused(what, "wait until it has ended; a lock file by itself holds nobody up")
+    })
+}
+
+/// Makes the folder for archives, or accepts the one that is there.
+fn folder(out: &Path) -> Result<(), Failure> {
+    let failed = |error| Failure::io("use the folder", out, error);
+    match files::stat(out).map_err(failed)? {
+        Some(found) if found.kind == Kind::Directory => Ok(()),
+        Some(_) => {
+            let what = format!("{} is no folder, and archives go into one; nothing was changed", out.display());
+            Err(Failure::refused(what, "name a folder with --out"))
+        }
+        None => files::folder(out).map_err(|error| Failure::io("make the folder", out, error)),
+    }
+}
+
+/// A writer at the start of the draft.
+fn writer(draft: &Draft, request: &Request<'_>) -> Result<Writer, Failure> {
+    let begin = || {
+        let mut file = draft.file().try_clone()?;
+        file.set_len(0)?;
+        file.rewind()?;
+        Writer::new(file, request.compression, request.level.unwrap_or(request.compression.usual_level()))
+    };
+    begin().map_err(|error| Failure::io("write in", request.out, error))
+}
+
+fn from_snapshot(
+    registry: &Registry,
+    about: &About<'_>,
+    request: &Request<'_>,
+    draft: &Draft,
+    progress: &dyn Progress,
+) -> Result<Taken, Failure> {
+    let needed = RefCell::new(0);
+    let may_begin = |bytes: u64| {
+        needed.replace(estimate(request, bytes));
+        room(request.out, *needed.borrow())
+    };
+    let taken = registry.hold(request.limits, |snapshot| match writer(draft, request) {
+        Ok(writer) => take(snapshot, about, writer, &may_begin, request.out, progress),
+        Err(failure) => Ok(Err(failure)),
+    });
+    let needed = *needed.borrow();
+    taken.map_err(Failure::Database)?.map_err(|failure| match failure {
+        Failure::Io { source, .. } => full(source, request.out, needed),
+        failure => failure,
+    })
+}
+
+/// Says how much room was needed where the system says that there was too little.
+fn full(error: io::Error, out: &Path, needed: u64) -> Failure {
+    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        return Failure::Space { folder: out.to_owned(), free: files::free_bytes(out).unwrap_or(0), needed };
+    }
+    Failure::io("write the archive in", out, error)
+}
+
+/// About how large an archive of `bytes` will be, by the ratio of the newest one in the folder that has a record.
+pub(super) fn estimate(request: &Request<'_>, bytes: u64) -> u64 {
+    let usual = if request.compression == Compression::None { 1.0 } else { USUAL_RATIO };
+    let ratio = newest_ratio(request.out, request.compression).map_or(usual, |ratio| ratio * RATIO_MARGIN);
+    scaled(bytes, ratio).saturating_add(SPARE_BYTES)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "an estimate, and a float that is too large saturates"
+)]
+fn scaled(bytes: u64, ratio: f64) -> u64 {
+    (bytes as f64 * ratio) as u64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn newest_ratio(out: &Path, compression: Compression) -> Option<f64> {
+    let names = files::names(out, super::catalog::MAX_FILES).ok()?;
+    let newest = names.iter().rev().find(|name| parse_file_name(name).is_some_and(|(.., kind)| kind == compression))?;
+    let record = Record::of(&out.join(newest))?;
+    (record.database_bytes > 0).then(|| record.bytes as f64 / record.database_bytes as f64)
+}
+
+/// Refuses to begin what will not fit.
+pub(super) fn room(folder: &Path, needed: u64) -> Result<(), Failure> {
+    let free = files::free_bytes(folder).map_err(|error| Failure::io("ask for the free space of", folder, error))?;
+    if free >= needed { Ok(()) } else { Err(Failure::Space { folder: folder.to_owned(), free, needed }) }
+}
+
+fn record_of(taken: &Taken, request: &Request<'_>) -> Record {
+    let database = taken.metadata.files.as_ref().and_then(|files| files.database.as_ref());
+    let database = taken.written.members.iter().find(|member| Some(&member.name) == database);
+    let structure = match &taken.structure {
+        Structure::Sound if !request.verify => Structure::NotChecked("--no-verify".to_owned()),
+        found => found.clone(),
+    };
+    Record {
+        bytes: taken.written.bytes,
+        created_at: taken.metadata.created_at.clone(),
+        structure,
+        source: taken.metadata.source.clone(),
+        database_bytes: database.map_or(0, |member| member.bytes),
+        database_sha256: database.map(|member| member.digest),
+        records: taken.metadata.records,
+        provenance_rows: taken.metadata.provenance_rows,
+        ..Record::unknown(request.out)
+    }
+}
+
+/// Holds what was read back against what was taken in while the snapshot was read.
+fn held_against(found: &Unpacked, taken: &[Member]) -> Result<(), Flaw> {
+    let same = |member: &&Member| {
+        found.pieces.iter().any(|piece| {
+            (&piece.found.name, piece.found.bytes, piece.digest) == (&member.name, member.bytes, member.digest)
+        })
+    };
+    let damages: Vec<Damage> = taken
+        .iter()
+        .filter(|member| !same(member))
+        .map(|member| Damage { member: Some(member.name.clone()), range: 0..member.bytes })
+        .collect();
+    if damages.is_empty() && found.pieces.len() == taken.len() { Ok(()) } else { Err(Flaw::Differs { damages }) }
+}
+
+/// Gives the archive the first name of its second that is free.
+fn publish(draft: &Draft, request: &Request<'_>, now: Timestamp) -> Result<PathBuf, Failure> {
+    for number in 1..=MAX_SAME_SECOND {
+        let path = request.out.join(file_name(Stamp { at: now, number }, request.tag.as_ref(), request.compression));
+        match draft.publish(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Failure::io("name the archive", &path, error)),
+        }
+    }
+    let what =
+        format!("{} has {MAX_SAME_SECOND} archives of this very second; nothing was changed", request.out.display());
+    Err(Failure::refused(what, "look for what makes them"))
+}
+
+/// Writes a line about an event that is no backup into the ledger.
+pub(super) fn noted(archive: &Path, event: &str, at: &str, details: serde_json::Value) -> Result<(), Failure> {
+    record::note(archive, event, at, details)
+}

@@ -1,0 +1,142 @@
+//! Why a backup, a restore or one of their helpers did not do what it was asked to.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    archive::{Flaw, ReadError},
+    sqlite::Trouble,
+    value::bytes,
+};
+
+/// What a failure is, for whoever turns it into an exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Refused; nothing was changed.
+    Refused,
+    /// An archive or a database failed its verification.
+    Damaged,
+    /// The environment failed.
+    Environment,
+}
+
+/// Why something failed. `Display` is one sentence that names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It was not done, on purpose.
+    #[error("{what}")]
+    Refused {
+        /// What stands against it.
+        what: String,
+        /// What to do now.
+        hint: String,
+    },
+    /// The database cannot be read.
+    #[error("{0}")]
+    Database(Trouble),
+    /// The database was read and is damaged inside.
+    #[error("{what} is damaged: {}", .problems.join("; "))]
+    Structure {
+        /// Which database.
+        what: String,
+        /// What SQLite found, its first words.
+        problems: Vec<String>,
+        /// What to do now.
+        hint: &'static str,
+    },
+    /// The archive cannot be used.
+    #[error("{} {flaw}", .path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong with it.
+        flaw: Flaw,
+    },
+    /// There is not enough room.
+    #[error("{} has {} free, and {} are needed", .folder.display(), bytes(*.free), bytes(*.needed))]
+    Space {
+        /// The folder.
+        folder: PathBuf,
+        /// Bytes free there.
+        free: u64,
+        /// Bytes needed.
+        needed: u64,
+    },
+    /// The system failed.
+    #[error("cannot {doing} {}: {source}", .path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Failure {
+    pub(super) fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { doing, path: path.to_owned(), source }
+    }
+
+    pub(super) fn refused(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Refused { what: what.into(), hint: hint.into() }
+    }
+
+    /// What reading the archive at `path` ended with.
+    pub(super) fn reading(path: &Path, error: ReadError) -> Self {
+        match error {
+            ReadError::Flaw(flaw) => Self::Archive { path: path.to_owned(), flaw },
+            ReadError::Io(source) => Self::io("read", path, source),
+        }
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Refused { .. } => Kind::Refused,
+            Self::Archive { .. } | Self::Structure { .. } => Kind::Damaged,
+            Self::Database(Trouble::NotSqlite(_) | Trouble::Truncated { .. } | Trouble::Corrupt { .. }) => {
+                Kind::Damaged
+            }
+            Self::Database(_) | Self::Space { .. } | Self::Io { .. } => Kind::Environment,
+        }
+    }
+
+    /// What to do now; empty when the message says it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let text = match self {
+            Self::Refused { hint, .. } => return hint.clone(),
+            Self::Database(trouble @ (Trouble::NotSqlite(_) | Trouble::Truncated { .. } | Trouble::Corrupt { .. })) => {
+                return format!("{}; `vitalsign backup --raw` keeps its files as they lie on disk", trouble.hint());
+            }
+            Self::Database(Trouble::OutOfTime { .. }) => {
+                "raise `backup.timeLimitSeconds`, or back up when the machine is less busy"
+            }
+            Self::Database(Trouble::WalGrew { .. }) => {
+                "raise `backup.maxWalGrowthBytes`, or back up when less is written; this backup was what held the log"
+            }
+            Self::Database(trouble) => return trouble.hint(),
+            Self::Structure { hint, .. } => hint,
+            Self::Archive { flaw: Flaw::Empty | Flaw::Foreign(_) | Flaw::Refused(_), .. } => {
+                "name an archive that `vitalsign backup` or another tool of the registry made; `vitalsign list` shows them"
+            }
+            Self::Archive { .. } => "use another archive: `vitalsign list` shows which ones are verified",
+            Self::Space { .. } => "make room there, or name another place",
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied => "run this as the user who may, or change the permissions",
+                io::ErrorKind::NotFound => "check the path",
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    "make room there; nothing new was left behind"
+                }
+                io::ErrorKind::ReadOnlyFilesystem => "name a place that can be written",
+                _ => "look at the disk and its mount (`dmesg`)",
+            },
+        };
+        text.to_owned()
+    }
+}

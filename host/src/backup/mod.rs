@@ -1,0 +1,77 @@
+//! Backups of a registry: made, proven, listed, thinned out, and restored.
+//!
+//! Brings databases and archives together. Knows neither how a database is read (`sqlite`) nor how an archive is written
+//! (`archive`), no configuration file and no terminal.
+
+mod catalog;
+mod check;
+mod create;
+mod failure;
+mod jsonl;
+mod raw;
+mod record;
+mod restore;
+mod retention;
+mod schedule;
+mod snapshot;
+mod swap;
+#[cfg(test)]
+mod tests;
+mod unpack;
+mod verify;
+
+use std::{path::PathBuf, time::Duration};
+
+pub use catalog::{Listed, Standing, list};
+pub use check::{BackupCheck, LastRun, ROW};
+pub use create::{Made, Request, create};
+pub use failure::{Failure, Kind};
+pub use record::{Record, Structure, Verdict};
+pub use restore::{RestoreRequest, Restored, restore};
+pub use retention::{Keep, Pruned, plan, prune};
+pub use schedule::{BadSchedule, Schedule};
+pub use swap::undo;
+pub use verify::{Verified, verify};
+
+use crate::{archive::Compression, sqlite::HoldLimits};
+
+/// What backups are configured with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether anybody said anything about backups; otherwise there need not be any.
+    pub configured: bool,
+    /// The folder for archives.
+    pub dir: PathBuf,
+    /// How archives are compressed.
+    pub compression: Compression,
+    /// How hard; `None` for the format's usual level.
+    pub level: Option<u8>,
+    /// The age past which the newest archive is too old.
+    pub max_age: Option<Duration>,
+    /// Which archives are kept; `None` keeps all.
+    pub keep: Option<Keep>,
+    /// When `serve` makes one; `None` for never.
+    pub schedule: Option<Schedule>,
+    /// What the read transaction of a backup may use up.
+    pub limits: HoldLimits,
+}
+
+/// Who is told how far something is. Every call is cheap.
+pub trait Progress: Sync {
+    /// Something begins that handles so many bytes in all.
+    fn begin(&self, doing: &'static str, bytes: u64);
+    /// So many of them are done.
+    fn at(&self, bytes: u64);
+    /// It is over.
+    fn end(&self);
+}
+
+/// Nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn begin(&self, _: &'static str, _: u64) {}
+    fn at(&self, _: u64) {}
+    fn end(&self) {}
+}

@@ -1,0 +1,142 @@
+//! What is known of an archive: a record beside it, and a ledger of the folder that only grows.
+//!
+//! The record is `<archive>.json`. It counts only while the archive has the size and the time stamp that it names: an
+//! archive that was changed since is not verified. The ledger is `registry-backup-ledger.jsonl`, a line an event.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Failure;
+use crate::{
+    files::{self, beside},
+    value::Digest,
+};
+
+/// The ledger's name, in the folder of the archives.
+pub(super) const LEDGER: &str = "registry-backup-ledger.jsonl";
+
+/// The largest record: a few hundred bytes, and room for what later versions may add.
+const MAX_RECORD_BYTES: u64 = 64 * 1024;
+
+/// What the proof of an archive said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Read back from the disk: every hash and the database's structure hold.
+    Verified,
+    /// Nobody has looked.
+    Unverified,
+    /// It does not hold what was backed up.
+    Damaged,
+}
+
+/// Whether the structure of the database in it was checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Structure {
+    /// `PRAGMA quick_check` found nothing wrong.
+    Sound,
+    /// It was not checked, and this is why.
+    NotChecked(String),
+}
+
+/// What is known of an archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// The archive's file name.
+    pub archive: String,
+    /// Its size in bytes when this was written.
+    pub bytes: u64,
+    /// Its time stamp then, in nanoseconds since 1970, as text since JSON's numbers end before.
+    pub modified_ns: String,
+    /// Its SHA-256, once it was read back.
+    pub sha256: Option<Digest>,
+    /// When the backup was begun, in UTC.
+    pub created_at: Option<String>,
+    /// What was last found.
+    pub verdict: Verdict,
+    /// When that was, in UTC.
+    pub verified_at: Option<String>,
+    /// What was found of the database's structure.
+    pub structure: Structure,
+    /// What is wrong, when something is.
+    pub flaw: Option<String>,
+    /// The database that was backed up.
+    pub source: Option<String>,
+    /// Bytes of the database in it.
+    pub database_bytes: u64,
+    /// The SHA-256 of the database in it.
+    pub database_sha256: Option<Digest>,
+    /// Rows in the records table.
+    pub records: Option<u64>,
+    /// Rows in the provenance table.
+    pub provenance_rows: Option<u64>,
+}
+
+/// The path of an archive's record.
+pub(super) fn path_of(archive: &Path) -> PathBuf {
+    beside(archive, ".json")
+}
+
+impl Record {
+    /// A record of an archive of which nothing is known.
+    pub(super) fn unknown(archive: &Path) -> Self {
+        Self {
+            archive: archive.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            bytes: 0,
+            modified_ns: String::new(),
+            sha256: None,
+            created_at: None,
+            verdict: Verdict::Unverified,
+            verified_at: None,
+            structure: Structure::NotChecked("nobody has looked".to_owned()),
+            flaw: None,
+            source: None,
+            database_bytes: 0,
+            database_sha256: None,
+            records: None,
+            provenance_rows: None,
+        }
+    }
+
+    /// Reads the record of an archive; `None` when there is none, or nothing that is one.
+    pub(super) fn of(archive: &Path) -> Option<Self> {
+        let text = files::read_text(&path_of(archive), MAX_RECORD_BYTES).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Takes over the archive's size and time stamp, by which it is known again.
+    pub(super) fn stamp(&mut self, archive: &Path) -> Result<(), Failure> {
+        let found = files::stat(archive).map_err(|error| Failure::io("look at", archive, error))?;
+        if let Some(found) = found {
+            (self.bytes, self.modified_ns) = (found.bytes, found.modified_ns.to_string());
+        }
+        Ok(())
+    }
+
+    /// Whether the archive is still the one that this was written of.
+    pub(super) fn is_of(&self, found: &files::Stat) -> bool {
+        (self.bytes, self.modified_ns.as_str()) == (found.bytes, found.modified_ns.to_string().as_str())
+    }
+
+    /// Writes the record beside its archive and a line into the ledger.
+    pub(super) fn keep(&self, archive: &Path, event: &str, at: &str) -> Result<(), Failure> {
+        let path = path_of(archive);
+        // A struct of text and numbers always serialises.
+        let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
+        files::write_private(&path, text.as_bytes()).map_err(|error| Failure::io("write the record", &path, error))?;
+        note(archive, event, at, serde_json::to_value(self).unwrap_or_default())
+    }
+}
+
+/// Adds a line to the ledger of the folder that holds `archive`.
+pub(super) fn note(archive: &Path, event: &str, at: &str, details: serde_json::Value) -> Result<(), Failure> {
+    let mut line = serde_json::json!({ "at": at, "event": event });
+    if let (Some(line), serde_json::Value::Object(details)) = (line.as_object_mut(), details) {
+        line.extend(details);
+    }
+    let ledger = archive.with_file_name(LEDGER);
+    files::append_line(&ledger, &line.to_string()).map_err(|error| Failure::io("write to the ledger", &ledger, error))
+}

@@ -1,0 +1,272 @@
+//! Restores a registry from an archive: laid out beside its place, proven, then swapped in.
+//!
+//! Nothing at the destination changes before the archive has been read to its end and its database checked. What a run that
+//! was killed left in the staging folder is only ever a copy out of an archive, so the next run removes it.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    Failure, Progress,
+    create::{lock, noted},
+    record::{LEDGER, Structure},
+    swap::{Note, Swap, clean, refuse_if_open, swap},
+    verify::{LaidOut, Layout},
+};
+use crate::{
+    clock::Clock,
+    files::{self, Kind, Stat},
+};
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct RestoreRequest<'a> {
+    /// The archive.
+    pub archive: &'a Path,
+    /// Where the database goes.
+    pub db: &'a Path,
+    /// Where the export of the provenance table goes.
+    pub log: &'a Path,
+    /// Whether what is there is replaced.
+    pub force: bool,
+    /// Whether it ends before the swap.
+    pub dry_run: bool,
+    /// Where locks lie when the database's own folder may not be written.
+    pub scratch: &'a Path,
+}
+
+/// A registry that was restored, or could be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// The database, links resolved.
+    pub database: PathBuf,
+    /// The export, when the archive has one.
+    pub log: Option<PathBuf>,
+    /// Where what was replaced is kept.
+    pub replaced: Option<PathBuf>,
+    /// Rows in the records table, as the archive says.
+    pub records: Option<u64>,
+    /// Rows in the provenance table, as the archive says.
+    pub provenance_rows: Option<u64>,
+    /// Whether the structure of the database was checked.
+    pub structure: Structure,
+    /// Whether the archive has sums, which then hold.
+    pub has_sums: bool,
+}
+
+/// Restores.
+///
+/// # Errors
+/// [`Failure`]; unless it says that the export could not be put in place, nothing at the destination has changed.
+pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn Progress) -> Result<Restored, Failure> {
+    if files::stat(request.archive).map_err(|error| Failure::io("look at", request.archive, error))?.is_none() {
+        let gone = std::io::ErrorKind::NotFound.into();
+        return Err(Failure::io("read the archive", request.archive, gone));
+    }
+    let database = Place::of(request.db)?;
+    let log = Place::of(request.log)?;
+    if files::are_same(&database.real, &log.real) {
+        let what = format!("the database and the export would both be {}", database.real.display());
+        return Err(Failure::refused(format!("{what}; nothing was changed"), "name another --log"));
+    }
+    for place in [&database, &log] {
+        if files::are_same(&place.real, request.archive) {
+            let what = format!("{} is the archive itself; nothing was changed", place.real.display());
+            return Err(Failure::refused(what, "name another destination"));
+        }
+    }
+    let any = database.stat.or(files::stat(&database.base).ok().flatten());
+    let any = any.ok_or_else(|| Failure::io("use", &database.base, std::io::ErrorKind::NotFound.into()))?;
+    let _lock = lock(&database.base.join(database.name()), &any, request.scratch)?;
+    clean(&database.real)?;
+    // Once more: what a cut-off swap had left is gone now.
+    let database = Place::of(request.db)?;
+    may_be_replaced(&database, &log, request.force)?;
+    let staging = Staging::new(&database, &log)?;
+    let found = staging.layout().lay_out(request.archive, false, progress)?;
+    let exported = found.unpacked.files.provenance.is_some();
+    staging.prepare(&found, &database, &log)?;
+    let metadata = &found.unpacked.metadata;
+    let mut restored = Restored {
+        database: database.real.clone(),
+        log: exported.then(|| log.real.clone()),
+        replaced: None,
+        records: metadata.records,
+        provenance_rows: metadata.provenance_rows,
+        structure: found.structure.clone(),
+        has_sums: found.unpacked.has_sums,
+    };
+    if request.dry_run {
+        return Ok(restored);
+    }
+    let at = format!("{:.0}", clock.now());
+    let by = format!("restore of {}", request.archive.display());
+    for place in [&database, &log] {
+        place.make_folder()?;
+    }
+    restored.replaced = swap(&Swap {
+        real: &database.real,
+        new: &found.database,
+        log: exported.then_some((staging.log.as_path(), log.real.as_path())),
+        note: Note { at: at.clone(), by, log: exported.then(|| log.real.clone()) },
+    })?;
+    written_down(request.archive, &at, &restored);
+    Ok(restored)
+}
+
+/// Notes the restore where the archive's own folder keeps a ledger.
+fn written_down(archive: &Path, at: &str, restored: &Restored) {
+    let ledger = archive.with_file_name(LEDGER);
+    if files::stat(&ledger).is_ok_and(|found| found.is_some()) {
+        let name = archive.file_name().map(|name| name.to_string_lossy().into_owned());
+        let details =
+            serde_json::json!({ "archive": name, "database": restored.database, "replaced": restored.replaced });
+        if let Err(failure) = noted(archive, "restore", at, details) {
+            tracing::warn!("restored, but {failure}");
+        }
+    }
+}
+
+/// Where a file goes.
+struct Place {
+    /// Links resolved.
+    real: PathBuf,
+    /// What is there.
+    stat: Option<Stat>,
+    /// The nearest folder on the way that exists: everything below it lies in the same file system.
+    base: PathBuf,
+}
+
+impl Place {
+    fn of(path: &Path) -> Result<Self, Failure> {
+        let failed = |error| Failure::io("use", path, error);
+        let absolute = std::path::absolute(path).map_err(failed)?;
+        let (base, missing) = nearest(&absolute).map_err(failed)?;
+        let real = match missing.as_os_str().is_empty() {
+            true => base.clone(),
+            false => base.join(&missing),
+        };
+        if real.file_name().is_none() || absolute.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            let what = format!("{} is no name of a file; nothing was changed", path.display());
+            return Err(Failure::refused(what, "name a file"));
+        }
+        if files::is_link(&real) {
+            let what = format!("{} is a link that leads nowhere; nothing was changed", path.display());
+            return Err(Failure::refused(what, "restore what it leads to, or remove it"));
+        }
+        let stat = files::stat(&real).map_err(failed)?;
+        let base = match (&stat, real.parent()) {
+            (Some(_), Some(parent)) => parent.to_owned(),
+            _ => base,
+        };
+        Ok(Self { real, stat, base })
+    }
+
+    fn name(&self) -> String {
+        self.real.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// What is staged on its way there.
+    fn staged(&self) -> PathBuf {
+        self.base.join(format!(".{}.vitalsign-restoring", self.name()))
+    }
+
+    fn make_folder(&self) -> Result<(), Failure> {
+        let folder = self.real.parent().unwrap_or(Path::new("/"));
+        files::folder(folder).map_err(|error| Failure::io("make the folder", folder, error))
+    }
+
+    /// The mode and owner that a new file gets: those of the old one, else those in the archive as far as they are harmless.
+    fn rights(&self, archived: Option<(u32, u32, u32)>) -> (Option<(u32, u32)>, u32) {
+        const USUAL_MODE: u32 = 0o600;
+        let (mode, uid, gid) = archived.unwrap_or((USUAL_MODE, 0, 0));
+        match self.stat {
+            Some(old) => (Some((old.uid, old.gid)), old.mode & 0o777),
+            // Only root can say whose a file is, as with `tar`.
+            None if files::is_root() && archived.is_some() => (Some((uid, gid)), mode & 0o666),
+            None => (None, mode & 0o666),
+        }
+    }
+}
+
+/// The deepest part of `path` that exists, links resolved, and what comes after it.
+fn nearest(path: &Path) -> std::io::Result<(PathBuf, PathBuf)> {
+    let mut missing = PathBuf::new();
+    for ancestor in path.ancestors() {
+        if files::is_link(ancestor) || files::stat(ancestor)?.is_some() {
+            // A link that leads nowhere stays as it is: the caller refuses it.
+            let real = files::resolved(ancestor).unwrap_or_else(|_| ancestor.to_owned());
+            return Ok((real, missing));
+        }
+        let name = ancestor.file_name().unwrap_or_default();
+        missing = if missing.as_os_str().is_empty() { name.into() } else { Path::new(name).join(&missing) };
+    }
+    Err(std::io::ErrorKind::NotFound.into())
+}
+
+/// Refuses a destination that is not wanted, not fit, or in use.
+fn may_be_replaced(database: &Place, log: &Place, force: bool) -> Result<(), Failure> {
+    for (place, what) in [(database, "the database"), (log, "the export")] {
+        let Some(found) = place.stat else { continue };
+        let shown = place.real.display();
+        let (why, hint) = match found.kind {
+            Kind::File if found.links > 1 && what == "the database" => (
+                format!("{shown} has {} names (hard links), and the others would keep the old content", found.links),
+                "remove the other names, or restore to another path",
+            ),
+            Kind::File if force => continue,
+            Kind::File => (
+                format!("{shown} exists"),
+                "add --force to replace it (it is kept, and --undo brings it back), or restore to another path with --db and --log",
+            ),
+            Kind::Directory => (format!("{shown} is a folder, and {what} is a file"), "name a file"),
+            Kind::Other => (format!("{shown} is no regular file"), "name a file"),
+        };
+        return Err(Failure::refused(format!("{why}; nothing was changed"), hint));
+    }
+    refuse_if_open(&database.real)
+}
+
+/// What is laid out beside its place, and gone again when this is dropped.
+struct Staging {
+    folder: PathBuf,
+    log: PathBuf,
+}
+
+impl Staging {
+    fn new(database: &Place, log: &Place) -> Result<Self, Failure> {
+        let staging = Self { folder: database.staged(), log: log.staged() };
+        staging.remove()?;
+        files::new_private_folder(&staging.folder).map_err(|error| Failure::io("write in", &database.base, error))?;
+        Ok(staging)
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::new(self.folder.clone(), Some(self.log.clone()))
+    }
+
+    /// Gives the new files the owner and mode that they will have.
+    fn prepare(&self, found: &LaidOut, database: &Place, log: &Place) -> Result<(), Failure> {
+        let archived = found.unpacked.database().map(|piece| (piece.found.mode, piece.found.uid, piece.found.gid));
+        let give = |file: &Path, place: &Place| {
+            let (owner, mode) = place.rights(archived);
+            files::hand_over(file, owner, mode)
+                .map_err(|error| Failure::io("give its owner and mode to", &place.real, error))
+        };
+        give(&found.database, database)?;
+        if found.unpacked.files.provenance.is_some() { give(&self.log, log) } else { Ok(()) }
+    }
+
+    fn remove(&self) -> Result<(), Failure> {
+        let failed = |path: &Path, error| Failure::io("remove", path, error);
+        files::remove_folder(&self.folder).map_err(|error| failed(&self.folder, error))?;
+        files::remove(&self.log).map_err(|error| failed(&self.log, error))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Err(failure) = self.remove() {
+            tracing::warn!("{failure}; it holds only what is in the archive, and the next restore removes it");
+        }
+    }
+}

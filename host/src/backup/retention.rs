@@ -1,0 +1,124 @@
+//! Which archives are kept, and the removal of the others.
+//!
+//! The plan is a pure function of the list. An archive that any rule keeps stays; the newest verified one always does.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use jiff::{Timestamp, tz::TimeZone};
+use serde::Serialize;
+
+use super::{Failure, Listed, Standing, create::noted, record};
+use crate::{archive::parse_file_name, clock::Clock, files};
+
+/// How many archives are kept for each reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// So many of the newest.
+    pub last: u32,
+    /// The newest of each of so many hours.
+    pub hourly: u32,
+    /// The newest of each of so many days.
+    pub daily: u32,
+    /// The newest of each of so many weeks, which begin on Mondays.
+    pub weekly: u32,
+    /// The newest of each of so many months.
+    pub monthly: u32,
+    /// The newest of each of so many years.
+    pub yearly: u32,
+}
+
+/// What becomes of one archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pruned {
+    /// The archive.
+    pub path: PathBuf,
+    /// When it was begun.
+    pub created_at: Timestamp,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Why it stays; empty when it goes.
+    pub kept: Vec<&'static str>,
+}
+
+/// What becomes of each of the archives, which are listed newest first. Periods are those of UTC.
+#[must_use]
+pub fn plan(listed: &[Listed], keep: Keep) -> Vec<Pruned> {
+    let mut out: Vec<Pruned> = listed
+        .iter()
+        .map(|one| Pruned { path: one.path.clone(), created_at: one.created_at, bytes: one.bytes, kept: Vec::new() })
+        .collect();
+    let last = usize::try_from(keep.last).unwrap_or(usize::MAX);
+    out.iter_mut().take(last).for_each(|one| one.kept.push("last"));
+    for (reason, most, period) in [
+        ("hourly", keep.hourly, hour as fn(Timestamp) -> String),
+        ("daily", keep.daily, day),
+        ("weekly", keep.weekly, week),
+        ("monthly", keep.monthly, month),
+        ("yearly", keep.yearly, year),
+    ] {
+        let mut seen = BTreeSet::new();
+        for one in &mut out {
+            if seen.len() < usize::try_from(most).unwrap_or(usize::MAX) && seen.insert(period(one.created_at)) {
+                one.kept.push(reason);
+            }
+        }
+    }
+    let verified = listed.iter().position(|one| one.standing == Standing::Verified);
+    // Where none is verified, the newest is the best there is.
+    if let Some(one) = out.get_mut(verified.unwrap_or(0)) {
+        one.kept.push(if verified.is_some() { "newest verified" } else { "newest" });
+    }
+    out
+}
+
+fn hour(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H").to_string()
+}
+
+fn day(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).date().to_string()
+}
+
+fn week(at: Timestamp) -> String {
+    let week = at.to_zoned(TimeZone::UTC).date().iso_week_date();
+    format!("{}-W{}", week.year(), week.week())
+}
+
+fn month(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).strftime("%Y-%m").to_string()
+}
+
+fn year(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).strftime("%Y").to_string()
+}
+
+/// Removes what the plan does not keep, oldest first, each with its record.
+///
+/// # Errors
+/// What the system says of the first archive that cannot be removed; those before it are gone.
+pub fn prune(plan: &[Pruned], clock: &dyn Clock) -> Result<(), Failure> {
+    for one in plan.iter().rev().filter(|one| one.kept.is_empty()) {
+        let path = &one.path;
+        files::remove(path).map_err(|error| Failure::io("remove", path, error))?;
+        let record = record::path_of(path);
+        files::remove(&record).map_err(|error| Failure::io("remove", &record, error))?;
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let details = serde_json::json!({ "archive": name, "bytes": one.bytes });
+        noted(path, "prune", &format!("{:.0}", clock.now()), details)?;
+    }
+    let Some(folder) = plan.first().and_then(|one| one.path.parent()) else { return Ok(()) };
+    tidy(folder)
+}
+
+/// Removes records whose archive is gone, as a prune that was killed leaves them.
+fn tidy(folder: &std::path::Path) -> Result<(), Failure> {
+    let failed = |error| Failure::io("tidy", folder, error);
+    for name in files::names(folder, super::catalog::MAX_FILES).map_err(failed)? {
+        let Some(archive) = name.strip_suffix(".json") else { continue };
+        if parse_file_name(archive).is_some() && files::stat(&folder.join(archive)).map_err(failed)?.is_none() {
+            files::remove(&folder.join(&name)).map_err(failed)?;
+        }
+    }
+    files::sync_folder(folder).map_err(failed)
+}

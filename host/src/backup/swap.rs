@@ -1,0 +1,308 @@
+//! Puts a new database in the place of an old one: at every moment the path is wholly one or the other.
+//!
+//! What is replaced is kept in `<database>.replaced-<n>/` beside it: as `database`, with the files that lay beside it where
+//! SQLite could not fold them in, and with the export as `provenance.jsonl`. [`undo`] brings the newest back the same way.
+//!
+//! The order is what makes it safe. The old database is brought into one file first, since a log that lies beside a new
+//! database would be replayed into it. It is locked as SQLite locks it, so that nobody opens it meanwhile. It gets a second
+//! name in the folder, and only then one `rename` puts the new one in its place. A folder whose `database` still *is* the
+//! database is a swap that was cut off before that: [`clean`] takes it back.
+
+use std::{
+    path::{Path, PathBuf},
+    thread::park_timeout,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Failure, create::lock};
+use crate::{
+    clock::{Clock, Deadline},
+    files::{self, FileId, Kind, Occupant, Stat, WholeFileLock, beside},
+    sqlite::{self, Trouble},
+};
+
+/// How long processes that have the database open are waited for: a health check has it open for a tenth of a second.
+const OPEN_PATIENCE: Duration = Duration::from_secs(1);
+const OPEN_STEP: Duration = Duration::from_millis(50);
+
+/// Folders with replaced databases beside one: each is a restore that somebody made by hand.
+const MAX_KEPT: u32 = 10_000;
+
+/// Names in a folder that are looked through for them.
+const MAX_NAMES: usize = 100_000;
+
+const DATABASE: &str = "database";
+const LOG: &str = "provenance.jsonl";
+const NOTE: &str = "replaced.json";
+const MAX_NOTE_BYTES: u64 = 64 * 1024;
+
+/// The files that SQLite keeps beside a database.
+const SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// What is put where.
+pub(super) struct Swap<'a> {
+    /// The database's path, links resolved; it may not exist.
+    pub(super) real: &'a Path,
+    /// The new database, in the same file system.
+    pub(super) new: &'a Path,
+    /// The new export and where it goes, in the same file system.
+    pub(super) log: Option<(&'a Path, &'a Path)>,
+    /// What is written down of it.
+    pub(super) note: Note,
+}
+
+/// What is written beside a database that was replaced.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Note {
+    /// When, in UTC.
+    pub(super) at: String,
+    /// By what.
+    pub(super) by: String,
+    /// Where the export lay.
+    pub(super) log: Option<PathBuf>,
+}
+
+/// The folder for what is replaced, made when first needed.
+struct Kept<'a> {
+    swap: &'a Swap<'a>,
+    folder: Option<PathBuf>,
+}
+
+impl Kept<'_> {
+    fn folder(&mut self) -> Result<&Path, Failure> {
+        let folder = match self.folder.take() {
+            Some(folder) => folder,
+            None => self.made()?,
+        };
+        Ok(self.folder.insert(folder))
+    }
+
+    fn made(&self) -> Result<PathBuf, Failure> {
+        let newest = kept(self.swap.real)?.last().map_or(0, |(number, _)| *number);
+        let folder = folder_of(self.swap.real, newest + 1);
+        files::new_private_folder(&folder).map_err(|error| Failure::io("make the folder", &folder, error))?;
+        let note = folder.join(NOTE);
+        // A struct of text always serialises.
+        let text = serde_json::to_string_pretty(&self.swap.note).unwrap_or_default() + "\n";
+        files::write_new(&note, &text).map_err(|error| Failure::io("write", &note, error))?;
+        Ok(folder)
+    }
+}
+
+fn folder_of(real: &Path, number: u32) -> PathBuf {
+    beside(real, &format!(".replaced-{number}"))
+}
+
+/// The folders with what was replaced here, oldest first.
+fn kept(real: &Path) -> Result<Vec<(u32, PathBuf)>, Failure> {
+    let parent = real.parent().unwrap_or(Path::new("/"));
+    let failed = |error| Failure::io("list", parent, error);
+    if files::stat(parent).map_err(failed)?.is_none() {
+        return Ok(Vec::new());
+    }
+    let own = format!("{}.replaced-", real.file_name().unwrap_or_default().to_string_lossy());
+    let names = files::names(parent, MAX_NAMES).map_err(failed)?;
+    let numbers = names.iter().filter_map(|name| name.strip_prefix(&own)?.parse::<u32>().ok());
+    let mut found: Vec<_> =
+        numbers.filter(|number| *number <= MAX_KEPT).map(|number| (number, folder_of(real, number))).collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn stat(path: &Path) -> Result<Option<Stat>, Failure> {
+    files::stat(path).map_err(|error| Failure::io("look at", path, error))
+}
+
+/// Takes back swaps that were cut off before the database was replaced.
+pub(super) fn clean(real: &Path) -> Result<(), Failure> {
+    let Some(now) = stat(real)? else { return Ok(()) };
+    for (_, folder) in kept(real)? {
+        if stat(&folder.join(DATABASE))?.is_some_and(|found| found.id == now.id) {
+            take_back(real, &folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves what lay beside the database back and removes the folder, in which the database has but a second name.
+fn take_back(real: &Path, folder: &Path) -> Result<(), Failure> {
+    for side in SIDES {
+        let (from, to) = (beside(&folder.join(DATABASE), side), beside(real, side));
+        if stat(&from)?.is_some() && stat(&to)?.is_none() {
+            files::move_to(&from, &to).map_err(|error| Failure::io("move back", &from, error))?;
+        }
+    }
+    files::remove_folder(folder).map_err(|error| Failure::io("remove", folder, error))
+}
+
+/// Refuses while any process has the database open, as far as locks and `/proc` tell.
+pub(super) fn refuse_if_open(real: &Path) -> Result<(), Failure> {
+    if stat(real)?.is_none() {
+        return Ok(());
+    }
+    unoccupied(real)?;
+    locked(real).map(drop)
+}
+
+fn unoccupied(real: &Path) -> Result<(), Failure> {
+    let until = Deadline::after(OPEN_PATIENCE);
+    loop {
+        let mut ids: Vec<FileId> = stat(real)?.into_iter().map(|found| found.id).collect();
+        for side in SIDES {
+            ids.extend(stat(&beside(real, side))?.map(|found| found.id));
+        }
+        let there = files::occupants(&ids);
+        if there.is_empty() {
+            return Ok(());
+        }
+        if until.has_passed() {
+            return Err(open_in(real, &there));
+        }
+        park_timeout(OPEN_STEP);
+    }
+}
+
+fn locked(real: &Path) -> Result<WholeFileLock, Failure> {
+    let taken = WholeFileLock::take(real).map_err(|error| Failure::io("lock", real, error))?;
+    taken.ok_or_else(|| open_in(real, &[]))
+}
+
+fn open_in(real: &Path, there: &[Occupant]) -> Failure {
+    let names: Vec<_> = there.iter().map(|one| format!("{} (process {})", one.name, one.pid)).collect();
+    let who = if names.is_empty() { "another process".to_owned() } else { names.join(", ") };
+    Failure::refused(
+        format!("{} is open in {who}; nothing was changed", real.display()),
+        "stop it first: it would go on with the old file and write into the new one's log",
+    )
+}
+
+/// Does the swap. Gives the folder with what was replaced, if anything was.
+pub(super) fn swap(swap: &Swap<'_>) -> Result<Option<PathBuf>, Failure> {
+    let mut kept = Kept { swap, folder: None };
+    match stat(swap.real)? {
+        Some(_) => over(swap, &mut kept)?,
+        None => {
+            move_sides(swap.real, &mut kept)?;
+            files::move_to(swap.new, swap.real).map_err(|error| Failure::io("put in place", swap.real, error))?;
+        }
+    }
+    if let Some((new, log)) = swap.log {
+        let placed = match stat(log)? {
+            Some(_) => {
+                let name = kept.folder()?.join(LOG);
+                files::second_name(log, &name).and_then(|()| files::replace_by(new, log))
+            }
+            None => files::move_to(new, log),
+        };
+        placed.map_err(|error| Failure::io("put in place", log, error))?;
+    }
+    Ok(kept.folder)
+}
+
+fn over(swap: &Swap<'_>, kept: &mut Kept<'_>) -> Result<(), Failure> {
+    let real = swap.real;
+    settle(real)?;
+    let lock = locked(real)?;
+    unoccupied(real)?;
+    let id = lock.id().map_err(|error| Failure::io("look at", real, error))?;
+    if stat(real)?.is_none_or(|found| found.id != id) {
+        let what = format!("{} was replaced by somebody else just now; nothing was changed", real.display());
+        return Err(Failure::refused(what, "find out by whom, and try again"));
+    }
+    let replaced = (|| {
+        let name = kept.folder()?.join(DATABASE);
+        files::second_name(real, &name).map_err(|error| Failure::io("keep", real, error))?;
+        move_sides(real, kept)?;
+        files::replace_by(swap.new, real).map_err(|error| Failure::io("put in place", real, error))
+    })();
+    if let (Err(_), Some(folder)) = (&replaced, &kept.folder) {
+        take_back(real, folder)?;
+    }
+    replaced?;
+    // Whoever opened the old file since it was locked has read nothing yet, but would go on with it.
+    let late = files::occupants(&[id]);
+    if let (false, Some(folder)) = (late.is_empty(), &kept.folder) {
+        let name = folder.join(DATABASE);
+        files::replace_by(&name, real).map_err(|error| Failure::io("put back", real, error))?;
+        take_back(real, folder)?;
+        return Err(open_in(real, &late));
+    }
+    drop(lock);
+    Ok(())
+}
+
+/// Brings the old database into its one file where a log or a journal lies beside it.
+///
+/// One that SQLite cannot read has no content that a log could complete: its files are kept as they are.
+fn settle(real: &Path) -> Result<(), Failure> {
+    let filled = |side: &str| Ok::<_, Failure>(stat(&beside(real, side))?.is_some_and(|found| found.bytes > 0));
+    if !filled("-wal")? && !filled("-journal")? {
+        return Ok(());
+    }
+    match sqlite::settle(real) {
+        Ok(()) => Ok(()),
+        Err(Trouble::Locked { .. }) => Err(open_in(real, &[])),
+        Err(trouble) if trouble.is_damage() => Ok(()),
+        Err(trouble) => Err(Failure::Database(trouble)),
+    }
+}
+
+/// Moves what lies beside the database out of the way of the new one.
+fn move_sides(real: &Path, kept: &mut Kept<'_>) -> Result<(), Failure> {
+    for side in SIDES {
+        let from = beside(real, side);
+        if stat(&from)?.is_some() {
+            let to = beside(&kept.folder()?.join(DATABASE), side);
+            files::move_to(&from, &to).map_err(|error| Failure::io("move aside", &from, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Brings back what the last restore of `db` replaced, and keeps what it had put there. Gives the folder with the latter.
+///
+/// # Errors
+/// [`Failure::Refused`] when nothing was replaced, or while somebody has the database open.
+pub fn undo(db: &Path, scratch: &Path, clock: &dyn Clock) -> Result<Option<PathBuf>, Failure> {
+    let real = files::resolved(db).map_err(|error| Failure::io("find", db, error))?;
+    let nothing = || {
+        let what = format!("no restore has replaced {}, so there is nothing to bring back", db.display());
+        Failure::refused(what, "`vitalsign list` shows what can be restored")
+    };
+    let parent = real.parent().and_then(|parent| stat(parent).ok().flatten()).ok_or_else(nothing)?;
+    let there = stat(&real)?;
+    let _lock = lock(&real, &there.unwrap_or(parent), scratch)?;
+    clean(&real)?;
+    if there.is_some_and(|found| found.kind != Kind::File) {
+        return Err(nothing());
+    }
+    refuse_if_open(&real)?;
+    let mut newest = None;
+    for (_, folder) in kept(&real)? {
+        if stat(&folder.join(DATABASE))?.is_some() {
+            newest = Some(folder);
+        }
+    }
+    let folder = newest.ok_or_else(nothing)?;
+    let note: Option<Note> =
+        files::read_text(&folder.join(NOTE), MAX_NOTE_BYTES).ok().and_then(|text| serde_json::from_str(&text).ok());
+    let (new_log, log) = (folder.join(LOG), note.and_then(|note| note.log));
+    let log = log
+        .as_deref()
+        .filter(|log| files::stat(&new_log).is_ok_and(|found| found.is_some()) && !files::are_same(&new_log, log));
+    let replaced = swap(&Swap {
+        real: &real,
+        new: &folder.join(DATABASE),
+        log: log.map(|log| (new_log.as_path(), log)),
+        note: Note {
+            at: format!("{:.0}", clock.now()),
+            by: format!("restore --undo, from {}", folder.display()),
+            log: log.map(Path::to_owned),
+        },
+    })?;
+    // What SQLite could not fold in belongs beside it again.
+    take_back(&real, &folder)?;
+    Ok(replaced)
+}

@@ -1,0 +1,255 @@
+//! Reads an archive to its end, and says what it holds: which member is what, and whether its sums hold.
+//!
+//! Where the content goes is the caller's business, member by member. Decides nothing about the database inside.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write as _},
+    path::Path,
+};
+
+use super::{Failure, Progress};
+use crate::{
+    archive::{Damage, Files, Flaw, Found, METADATA, Metadata, ReadError, SUMS, Source, Sums, walk},
+    files::{self, Flusher},
+    value::{Digest, Hasher},
+};
+
+/// The largest `metadata.json` or `SHA256SUMS`: some hundred bytes, and room for what other tools write.
+const MAX_TEXT_BYTES: u64 = 1 << 20;
+
+/// Bytes handled at a time.
+const STEP_BYTES: usize = 256 * 1024;
+
+const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// A member that was read.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    pub(super) found: Found,
+    pub(super) digest: Digest,
+    is_sqlite: bool,
+}
+
+/// An archive that was read to its end.
+#[derive(Debug)]
+pub(super) struct Unpacked {
+    pub(super) metadata: Metadata,
+    pub(super) pieces: Vec<Piece>,
+    /// Which member is what; only those that are there.
+    pub(super) files: Files,
+    /// Whether it has sums, which then hold.
+    pub(super) has_sums: bool,
+    /// The archive's own digest, if it was asked for.
+    pub(super) digest: Option<Digest>,
+}
+
+/// What went wrong while a member was handled.
+enum Stop {
+    Read(ReadError),
+    Failure(Failure),
+}
+
+impl From<ReadError> for Stop {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl Unpacked {
+    /// The member that is the database.
+    pub(super) fn database(&self) -> Option<&Piece> {
+        self.piece(self.files.database.as_ref())
+    }
+
+    fn piece(&self, name: Option<&String>) -> Option<&Piece> {
+        self.pieces.iter().find(|piece| Some(&piece.found.name) == name)
+    }
+}
+
+/// Reads the archive at `path`; a member goes into the file that `place` gives for it, if any, in folder `folder`.
+pub(super) fn unpack(
+    path: &Path,
+    hashed: bool,
+    folder: &Path,
+    place: &mut dyn FnMut(&Found) -> Result<Option<File>, Failure>,
+    progress: &dyn Progress,
+) -> Result<Unpacked, Failure> {
+    let reading = |error| Failure::reading(path, error);
+    let total = files::stat(path).ok().flatten().map_or(0, |found| found.bytes);
+    let source = Source::open(path, hashed).map_err(reading)?;
+    let counter = source.counter();
+    progress.begin("reading the archive", total);
+    let (mut metadata, mut sums) = (None, None);
+    let mut pieces = Vec::new();
+    let walked = walk::<Stop>(source, |found, content| {
+        let mut text = match found.name.as_str() {
+            METADATA | SUMS => Some(Vec::new()),
+            _ => None,
+        };
+        if text.is_some() && found.bytes > MAX_TEXT_BYTES {
+            let why = format!("its `{}` has {} bytes; at most {MAX_TEXT_BYTES} make sense", found.name, found.bytes);
+            return Err(Stop::Read(Flaw::Refused(why).into()));
+        }
+        let to = if text.is_some() { None } else { place(found).map_err(Stop::Failure)? };
+        let piece = copy(found, content, to, text.as_mut(), &mut || progress.at(counter.bytes()))
+            .map_err(|error| error.into_stop(folder, found))?;
+        match found.name.as_str() {
+            METADATA => metadata = text,
+            SUMS => sums = text,
+            _ => {}
+        }
+        pieces.push(piece);
+        Ok(())
+    });
+    progress.end();
+    let walked = walked.map_err(|stop| match stop {
+        Stop::Read(error) => reading(error),
+        Stop::Failure(failure) => failure,
+    })?;
+    let flawed = |flaw| Failure::Archive { path: path.to_owned(), flaw };
+    let none = || Flaw::Refused(format!("there is no `{METADATA}` in it, so it is not an archive of a registry"));
+    let metadata = metadata.ok_or_else(none).and_then(|text| Metadata::parse(&text)).map_err(flawed)?;
+    let sums = sums.map(|text| Sums::parse(&text)).transpose().map_err(flawed)?;
+    let files = roles(&metadata, &pieces).map_err(flawed)?;
+    hold_sums(&metadata, sums.as_ref(), &pieces).map_err(flawed)?;
+    hold_size(&metadata, &files, &pieces).map_err(flawed)?;
+    Ok(Unpacked { metadata, pieces, files, has_sums: sums.is_some(), digest: walked.digest })
+}
+
+/// An error of either end of a copy.
+enum CopyError {
+    From(io::Error),
+    To(io::Error),
+}
+
+impl CopyError {
+    fn into_stop(self, folder: &Path, found: &Found) -> Stop {
+        match self {
+            Self::From(error) => Stop::Read(error.into()),
+            Self::To(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                let free = files::free_bytes(folder).unwrap_or(0);
+                Stop::Failure(Failure::Space { folder: folder.to_owned(), free, needed: found.bytes })
+            }
+            Self::To(error) => Stop::Failure(Failure::io("write in", folder, error)),
+        }
+    }
+}
+
+fn copy(
+    found: &Found,
+    content: &mut dyn Read,
+    mut to: Option<File>,
+    mut text: Option<&mut Vec<u8>>,
+    step: &mut dyn FnMut(),
+) -> Result<Piece, CopyError> {
+    let mut hasher = Hasher::default();
+    let mut head: Vec<u8> = Vec::with_capacity(SQLITE_MAGIC.len());
+    let mut flusher = to.as_ref().map(Flusher::new).transpose().map_err(CopyError::To)?;
+    let mut room = vec![0; STEP_BYTES];
+    loop {
+        let count = content.read(&mut room).map_err(CopyError::From)?;
+        let bytes = room.get(..count).unwrap_or_default();
+        if bytes.is_empty() {
+            break;
+        }
+        head.extend(bytes.iter().take(SQLITE_MAGIC.len() - head.len()));
+        hasher.update(bytes);
+        if let Some(text) = &mut text {
+            text.extend_from_slice(bytes);
+        }
+        if let (Some(file), Some(flusher)) = (&mut to, &mut flusher) {
+            file.write_all(bytes).map_err(CopyError::To)?;
+            flusher.wrote(count);
+        }
+        step();
+    }
+    if let (Some(file), Some(flusher)) = (to, flusher) {
+        flusher.finish().and_then(|()| file.sync_all()).map_err(CopyError::To)?;
+    }
+    Ok(Piece { found: found.clone(), digest: hasher.finish(), is_sqlite: head == SQLITE_MAGIC })
+}
+
+/// Which member is what: as the metadata says, else by what they hold and how they are called. Every member has a role.
+fn roles(metadata: &Metadata, pieces: &[Piece]) -> Result<Files, Flaw> {
+    let has = |name: &String| pieces.iter().any(|piece| piece.found.name == *name);
+    let files = match metadata.files.clone().filter(|files| files.database.is_some()) {
+        Some(files) => {
+            let named = [&files.database, &files.wal, &files.shm, &files.provenance];
+            if let Some(name) = named.into_iter().flatten().find(|name| !has(name)) {
+                return Err(Flaw::Refused(format!("its `{METADATA}` names `{name}`, which is not in it")));
+            }
+            files
+        }
+        None => guessed(pieces)?,
+    };
+    let known = |piece: &&Piece| {
+        let name = &piece.found.name;
+        [METADATA, SUMS].contains(&name.as_str())
+            || [&files.database, &files.wal, &files.shm, &files.provenance]
+                .into_iter()
+                .flatten()
+                .any(|known| known == name)
+    };
+    match pieces.iter().find(|piece| !known(piece)) {
+        Some(piece) => Err(Flaw::Refused(format!("`{}` in it is no part of a backup", piece.found.name))),
+        None => Ok(files),
+    }
+}
+
+fn guessed(pieces: &[Piece]) -> Result<Files, Flaw> {
+    let databases: Vec<_> = pieces.iter().filter(|piece| piece.is_sqlite).map(|piece| &piece.found.name).collect();
+    let database = match databases.as_slice() {
+        [one] => (*one).clone(),
+        [] => return Err(Flaw::Refused("there is no SQLite database in it".to_owned())),
+        [one, two, ..] => {
+            return Err(Flaw::Refused(format!(
+                "there are two databases in it, `{one}` and `{two}`, and nothing says which"
+            )));
+        }
+    };
+    let named = |name: String| pieces.iter().any(|piece| piece.found.name == name).then_some(name);
+    Ok(Files {
+        wal: named(format!("{database}-wal")),
+        shm: named(format!("{database}-shm")),
+        provenance: pieces.iter().map(|piece| piece.found.name.clone()).find(|name| name.ends_with(".jsonl")),
+        database: Some(database),
+    })
+}
+
+/// Every sum names a member and holds; where the format has sums, every member has one.
+fn hold_sums(metadata: &Metadata, sums: Option<&Sums>, pieces: &[Piece]) -> Result<(), Flaw> {
+    let Some(Sums(sums)) = sums else {
+        return match metadata.format_version {
+            None => Ok(()),
+            Some(_) => Err(Flaw::Refused(format!("there is no `{SUMS}` in it, which is written last"))),
+        };
+    };
+    let mut damages = Vec::new();
+    for piece in pieces.iter().filter(|piece| piece.found.name != SUMS) {
+        match sums.get(&piece.found.name) {
+            Some(digest) if *digest == piece.digest => {}
+            Some(_) => {
+                damages.push(Damage { member: Some(piece.found.name.clone()), range: 0..piece.found.bytes });
+            }
+            None if metadata.format_version.is_none() => {}
+            None => return Err(Flaw::Refused(format!("its `{SUMS}` has no line for `{}`", piece.found.name))),
+        }
+    }
+    if let Some(name) = sums.keys().find(|name| !pieces.iter().any(|piece| piece.found.name == **name)) {
+        return Err(Flaw::Refused(format!("its `{SUMS}` names `{name}`, which is not in it")));
+    }
+    if damages.is_empty() { Ok(()) } else { Err(Flaw::Differs { damages }) }
+}
+
+/// A database without a log has as many bytes as its pages.
+fn hold_size(metadata: &Metadata, files: &Files, pieces: &[Piece]) -> Result<(), Flaw> {
+    let database = pieces.iter().find(|piece| Some(&piece.found.name) == files.database.as_ref());
+    let (Some(sqlite), Some(database), None) = (&metadata.sqlite, database, &files.wal) else { return Ok(()) };
+    let expected = sqlite.page_size.saturating_mul(sqlite.page_count);
+    if expected == database.found.bytes {
+        return Ok(());
+    }
+    let (name, bytes) = (&database.found.name, database.found.bytes);
+    Err(Flaw::Refused(format!("`{name}` in it has {bytes} bytes, and its `{METADATA}` says {expected}")))
+}

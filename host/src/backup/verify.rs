@@ -1,0 +1,165 @@
+//! Proves an archive at any time: every sum, and the database in it opened and checked.
+//!
+//! The database is laid out as a private copy for that, in a folder that is gone afterwards. The verdict goes into the
+//! archive's record and into the ledger, where they can be written.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    Failure, Progress,
+    record::{Record, Structure, Verdict},
+    snapshot::judged,
+    unpack::{Unpacked, unpack},
+};
+use crate::{
+    archive::{Flaw, Found, parse_file_name},
+    clock::Clock,
+    files::{self, beside},
+    sqlite::{self, Copy, Trouble},
+};
+
+/// How long checking a copy may take: a day checks some hundred terabytes.
+pub(super) const CHECK_LIMIT: Duration = Duration::from_secs(24 * 3600);
+
+/// Where the members of an archive are laid out, and what for.
+pub(super) struct Layout {
+    folder: PathBuf,
+    export: Option<PathBuf>,
+}
+
+/// An archive whose database is laid out, with its log folded in.
+pub(super) struct LaidOut {
+    pub(super) unpacked: Unpacked,
+    /// The database, ready for use.
+    pub(super) database: PathBuf,
+    pub(super) structure: Structure,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// What is known of the archive now.
+    pub record: Record,
+    /// Whether it has sums to be held against; an older one may have none.
+    pub has_sums: bool,
+}
+
+impl Layout {
+    /// Everything goes into `folder` but the export, which goes to the file `export`, or nowhere.
+    pub(super) fn new(folder: PathBuf, export: Option<PathBuf>) -> Self {
+        Self { folder, export }
+    }
+
+    /// A place for the member: by its name, since what it is may only be known later.
+    fn place(&self, found: &Found) -> Result<Option<File>, Failure> {
+        let path = match &self.export {
+            // SQLite makes the index of a log anew.
+            _ if found.name.ends_with("-shm") => return Ok(None),
+            export if found.name.ends_with(".jsonl") => match export {
+                Some(path) => path.clone(),
+                None => return Ok(None),
+            },
+            _ => self.folder.join(&found.name),
+        };
+        super::create::room(path.parent().unwrap_or(&self.folder), found.bytes)?;
+        files::create_private(&path).map(Some).map_err(|error| Failure::io("make", &path, error))
+    }
+
+    /// Lays an archive out and checks it.
+    pub(super) fn lay_out(&self, archive: &Path, hashed: bool, progress: &dyn Progress) -> Result<LaidOut, Failure> {
+        let unpacked = unpack(archive, hashed, &self.folder, &mut |found| self.place(found), progress)?;
+        let path = |name: &String| self.folder.join(name);
+        let refused = |why: &str| Failure::Archive { path: archive.to_owned(), flaw: Flaw::Refused(why.to_owned()) };
+        let Some(database) = unpacked.files.database.as_ref().map(path) else {
+            return Err(refused("there is no database in it"));
+        };
+        if let Some(wal) = unpacked.files.wal.as_ref().map(path) {
+            let beside = beside(&database, "-wal");
+            if wal != beside {
+                files::move_to(&wal, &beside).map_err(|error| Failure::io("move", &wal, error))?;
+            }
+            sqlite::settle(&database).map_err(|trouble| about(archive, trouble))?;
+        }
+        progress.begin("checking the database", 0);
+        let structure = check(archive, &database);
+        progress.end();
+        Ok(LaidOut { structure: structure?, unpacked, database })
+    }
+}
+
+/// Trouble with the copy is trouble with the archive.
+fn about(archive: &Path, trouble: Trouble) -> Failure {
+    match trouble {
+        Trouble::OutOfTime { .. } | Trouble::Io { .. } | Trouble::Unreadable(_) => Failure::Database(trouble),
+        other => Failure::Structure {
+            what: format!("the database in {}", archive.display()),
+            problems: vec![other.to_string()],
+            hint: DAMAGED_COPY_HINT,
+        },
+    }
+}
+
+const DAMAGED_COPY_HINT: &str =
+    "use another archive: `vitalsign list` shows which ones are verified; `tar` unpacks this one as it is";
+
+/// Opens the copy and checks it.
+fn check(archive: &Path, database: &Path) -> Result<Structure, Failure> {
+    let what = format!("the database in {}", archive.display());
+    let found = Copy::open(database, CHECK_LIMIT)
+        .and_then(|copy| copy.look(database, |snapshot| judged(snapshot, &what, DAMAGED_COPY_HINT)));
+    found.map_err(|trouble| about(archive, trouble))?
+}
+
+/// Proves the archive at `path`. `scratch` is where the copy goes when the archive's own folder may not be written.
+///
+/// # Errors
+/// [`Failure`] when the archive is damaged, which is written down as well, or cannot be read.
+pub fn verify(path: &Path, scratch: &Path, clock: &dyn Clock, progress: &dyn Progress) -> Result<Verified, Failure> {
+    let own = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = files::temporary_folder(own)
+        .or_else(|_| files::temporary_folder(scratch))
+        .map_err(|error| Failure::io("make a folder in", scratch, error))?;
+    let found = Layout::new(folder.path().to_owned(), None).lay_out(path, true, progress);
+    let at = format!("{:.0}", clock.now());
+    let mut record = match &found {
+        Ok(found) => fresh(path, found),
+        Err(failure @ (Failure::Archive { .. } | Failure::Structure { .. })) => {
+            let known = Record::of(path).unwrap_or_else(|| Record::unknown(path));
+            Record { verdict: Verdict::Damaged, flaw: Some(failure.to_string()), ..known }
+        }
+        // Nothing was found out about the archive.
+        Err(_) => Record::unknown(path),
+    };
+    record.verified_at = Some(at.clone());
+    // Only what is named as an archive gets a record beside it, and only a verdict is one.
+    let is_ours = record.verdict != Verdict::Unverified
+        && path.file_name().and_then(|name| name.to_str()).is_some_and(|name| parse_file_name(name).is_some());
+    let kept = record.stamp(path).and_then(|()| if is_ours { record.keep(path, "verify", &at) } else { Ok(()) });
+    if let Err(failure) = kept {
+        tracing::warn!("the verdict is not written down: {failure}");
+    }
+    found.map(|found| Verified { record, has_sums: found.unpacked.has_sums })
+}
+
+/// What is known of an archive that holds.
+fn fresh(path: &Path, found: &LaidOut) -> Record {
+    let unpacked = &found.unpacked;
+    let database = unpacked.database();
+    let metadata = &unpacked.metadata;
+    Record {
+        sha256: unpacked.digest,
+        created_at: metadata.created_at.clone(),
+        verdict: Verdict::Verified,
+        structure: found.structure.clone(),
+        source: metadata.source.clone(),
+        database_bytes: database.map_or(0, |piece| piece.found.bytes),
+        database_sha256: database.map(|piece| piece.digest),
+        records: metadata.records,
+        provenance_rows: metadata.provenance_rows,
+        ..Record::unknown(path)
+    }
+}

@@ -1,0 +1,74 @@
+//! `vitalsign backup`: one archive, proven; prints its path.
+
+use std::{env, path::Path};
+
+use super::{
+    Exit, Failure,
+    args::{BackupArgs, Global},
+    assemble::{backup_request, settle},
+    complain, print, print_json,
+    progress::{self, Bar},
+    within,
+};
+use crate::{
+    backup::{self, Made, Structure, Verdict},
+    clock::{Stopwatch, SystemClock},
+    value::{bytes, grouped, span},
+};
+
+pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
+    let settled = settle(global, None)?;
+    let scratch = env::temp_dir();
+    let mut request = backup_request(&settled, &scratch);
+    let out = args.out.as_deref().map(|out| within(global, out));
+    request.out = out.as_deref().unwrap_or(request.out);
+    request.tag.clone_from(&args.tag);
+    if let Some(compression) = args.compression.filter(|compression| *compression != request.compression) {
+        // A level that was meant for another format means nothing here.
+        (request.compression, request.level) = (compression, None);
+    }
+    request.level = args.level.or(request.level);
+    if let Some(level) = args.level.filter(|level| *level > request.compression.highest_level()) {
+        let (word, most) = (request.compression.as_str(), request.compression.highest_level());
+        return Err(Failure::new(Exit::Usage, format!("--level {level} is too high: {word} has levels up to {most}")));
+    }
+    (request.raw, request.verify) = (args.raw, !args.no_verify);
+    let watch = Stopwatch::start();
+    let made = backup::create(&request, &SystemClock, &Bar::new()).map_err(|failure| Failure::backup(&failure))?;
+    if args.json {
+        print_json(&json(&made))?;
+    } else {
+        print(&format!("{}\n", made.path.display()))?;
+    }
+    if progress::is_watched() {
+        complain(&format!("{} in {}\n", said(&made), span(watch.elapsed())));
+    }
+    Ok(Exit::Done)
+}
+
+fn json(made: &Made) -> serde_json::Value {
+    let mut value = serde_json::to_value(&made.record).unwrap_or_default();
+    value["path"] = made.path.display().to_string().into();
+    value
+}
+
+/// One line for people who watch.
+fn said(made: &Made) -> String {
+    let record = &made.record;
+    let verdict = match (&record.verdict, &record.structure) {
+        (Verdict::Verified, Structure::Sound) => "verified".to_owned(),
+        (Verdict::Verified, Structure::NotChecked(why)) => format!("hashes verified, structure not checked ({why})"),
+        _ => "not verified (--no-verify)".to_owned(),
+    };
+    let records = record.records.map(|count| format!("{} records, ", grouped(count))).unwrap_or_default();
+    let (from, to) = (bytes(record.database_bytes), bytes(record.bytes));
+    format!("{records}{from} in an archive of {to}, {verdict}")
+}
+
+/// A folder of archives: as the command line says, else as the configuration does.
+pub(super) fn folder(global: &Global, out: Option<&Path>) -> Result<std::path::PathBuf, Failure> {
+    match out {
+        Some(out) => Ok(within(global, out)),
+        None => Ok(settle(global, None)?.backup.dir),
+    }
+}

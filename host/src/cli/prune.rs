@@ -1,0 +1,68 @@
+//! `vitalsign prune`: says which archives no rule keeps, and with `--yes` removes them.
+
+use super::{
+    Exit, Failure,
+    args::{Global, KeepArgs, PruneArgs},
+    assemble::settle,
+    print, print_json, within,
+};
+use crate::{
+    backup::{self, Keep, Pruned},
+    clock::SystemClock,
+    value::bytes,
+};
+
+pub(super) fn run(global: &Global, args: &PruneArgs) -> Result<Exit, Failure> {
+    let settled = settle(global, None)?;
+    let keep = policy(args.keep).or(settled.backup.keep).filter(|keep| *keep != Keep::default()).ok_or_else(|| {
+        Failure::new(
+            Exit::Refused,
+            "nothing says which backups are kept, and an empty rule would keep none; nothing was removed",
+        )
+        .hint("set `backup.keep` in the configuration, or say for example --last 7 --daily 30")
+    })?;
+    let folder = args.out.as_deref().map_or(settled.backup.dir, |out| within(global, out));
+    let failed = |failure: backup::Failure| Failure::backup(&failure);
+    let listed = backup::list(&folder, false).map_err(failed)?;
+    let plan = backup::plan(&listed, keep);
+    if args.yes {
+        backup::prune(&plan, &SystemClock).map_err(failed)?;
+    }
+    if args.json {
+        print_json(&plan)?
+    } else {
+        print(&said(&plan, args.yes))?
+    }
+    Ok(Exit::Done)
+}
+
+fn policy(args: KeepArgs) -> Option<Keep> {
+    let given = [args.last, args.hourly, args.daily, args.weekly, args.monthly, args.yearly];
+    given.iter().any(Option::is_some).then(|| Keep {
+        last: args.last.unwrap_or(0),
+        hourly: args.hourly.unwrap_or(0),
+        daily: args.daily.unwrap_or(0),
+        weekly: args.weekly.unwrap_or(0),
+        monthly: args.monthly.unwrap_or(0),
+        yearly: args.yearly.unwrap_or(0),
+    })
+}
+
+fn said(plan: &[Pruned], done: bool) -> String {
+    let mut text = String::new();
+    for one in plan {
+        let line = match one.kept.as_slice() {
+            [] => format!("remove  {}", one.path.display()),
+            kept => format!("keep    {}  ({})", one.path.display(), kept.join(", ")),
+        };
+        text.push_str(&(line + "\n"));
+    }
+    let gone: Vec<_> = plan.iter().filter(|one| one.kept.is_empty()).collect();
+    let freed = bytes(gone.iter().map(|one| one.bytes).sum());
+    let end = match (gone.len(), done) {
+        (0, _) => "nothing to remove\n".to_owned(),
+        (count, true) => format!("removed {count} of {}, {freed}\n", plan.len()),
+        (count, false) => format!("would remove {count} of {}, {freed}; nothing was removed: add --yes\n", plan.len()),
+    };
+    text + &end
+}

@@ -1,0 +1,99 @@
+//! `vitalsign restore`: the registry from an archive, or with `--undo` what the last restore replaced.
+
+use std::{env, path::Path};
+
+use serde_json::json;
+
+use super::{
+    Exit, Failure,
+    args::{Global, RestoreArgs},
+    assemble::settle,
+    print, print_json,
+    progress::Bar,
+    within,
+};
+use crate::{
+    backup::{self, RestoreRequest, Restored, Structure},
+    clock::SystemClock,
+    value::grouped,
+};
+
+/// Where the export goes unless somebody says otherwise, seen from the root.
+const LOG: &str = "var/registry-provenance.jsonl";
+
+pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> {
+    let settled = settle(global, None)?;
+    let scratch = env::temp_dir();
+    let Some(archive) = &args.archive else {
+        let kept = backup::undo(&settled.db, &scratch, &SystemClock).map_err(|failure| Failure::backup(&failure))?;
+        if args.json {
+            print_json(&json!({ "database": settled.db, "replaced": kept }))?;
+            return Ok(Exit::Done);
+        }
+        let kept = kept.map(|kept| format!("what was there is kept in {}\n", kept.display())).unwrap_or_default();
+        print(&format!("brought back {}\n{kept}", settled.db.display()))?;
+        return Ok(Exit::Done);
+    };
+    let archive = within(global, archive);
+    let log = within(global, args.log.as_deref().unwrap_or(Path::new(LOG)));
+    let request = RestoreRequest {
+        archive: &archive,
+        db: &settled.db,
+        log: &log,
+        force: args.force,
+        dry_run: args.dry_run,
+        scratch: &scratch,
+    };
+    let restored = backup::restore(&request, &SystemClock, &Bar::new()).map_err(|failure| Failure::backup(&failure))?;
+    if args.json {
+        print_json(&as_json(&restored, args.dry_run))?;
+    } else {
+        print(&said(&restored, args.dry_run))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn as_json(restored: &Restored, dry_run: bool) -> serde_json::Value {
+    json!({
+        "database": restored.database,
+        "log": restored.log,
+        "replaced": restored.replaced,
+        "records": restored.records,
+        "provenanceRows": restored.provenance_rows,
+        "structure": restored.structure,
+        "sums": restored.has_sums,
+        "dryRun": dry_run,
+    })
+}
+
+fn said(restored: &Restored, dry_run: bool) -> String {
+    let mut text = match dry_run {
+        true => format!("could be restored: {}\n", restored.database.display()),
+        false => format!("restored {}\n", restored.database.display()),
+    };
+    let mut say = |line: String| text.push_str(&format!("  {line}\n"));
+    match (restored.records, restored.provenance_rows) {
+        (Some(records), Some(rows)) => {
+            say(format!("{} records, {} rows of provenance", grouped(records), grouped(rows)))
+        }
+        (Some(records), None) => say(format!("{} records", grouped(records))),
+        _ => {}
+    }
+    match (&restored.structure, restored.has_sums) {
+        (Structure::Sound, true) => say("every hash holds, and so does the database's structure".to_owned()),
+        (Structure::Sound, false) => {
+            say("the archive has no sums to be held against; the database's structure holds".to_owned())
+        }
+        (Structure::NotChecked(why), _) => say(format!("its structure could not be checked: {why}")),
+    }
+    if let Some(log) = &restored.log {
+        say(format!("the provenance export is {}", log.display()));
+    }
+    if let Some(replaced) = &restored.replaced {
+        say(format!("what was there is kept in {}; `vitalsign restore --undo` brings it back", replaced.display()));
+    }
+    if dry_run {
+        say("nothing was changed (--dry-run)".to_owned());
+    }
+    text
+}

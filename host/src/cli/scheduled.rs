@@ -1,0 +1,74 @@
+//! Backups that `serve` makes by itself: on the configured schedule, by the same code as `vitalsign backup`, thinned out
+//! after each, with the outcome in the report.
+
+use std::{env, sync::Arc, time::Duration};
+
+use tokio::task::AbortHandle;
+
+use super::assemble::{House, backup_request};
+use crate::{
+    backup::{self, LastRun, Schedule, Silent},
+    clock::{Clock, SystemClock, Timestamp},
+    config::Settled,
+};
+
+/// The longest sleep before the wall clock is looked at again, since it may be set.
+const MAX_SLEEP: Duration = Duration::from_secs(30);
+
+/// The schedule at work; dropping it ends it, and a backup that is under way is not interrupted.
+pub(super) struct Backups(Option<AbortHandle>);
+
+impl Drop for Backups {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// Starts the schedule, if there is one. Has to be called on the house's runtime.
+pub(super) fn start(house: &House) -> Backups {
+    let Some(schedule) = house.settled.backup.schedule.clone() else { return Backups(None) };
+    let settled = Arc::new(house.settled.clone());
+    Backups(Some(tokio::spawn(keep(schedule, settled, house.last_backup.clone())).abort_handle()))
+}
+
+async fn keep(schedule: Schedule, settled: Arc<Settled>, last: LastRun) {
+    let mut after = SystemClock.now();
+    while let Some(next) = schedule.next(after) {
+        reach(next).await;
+        let settled = Arc::clone(&settled);
+        let ended = tokio::task::spawn_blocking(move || once(&settled)).await;
+        let ended = ended.unwrap_or_else(|_| Err("the backup has a bug and broke off; please report it".to_owned()));
+        match &ended {
+            Ok(path) => tracing::info!("backed up to {path}"),
+            Err(why) => tracing::warn!("the scheduled backup failed: {why}"),
+        }
+        let now = SystemClock.now();
+        last.note(now, ended.map(drop));
+        // One that took past its next time is not made up for.
+        after = now.max(next);
+    }
+}
+
+/// Waits until the wall clock says so.
+async fn reach(time: Timestamp) {
+    while let Ok(left) = Duration::try_from(time.duration_since(SystemClock.now())) {
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(MAX_SLEEP)).await;
+    }
+}
+
+/// One backup, and the removal of those that are no longer kept.
+fn once(settled: &Settled) -> Result<String, String> {
+    let scratch = env::temp_dir();
+    let said = |failure: backup::Failure| failure.to_string();
+    let made = backup::create(&backup_request(settled, &scratch), &SystemClock, &Silent).map_err(said)?;
+    if let Some(keep) = settled.backup.keep {
+        let listed = backup::list(&settled.backup.dir, false).map_err(said)?;
+        backup::prune(&backup::plan(&listed, keep), &SystemClock).map_err(said)?;
+    }
+    Ok(made.path.display().to_string())
+}

@@ -1,0 +1,76 @@
+//! A lock that one process at a time holds, and that ends with it however it ends.
+//!
+//! A kernel lock on a file of its own: a file that a killed process left behind locks nobody out. The file is removed with
+//! the lock, which is why whoever gets one looks whether it is still the file of that name.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use fs4::{FileExt, TryLockError};
+
+/// How often a lock file may vanish while it is being locked: each time its holder has just ended.
+const MAX_TRIES: u32 = 100;
+
+/// A lock that is held until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    // Closed last, and the lock ends with it.
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock whose file is `path`; `None` while another process, or this one, holds it.
+    ///
+    /// # Errors
+    /// What the system says, such as in a folder that may not be written.
+    pub fn take(path: &Path) -> io::Result<Option<Self>> {
+        for _ in 0..MAX_TRIES {
+            // Never followed, never truncated: somebody may have put anything under this name.
+            let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+            let mut options = OpenOptions::new();
+            let file = options.read(true).write(true).create(true).truncate(false).custom_flags(flags).mode(0o600);
+            let file = file.open(path)?;
+            match FileExt::try_lock(&file) {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            let ours = file.metadata()?;
+            if fs::symlink_metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (ours.dev(), ours.ino())) {
+                return Ok(Some(Self { path: path.to_owned(), _file: file }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // What stays behind locks nobody out.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holds_it_and_a_stale_file_holds_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        fs::write(&path, "left behind by a process that was killed").unwrap();
+        let held = Lock::take(&path).unwrap().unwrap();
+        assert!(Lock::take(&path).unwrap().is_none());
+        drop(held);
+        assert!(!path.exists());
+        assert!(Lock::take(&path).unwrap().is_some());
+        std::os::unix::fs::symlink("elsewhere", &path).unwrap();
+        assert!(Lock::take(&path).is_err());
+    }
+}

@@ -1,0 +1,179 @@
+//! Moves in the file system of which each is whole or has not happened, and is on the disk when it returns.
+//!
+//! Knows nothing of what the files are.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{CWD, FlockOperation, RenameFlags};
+
+use super::folder_of;
+
+/// Syncs what a folder holds, names only.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Puts `from` in the place of `to`, which may exist: at every moment `to` is wholly one or the other.
+///
+/// # Errors
+/// What the system says; unless it was the last sync that failed, nothing has changed then.
+pub fn replace_by(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_both(from, to)
+}
+
+/// Moves `from` to `to`, which does not exist.
+///
+/// # Errors
+/// `AlreadyExists`, or what the system says.
+pub fn move_to(from: &Path, to: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => {}
+        // Where the file system cannot, a second name that is then the only one does the same.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            fs::hard_link(from, to)?;
+            fs::remove_file(from)?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    sync_both(from, to)
+}
+
+/// Gives `file` a second name.
+///
+/// # Errors
+/// `AlreadyExists`, or what the system says, such as that this file system knows no second names.
+pub fn second_name(file: &Path, name: &Path) -> io::Result<()> {
+    fs::hard_link(file, name)?;
+    sync_folder(folder_of(name))
+}
+
+fn sync_both(from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (folder_of(from), folder_of(to));
+    sync_folder(to)?;
+    if from == to { Ok(()) } else { sync_folder(from) }
+}
+
+/// Removes a file; one that is gone already is no error.
+///
+/// # Errors
+/// What the system says.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a folder with everything in it; one that is gone already is no error.
+///
+/// # Errors
+/// What the system says.
+pub fn remove_folder(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes one folder of mode 0700 that does not exist yet.
+///
+/// # Errors
+/// `AlreadyExists`, or what the system says.
+pub fn new_private_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(path)
+}
+
+/// The names in a folder, as far as they are UTF-8, in their order.
+///
+/// # Errors
+/// What the system says; `FileTooLarge` beyond `most` of them.
+pub fn names(folder: &Path, most: usize) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        names.extend(entry?.file_name().into_string());
+        if names.len() > most {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it holds more than {most} files")));
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Adds one line to a file that only grows, in one write, and syncs it. The file is this user's alone when it is made.
+///
+/// # Errors
+/// What the system says.
+pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    file.write_all(format!("{line}\n").as_bytes())?;
+    file.sync_all()
+}
+
+/// A new file of mode 0600 for writing.
+///
+/// # Errors
+/// `AlreadyExists`, or what the system says.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Gives a file that is not in use yet its owner and its mode.
+///
+/// # Errors
+/// What the system says; only root may give files away.
+pub fn hand_over(file: &Path, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
+    if let Some((uid, gid)) = owner {
+        std::os::unix::fs::chown(file, Some(uid), Some(gid))?;
+    }
+    // After the owner: a change of owner takes bits away.
+    fs::set_permissions(file, fs::Permissions::from_mode(mode))?;
+    File::open(file)?.sync_all()
+}
+
+/// A lock over all of a file, as SQLite's own locks are made, until it is dropped.
+///
+/// The file may be a database that nobody in this process has open, and only such: closing it drops all locks of this process.
+#[derive(Debug)]
+pub struct WholeFileLock(File);
+
+impl WholeFileLock {
+    /// Locks `path`; `None` while another process holds any lock on it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn take(path: &Path) -> io::Result<Option<Self>> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Which file is locked, whatever it is called by now.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn id(&self) -> io::Result<super::FileId> {
+        use std::os::unix::fs::MetadataExt as _;
+        let found = self.0.metadata()?;
+        Ok(super::FileId { device: found.dev(), inode: found.ino() })
+    }
+}
+
+/// The path of a file beside `path` whose name goes on with `suffix`.
+#[must_use]
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

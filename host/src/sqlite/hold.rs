@@ -1,0 +1,43 @@
+//! Reads that take long, in one transaction, with a budget of their own: backups and checks of the whole file.
+//!
+//! Whoever holds a read transaction pins the write-ahead log, so both its time and the growth of the log are limited.
+
+use std::time::Duration;
+
+use super::{Budget, Registry, Trouble, open::Trust, snapshot::Snapshot};
+use crate::clock::Deadline;
+
+/// For how long a read that was overtaken by a writer is begun anew.
+const RESTART_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a long read may use up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldLimits {
+    /// Its time.
+    pub time: Duration,
+    /// Bytes that the write-ahead log may grow by meanwhile.
+    pub wal_growth: u64,
+}
+
+impl Registry {
+    /// Reads in one transaction until `read` is done or a limit is reached.
+    ///
+    /// `read` is called again when a writer came between it and a database that no log protects.
+    ///
+    /// # Errors
+    /// [`Trouble::OutOfTime`] or [`Trouble::WalGrew`] when a limit ended it, any other trouble of reading, or what `read`
+    /// itself returned.
+    pub fn hold<T>(
+        &self,
+        limits: HoldLimits,
+        mut read: impl FnMut(&Snapshot<'_>) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let until = Deadline::after(limits.time);
+        self.retried(until.at_most(RESTART_LIMIT), || {
+            let open = self.pool.take(Trust::Ours)?;
+            let budget = Budget { time: until.remaining(), wal_growth: Some(limits.wal_growth) };
+            let found = self.in_transaction(&open, until, budget, &mut read);
+            self.settle(open, found)
+        })
+    }
+}
