@@ -109,8 +109,9 @@ const DAMAGED_COPY_HINT: &str =
 /// Opens the copy and checks it.
 fn check(archive: &Path, database: &Path) -> Result<Structure, Failure> {
     let what = format!("the database in {}", archive.display());
-    let found = Copy::open(database, CHECK_LIMIT)
-        .and_then(|copy| copy.look(database, |snapshot| judged(snapshot, &what, DAMAGED_COPY_HINT)));
+    let shown = Path::new(database.file_name().unwrap_or_default());
+    let found = Copy::open(database, shown, CHECK_LIMIT)
+        .and_then(|copy| copy.look(|snapshot| judged(snapshot, &what, DAMAGED_COPY_HINT)));
     found.map_err(|trouble| about(archive, trouble))?
 }
 

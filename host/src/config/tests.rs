@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    backup::Keep,
     check::{Row, Schedule},
     plugin, serve,
 };
@@ -195,7 +196,11 @@ health.checks.mine.successThreshold  1                                  default
 health.checks.mine.groups            []                                 default
 backup.dir                           "/srv/artifacts/registry/backups"  default
 backup.compression                   "gzip"                             default
-backup.maxAgeSeconds                 null                               default
+backup.level                         1                                  default
+backup.maxAgeSeconds                 93600                              default
+backup.schedule                      null                               default
+backup.timeLimitSeconds              3600                               default
+backup.maxWalGrowthBytes             4294967296                         default
 backup.keep.last                     2                                  c.json:5:33
 backup.keep.hourly                   0                                  default
 backup.keep.daily                    0                                  default
@@ -389,7 +394,7 @@ fn the_defaults_in_the_schema_are_the_settled_ones() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 25);
+    assert_eq!(compared, 28);
 }
 
 #[test]

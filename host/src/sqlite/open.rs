@@ -103,11 +103,11 @@ impl Open {
         Self::connect(path, ground, Way::Rollback, trust)
     }
 
-    /// Opens a private copy, which nobody writes to.
-    pub(super) fn as_it_lies(path: &Path) -> Result<Self, Trouble> {
+    /// Opens a private copy, which nobody writes to and which messages call `shown`.
+    pub(super) fn as_it_lies(path: &Path, shown: &Path) -> Result<Self, Trouble> {
         let ground = Ground::of(path)?;
-        ground.refuse_the_unreadable(path)?;
-        Self::connect(path, ground, Way::Still, Trust::Ours)
+        ground.refuse_the_unreadable(shown)?;
+        Self::connect(shown, ground, Way::Still, Trust::Ours)
     }
 
     fn connect(path: &Path, ground: Ground, way: Way, trust: Trust) -> Result<Self, Trouble> {

@@ -5,7 +5,7 @@
 
 use std::{path::Path, time::Duration};
 
-use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use rusqlite::{Connection, OpenFlags, config::DbConfig, ffi};
 
 use super::trouble::Trouble;
 
@@ -18,19 +18,20 @@ pub fn settle(path: &Path) -> Result<(), Trouble> {
         let conn = open(path)?;
         conn.busy_timeout(Duration::ZERO)?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        // Where this fails half way, closing must not throw away a log that could not be read.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         // In this mode the first access takes a lock that no other connection can hold at the same time, an idle one neither.
         conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         conn.execute_batch("BEGIN EXCLUSIVE; SELECT count(*) FROM sqlite_schema; COMMIT;")?;
         let (busy, left): (bool, bool) =
             conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? > 0)))?;
-        conn.close().map_err(|(_, error)| error)?;
-        if busy || left { Err(rusqlite::Error::SqliteFailure(busy_error(), None)) } else { Ok(()) }
+        if busy || left {
+            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None));
+        }
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        conn.close().map_err(|(_, error)| error)
     };
     run().map_err(|error| Trouble::of(path, &error, Duration::ZERO))
-}
-
-fn busy_error() -> rusqlite::ffi::Error {
-    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY)
 }
 
 #[expect(clippy::disallowed_methods, reason = "this room is where databases are opened")]

@@ -1,0 +1,91 @@
+//! What the `backup` check says of folders of archives.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use super::{Bench, REGISTRY, at};
+use crate::{
+    archive::Compression,
+    backup::{BackupCheck, LastRun, Settings},
+    check::{Check as _, Context, Overrides},
+    clock::Deadline,
+    sqlite::HoldLimits,
+};
+
+fn says(bench: &Bench, configured: bool, now: &str, last: LastRun) -> String {
+    let settings = Settings {
+        configured,
+        dir: bench.path("out"),
+        compression: Compression::Gzip,
+        level: None,
+        max_age: configured.then_some(Duration::from_secs(93_600)),
+        keep: None,
+        schedule: None,
+        limits: HoldLimits { time: Duration::from_secs(1), wal_growth: 0 },
+    };
+    let check = BackupCheck::new(settings, &Overrides::default(), Arc::new(at(now)), last).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let context = Context { deadline: Deadline::after(Duration::from_secs(60)) };
+    let outcome = runtime.block_on(check.run(&context));
+    let mut text = format!("{}: {}", outcome.status().as_str(), outcome.summary);
+    for finding in &outcome.findings {
+        text += &format!("\n- {} {}: {}", finding.status.as_str(), finding.code, finding.message);
+        assert!(finding.hint.is_some(), "{finding:?}");
+    }
+    // The size of an archive depends on the compressor's version.
+    let sized = text
+        .split(' ')
+        .map(|word| if word.parse::<f64>().is_ok_and(|size| size.fract() > 0.0) { "[size]" } else { word });
+    sized.collect::<Vec<_>>().join(" ").replace(bench.folder.path().to_str().unwrap(), "DIR")
+}
+
+#[test]
+fn young_proven_and_whole() {
+    let bench = Bench::with(REGISTRY);
+    let none = LastRun::default;
+    insta::assert_snapshot!(says(&bench, false, "2026-11-24T12:00:00Z", none()), @"
+    skipped: there are no backups in DIR/out, and nothing says that there should be
+    - skipped not-configured: there are no backups in DIR/out, and nothing says that there should be
+    ");
+    insta::assert_snapshot!(says(&bench, true, "2026-11-24T12:00:00Z", none()), @"
+    error: there is no backup in DIR/out
+    - error missing: there is no backup in DIR/out
+    ");
+    let made = bench.back_up(|_| ()).unwrap();
+    insta::assert_snapshot!(says(&bench, true, "2026-11-24T13:00:00Z", none()), @"ok: 1 backup; the newest is 1 h old, [size] KiB and verified");
+    insta::assert_snapshot!(says(&bench, true, "2026-11-25T14:00:01Z", none()), @"
+    error: 1 backup; the newest is 1 d 2 h old, [size] KiB and verified
+    - error old: the newest backup is 1 d 2 h old; at most 1 d 2 h are wanted
+    ");
+    insta::assert_snapshot!(says(&bench, false, "2027-11-25T14:00:01Z", none()), @"ok: 1 backup; the newest is 366 d 2 h old, [size] KiB and verified");
+    insta::assert_snapshot!(says(&bench, true, "2026-11-24T11:00:00Z", none()), @"
+    warn: 1 backup; the newest is 0 ms old, [size] KiB and verified
+    - warn future: the newest backup is from the future, so its age is not known
+    ");
+    let last = none();
+    last.note(at("2026-11-24T13:00:00Z").0, Err("no room".to_owned()));
+    insta::assert_snapshot!(says(&bench, true, "2026-11-24T13:00:01Z", last.clone()), @"
+    error: 1 backup; the newest is 1 h old, [size] KiB and verified
+    - error failed: the scheduled backup of 2026-11-24T13:00:00Z failed: no room
+    ");
+    last.note(at("2026-11-24T14:00:00Z").0, Ok(()));
+    assert!(says(&bench, true, "2026-11-24T13:00:01Z", last).starts_with("ok"));
+    fs::write(&made.path, "changed").unwrap();
+    insta::assert_snapshot!(says(&bench, true, "2026-11-24T13:00:00Z", none()), @"
+    error: 1 backup; the newest is 1 h old, 7 B and changed
+    - error changed: the newest backup was changed since it was proven
+    ");
+}
+
+#[test]
+fn unproven_or_suddenly_small() {
+    let bench =
+        Bench::with(&format!("{REGISTRY} CREATE TABLE large(a); INSERT INTO large VALUES (randomblob(100000))"));
+    bench.back_up(|_| ()).unwrap();
+    bench.sql("DELETE FROM large; VACUUM");
+    bench.back_up(|request| request.verify = false).unwrap();
+    insta::assert_snapshot!(says(&bench, true, "2026-11-24T13:00:00Z", LastRun::default()), @"
+    warn: 2 backups; the newest is 1 h old, [size] KiB and unverified
+    - warn unverified: the newest backup was never proven
+    - warn shrunk: the newest backup has [size] KiB, less than half of what the ones before it have
+    ");
+}

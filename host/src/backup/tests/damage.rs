@@ -1,0 +1,314 @@
+//! Archives that were cut, flipped or made to harm: refused, or restored identical; never anything else.
+
+use std::{fs, io::Write as _, path::Path};
+
+use super::{Bench, Kind, REGISTRY, is_long, told};
+use crate::{
+    archive::Compression,
+    backup::{Failure, Silent, Standing, Verdict, list, tests::at, verify},
+};
+
+fn small() -> Bench {
+    Bench::with(&format!("PRAGMA page_size = 512; {REGISTRY}"))
+}
+
+/// Restores what `bytes` are: refused as damaged, or the very same database and export.
+fn refused_or_identical(bench: &Bench, bytes: &[u8], whole: &(Vec<u8>, Vec<u8>), what: &str) -> bool {
+    let path = bench.path("bad.tar");
+    fs::write(&path, bytes).unwrap();
+    let found = bench.restored(&path, "back", |_| ());
+    match found {
+        Ok(_) => {
+            let same = (bench.read("back"), bench.read("back.jsonl")) == *whole;
+            assert!(same, "{what}: restored, but not what was backed up");
+            fs::remove_file(bench.path("back")).unwrap();
+            fs::remove_file(bench.path("back.jsonl")).unwrap();
+            true
+        }
+        Err(failure) => {
+            assert_eq!(failure.kind(), Kind::Damaged, "{what}: {failure}");
+            for name in ["back", "back.jsonl", ".back.vitalsign-restoring"] {
+                assert!(!bench.path(name).exists(), "{what}: {name} was left behind");
+            }
+            false
+        }
+    }
+}
+
+#[test]
+fn every_flip_and_every_cut_is_refused_or_restored_identical() {
+    for compression in Compression::ALL {
+        let bench = small();
+        let made = bench.back_up(|request| request.compression = compression).unwrap();
+        let good = fs::read(&made.path).unwrap();
+        bench.restored(&made.path, "back", |_| ()).unwrap();
+        let whole = (bench.read("back"), bench.read("back.jsonl"));
+        fs::remove_file(bench.path("back")).unwrap();
+        fs::remove_file(bench.path("back.jsonl")).unwrap();
+        // Every byte where that takes seconds; a plain tar is larger, and mostly zeros.
+        let step = match (is_long(), compression) {
+            (true, _) => 1,
+            (false, Compression::None) => 41,
+            (false, _) => 5,
+        };
+        let mut identical = 0;
+        for at in (0..good.len()).step_by(step) {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            identical += usize::from(refused_or_identical(&bench, &bad, &whole, &format!("byte {at} flipped")));
+        }
+        for length in (0..good.len()).step_by(step) {
+            let bad = &good[..length];
+            let harmless = refused_or_identical(&bench, bad, &whole, &format!("cut to {length} bytes"));
+            // What may be missing is the second of the two zero blocks at the end.
+            assert!(
+                !harmless || compression == Compression::None && length >= good.len() - 1024,
+                "cut to {length} bytes"
+            );
+        }
+        // What a flip may hit unseen: in a plain tar its padding, in zstd what fills up a slot, in gzip a few hints.
+        let allowed = match compression {
+            Compression::None => good.len(),
+            Compression::Zstd => 1200 / step,
+            Compression::Gzip => good.len() / step / 20,
+        };
+        assert!(identical <= allowed, "{identical} flips of {} went unseen in {}", good.len(), compression.as_str());
+    }
+}
+
+#[test]
+fn verify_names_the_member_and_the_bytes_and_writes_it_down() {
+    let bench = Bench::with(&format!(
+        "{REGISTRY} WITH RECURSIVE s(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM s WHERE v < 3000)
+         INSERT INTO records SELECT v, hex(randomblob(500)) FROM s;"
+    ));
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        let made = bench.back_up(|request| request.compression = compression).unwrap();
+        let scratch = std::env::temp_dir();
+        let clock = at("2026-11-25T00:00:00Z");
+        let found = verify(&made.path, &scratch, &clock, &Silent).unwrap();
+        assert_eq!((found.record.verdict, found.has_sums), (Verdict::Verified, true));
+        assert_eq!(found.record.sha256, made.record.sha256);
+        let good = fs::read(&made.path).unwrap();
+        let mut bad = good.clone();
+        // The middle lies in the second or third of some four blocks.
+        bad[good.len() / 2] ^= 64;
+        fs::write(&made.path, &bad).unwrap();
+        let (kind, text) = told(&bench, verify(&made.path, &scratch, &clock, &Silent));
+        assert_eq!(kind, Kind::Damaged);
+        assert!(text.contains("is damaged: `r.sqlite`, bytes 1047040 to 2095615"), "{text}");
+        let listed = list(&bench.path("out"), false).unwrap();
+        let one = listed.iter().find(|one| one.path == made.path).unwrap();
+        assert_eq!(one.standing, Standing::Damaged);
+        assert!(one.flaw.as_ref().unwrap().contains("bytes 1047040"), "{one:?}");
+        // A repaired archive is not what was judged.
+        fs::write(&made.path, &good).unwrap();
+        let listed = list(&bench.path("out"), false).unwrap();
+        assert_eq!(listed.iter().find(|one| one.path == made.path).unwrap().standing, Standing::Changed);
+    }
+}
+
+#[test]
+fn a_damaged_database_is_said_and_kept_raw_if_asked() {
+    let bench = Bench::with(&format!("PRAGMA page_size = 512; {REGISTRY}"));
+    let mut bytes = fs::read(bench.db()).unwrap();
+    let good = bytes.clone();
+    // The root page of an index: its cells point into nowhere.
+    bytes[512 * 2..512 * 3].fill(0xee);
+    fs::write(bench.db(), &bytes).unwrap();
+    let (kind, text) = told(&bench, bench.back_up(|_| ()));
+    assert_eq!(kind, Kind::Damaged, "{text}");
+    assert_eq!(list(&bench.path("out"), false).unwrap(), []);
+    let made = bench.back_up(|request| request.raw = true).unwrap();
+    assert_eq!(made.record.verdict, Verdict::Verified);
+    assert_eq!(told(&bench, bench.restored(&made.path, "back", |_| ())).0, Kind::Damaged);
+    assert!(!bench.path("back").exists());
+    fs::write(bench.db(), &good[..700]).unwrap();
+    let (kind, text) = told(&bench, bench.back_up(|_| ()));
+    assert_eq!((kind, text.contains("truncated")), (Kind::Damaged, true), "{text}");
+}
+
+/// One entry of a tar: its header is given a type, a name, and a link.
+fn entry(kind: tar::EntryType, name: &str, content: &[u8]) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    // Written by hand, since the library refuses bad names.
+    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+    if !kind.is_file() {
+        header.as_old_mut().linkname[..11].copy_from_slice(b"/etc/passwd");
+    }
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_cksum();
+    let mut out = header.as_bytes().to_vec();
+    out.extend(content);
+    out.resize(out.len().next_multiple_of(512), 0);
+    out
+}
+
+fn file(name: &str, content: &[u8]) -> Vec<u8> {
+    entry(tar::EntryType::Regular, name, content)
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
+}
+
+fn refusal(bench: &Bench, bytes: &[u8]) -> String {
+    let path = bench.path("hostile.tar.gz");
+    fs::write(&path, bytes).unwrap();
+    let before = bench.everything();
+    let found = bench.restored(&path, "back", |_| ());
+    let (kind, text) = told(bench, found);
+    assert_eq!(kind, Kind::Damaged, "{text}");
+    assert_eq!(before, bench.everything(), "{text}");
+    text.replace("DIR/hostile.tar.gz ", "")
+}
+
+#[test]
+fn hostile_archives_are_refused() {
+    let bench = small();
+    let db = fs::read(bench.db()).unwrap();
+    let meta = br#"{"files":{"database":"r.sqlite"}}"#;
+    let end = vec![0; 1024];
+    let good = [file("metadata.json", meta), file("r.sqlite", &db)].concat();
+    let with = |extra: Vec<u8>| gzip(&[good.clone(), extra, end.clone()].concat());
+    fs::write(bench.path("good.tar.gz"), with(Vec::new())).unwrap();
+    bench.restored(&bench.path("good.tar.gz"), "good", |_| ()).unwrap();
+
+    use tar::EntryType as Type;
+    let mut lines = Vec::new();
+    for (kind, name) in [
+        (Type::Symlink, "link"),
+        (Type::Link, "hard"),
+        (Type::Char, "device"),
+        (Type::Block, "disk"),
+        (Type::Fifo, "pipe"),
+        (Type::GNUSparse, "sparse"),
+        (Type::Regular, "/etc/cron.d/x"),
+        (Type::Regular, "../up"),
+        (Type::Regular, "a/b/c"),
+        (Type::Regular, "a/../../b"),
+        (Type::Regular, "folder/x"),
+        (Type::Regular, "con\u{7}trol"),
+        (Type::Regular, "r.sqlite"),
+        (Type::Regular, "surprise.sh"),
+        (Type::Regular, "SHA256SUMS"),
+    ] {
+        lines.push(format!("{name:?}: {}", refusal(&bench, &with(entry(kind, name, b"x")))));
+    }
+    let tail = |extra: &[u8]| [with(Vec::new()), extra.to_vec()].concat();
+    lines.push(format!("garbage: {}", refusal(&bench, &tail(b"garbage"))));
+    lines.push(format!("second member: {}", refusal(&bench, &tail(&gzip(&file("hidden", b"x"))))));
+    let mut long = file("r.sqlite", &db);
+    // A header that promises more than follows.
+    let mut header = tar::Header::from_byte_slice(&long[..512]).clone();
+    header.set_size(1 << 30);
+    header.set_cksum();
+    long[..512].copy_from_slice(header.as_bytes());
+    let cut = [file("metadata.json", meta), long].concat();
+    lines.push(format!("beyond the declared: {}", refusal(&bench, &gzip(&cut))));
+    let extension = entry(Type::GNULongName, "././@LongLink", &vec![b'a'; 200_000]);
+    lines.push(format!("a long name: {}", refusal(&bench, &gzip(&[extension, good.clone(), end.clone()].concat()))));
+    lines.push(format!(
+        "a large text: {}",
+        refusal(&bench, &gzip(&[file("metadata.json", &vec![b' '; 2 << 20]), end.clone()].concat()))
+    ));
+    let many: Vec<u8> = (0..20).flat_map(|at| entry(Type::Directory, &format!("d{at}/"), b"")).collect();
+    lines.push(format!("many: {}", refusal(&bench, &with(many))));
+    let last = with(Vec::new());
+    let mut flipped = last.clone();
+    let at = last.len() - 6;
+    flipped[at] ^= 1;
+    lines.push(format!("last checksum: {}", refusal(&bench, &flipped)));
+    insta::assert_snapshot!(lines.join("\n"), @r###"
+    "link": is refused: `link` is no regular file
+    "hard": is refused: `hard` is no regular file
+    "device": is refused: `device` is no regular file
+    "disk": is refused: `disk` is no regular file
+    "pipe": is refused: `pipe` is no regular file
+    "sparse": is refused: its tar makes no sense: numeric field was not a number:  when getting real_size for :
+    "/etc/cron.d/x": is refused: the name `/etc/cron.d/x` leads out of it
+    "../up": is refused: the name `../up` leads out of it
+    "a/b/c": is refused: `a/b/c` lies too deep in it
+    "a/../../b": is refused: the name `a/../../b` leads out of it
+    "folder/x": is refused: `folder/x` does not lie beside its other members
+    "con\u{7}trol": is refused: the name `con\u{7}trol` leads out of it
+    "r.sqlite": is refused: `r.sqlite` is in it twice
+    "surprise.sh": is refused: `surprise.sh` in it is no part of a backup
+    "SHA256SUMS": is refused: its `SHA256SUMS` has the line `x`
+    garbage: is cut off: it ends after 510 B where more must follow
+    second member: is refused: bytes follow after its end
+    beyond the declared: is refused: its tar makes no sense: unexpected EOF during skip
+    a long name: is refused: a header of it takes more than 65536 bytes
+    a large text: is refused: its `metadata.json` has 2097152 bytes; at most 1048576 make sense
+    many: is refused: `d0/` does not lie beside its other members
+    last checksum: is damaged from byte 4608 on: corrupt gzip stream does not have a matching checksum (as bytes of the unpacked archive)
+    "###);
+}
+
+#[test]
+fn archives_that_say_too_little_or_too_much() {
+    let bench = small();
+    let db = fs::read(bench.db()).unwrap();
+    let end = vec![0; 1024];
+    let of = |parts: &[(&str, &[u8])]| {
+        let members: Vec<u8> = parts.iter().flat_map(|(name, content)| file(name, content)).collect();
+        gzip(&[members, end.clone()].concat())
+    };
+    let old: &[u8] = b"{}";
+    let mut lines = Vec::new();
+    for (what, bytes) in [
+        ("empty", Vec::new()),
+        ("text", b"plain words, no archive".to_vec()),
+        ("a database", db.clone()),
+        ("xz", b"\xfd7zXZ\0\0rest".to_vec()),
+        ("a folder's worth of nothing", gzip(&end)),
+        ("no metadata", of(&[("r.sqlite", &db)])),
+        ("metadata only", of(&[("metadata.json", old)])),
+        ("a version to come", of(&[("metadata.json", br#"{"formatVersion":9}"#), ("r.sqlite", &db)])),
+        ("two databases", of(&[("metadata.json", old), ("a.db", &db), ("b.db", &db)])),
+        ("no database", of(&[("metadata.json", old), ("a.db", b"no")])),
+        ("a name that is not there", of(&[("metadata.json", br#"{"files":{"database":"x"}}"#), ("r.sqlite", &db)])),
+        (
+            "no sums",
+            of(&[("metadata.json", br#"{"formatVersion":1,"files":{"database":"r.sqlite"}}"#), ("r.sqlite", &db)]),
+        ),
+        (
+            "sums that differ",
+            of(&[
+                ("metadata.json", old),
+                ("r.sqlite", &db),
+                ("SHA256SUMS", format!("{}  r.sqlite\n", "0".repeat(64)).as_bytes()),
+            ]),
+        ),
+        ("no SQLite inside", of(&[("metadata.json", br#"{"files":{"database":"r"}}"#), ("r", &[7; 5000])])),
+        ("a cut database", of(&[("metadata.json", old), ("r.sqlite", &db[..1024])])),
+    ] {
+        lines.push(format!("{what}: {}", refusal(&bench, &bytes)));
+    }
+    insta::assert_snapshot!(lines.join("\n"), @r###"
+    empty: is empty (0 bytes)
+    text: is no archive of a registry: it is no tar, compressed or not; gzip, zstd and plain tar are read here
+    a database: is no archive of a registry: it is a SQLite database itself, not an archive of one; gzip, zstd and plain tar are read here
+    xz: is no archive of a registry: it is compressed with xz; gzip, zstd and plain tar are read here
+    a folder's worth of nothing: is refused: there is no `metadata.json` in it, so it is not an archive of a registry
+    no metadata: is refused: there is no `metadata.json` in it, so it is not an archive of a registry
+    metadata only: is refused: there is no SQLite database in it
+    a version to come: is refused: its `metadata.json` has formatVersion 9, and this vitalsign knows 1 and older ones; use a newer vitalsign
+    two databases: is refused: there are two databases in it, `a.db` and `b.db`, and nothing says which
+    no database: is refused: there is no SQLite database in it
+    a name that is not there: is refused: its `metadata.json` names `x`, which is not in it
+    no sums: is refused: there is no `SHA256SUMS` in it, which is written last
+    sums that differ: does not hold what its SHA256SUMS says: `r.sqlite`, bytes 0 to 2047
+    no SQLite inside: the database in is damaged: `r` is not a SQLite database
+    a cut database: the database in is damaged: `r.sqlite` is corrupt: database disk image is malformed
+    "###);
+    let gone = bench.restored(Path::new("/nowhere/at/all.tar.gz"), "back", |_| ());
+    assert!(matches!(&gone, Err(failure @ Failure::Io { .. }) if failure.kind() == Kind::Environment), "{gone:?}");
+    assert_eq!(told(&bench, bench.restored(bench.folder.path(), "back", |_| ())).0, Kind::Environment);
+}

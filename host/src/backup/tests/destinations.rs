@@ -1,0 +1,201 @@
+//! Where a restore goes, and who is in the way: refused, or wholly swapped, and brought back.
+
+use std::{fs, os::unix::fs::symlink, path::PathBuf};
+
+use super::{Bench, Kind, REGISTRY, content, told};
+use crate::{
+    backup::{Failure, Request, restore, tests::at, undo},
+    files::{Lock, beside},
+    sqlite::testing::Scene,
+};
+
+/// An archive with one more record than `r.sqlite` has, which is what a restore would change.
+fn archive(bench: &Bench) -> PathBuf {
+    bench.sql("INSERT INTO records VALUES ('only in the backup', '')");
+    let made = bench.back_up(|_| ()).unwrap();
+    bench.sql("DELETE FROM records WHERE id = 'only in the backup'; VACUUM");
+    made.path
+}
+
+fn force(bench: &Bench, archive: &std::path::Path) -> Result<crate::backup::Restored, Failure> {
+    bench.restored(archive, "r.sqlite", |request| request.force = true)
+}
+
+#[test]
+fn what_is_there_is_replaced_only_if_asked_and_brought_back() {
+    let bench = Bench::with(REGISTRY);
+    let archive = archive(&bench);
+    fs::write(bench.path("r.sqlite.jsonl"), "old log").unwrap();
+    let old = bench.read("r.sqlite");
+    let before = bench.everything();
+    let (kind, text) = told(&bench, bench.restored(&archive, "r.sqlite", |_| ()));
+    assert_eq!((kind, text.as_str()), (Kind::Refused, "DIR/r.sqlite exists; nothing was changed"));
+    bench.restored(&archive, "r.sqlite", |request| (request.force, request.dry_run) = (true, true)).unwrap();
+    assert_eq!(before, bench.everything(), "a dry run changes nothing");
+
+    let done = force(&bench, &archive).unwrap();
+    assert_eq!(done.replaced, Some(fs::canonicalize(bench.folder.path()).unwrap().join("r.sqlite.replaced-1")));
+    let new = bench.read("r.sqlite");
+    assert!(content(&bench.db()).contains("only in the backup"));
+    assert_eq!(bench.read("r.sqlite.replaced-1/database"), old);
+    assert_eq!(bench.read("r.sqlite.replaced-1/provenance.jsonl"), b"old log");
+    let clock = at("2026-11-24T14:00:00Z");
+    let scratch = std::env::temp_dir();
+    undo(&bench.db(), &scratch, &clock).unwrap();
+    assert_eq!((bench.read("r.sqlite"), bench.read("r.sqlite.jsonl")), (old, b"old log".to_vec()));
+    undo(&bench.db(), &scratch, &clock).unwrap();
+    assert_eq!(bench.read("r.sqlite"), new, "an undo is undone");
+    let (kind, text) = told(&bench, undo(&bench.path("other"), &scratch, &clock));
+    assert_eq!((kind, text.contains("nothing to bring back")), (Kind::Refused, true), "{text}");
+}
+
+#[test]
+fn one_that_is_open_is_refused_even_with_force() {
+    for journal in ["wal", "delete"] {
+        let scene = Scene::with(&format!("PRAGMA journal_mode = {journal}; {REGISTRY}"));
+        let bench = Bench::with(REGISTRY);
+        let archive = archive(&bench);
+        let mut other = scene.other_process("SELECT count(*) FROM records");
+        for state in ["idle", "busy"] {
+            let before = scene.listing();
+            let (db, log, scratch) = (scene.path(), bench.path("log"), std::env::temp_dir());
+            let request = super::RestoreRequest {
+                archive: &archive,
+                db: &db,
+                log: &log,
+                force: true,
+                dry_run: false,
+                scratch: &scratch,
+            };
+            let found = restore(&request, &at("2026-11-24T13:00:00Z"), &super::Silent);
+            let (kind, text) = told(&bench, found);
+            assert_eq!(kind, Kind::Refused, "{journal} {state}: {text}");
+            assert!(text.contains("is open in") && text.contains("process"), "{text}");
+            assert_eq!(before, scene.listing(), "{journal} {state}");
+            if state == "idle" {
+                other.sql("BEGIN; SELECT * FROM records");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_that_a_killed_registry_left_is_never_mixed_in() {
+    let scene = Scene::with(&format!("PRAGMA journal_mode = wal; {REGISTRY}"));
+    let bench = Bench::with(REGISTRY);
+    let archive = archive(&bench);
+    scene.other_process("PRAGMA wal_autocheckpoint = 0; INSERT INTO records VALUES ('after the backup', '')").kill();
+    assert!(fs::metadata(scene.side("-wal")).unwrap().len() > 0);
+    let (db, log, scratch) = (scene.path(), bench.path("log"), std::env::temp_dir());
+    let request =
+        super::RestoreRequest { archive: &archive, db: &db, log: &log, force: true, dry_run: false, scratch: &scratch };
+    let done = restore(&request, &at("2026-11-24T13:00:00Z"), &super::Silent).unwrap();
+    let now = content(&db);
+    assert!(now.contains("only in the backup") && !now.contains("after the backup"), "{now}");
+    // What was replaced is one file that has the row.
+    let kept = done.replaced.unwrap().join("database");
+    assert!(content(&kept).contains("after the backup"));
+    undo(&db, &scratch, &at("2026-11-24T14:00:00Z")).unwrap();
+    assert!(content(&db).contains("after the backup"));
+}
+
+#[test]
+fn stale_files_where_no_database_is_are_moved_aside() {
+    let bench = Bench::with(REGISTRY);
+    let archive = archive(&bench);
+    for suffix in ["-wal", "-shm", "-journal"] {
+        fs::write(bench.path(&format!("new{suffix}")), "stale").unwrap();
+    }
+    let done = bench.restored(&archive, "new", |_| ()).unwrap();
+    for suffix in ["-wal", "-shm", "-journal"] {
+        assert!(!bench.path(&format!("new{suffix}")).exists());
+        assert_eq!(fs::read(beside(&done.replaced.clone().unwrap().join("database"), suffix)).unwrap(), b"stale");
+    }
+    assert!(content(&bench.path("new")).contains("only in the backup"));
+}
+
+#[test]
+fn a_damaged_database_and_its_log_are_kept_as_they_are() {
+    let bench = Bench::with(REGISTRY);
+    let archive = archive(&bench);
+    fs::write(bench.db(), [7; 5000]).unwrap();
+    fs::write(bench.path("r.sqlite-wal"), "not a log").unwrap();
+    force(&bench, &archive).unwrap();
+    assert!(content(&bench.db()).contains("only in the backup"));
+    assert_eq!(bench.read("r.sqlite.replaced-1/database"), [7; 5000]);
+    assert_eq!(bench.read("r.sqlite.replaced-1/database-wal"), b"not a log");
+    undo(&bench.db(), &std::env::temp_dir(), &at("2026-11-24T14:00:00Z")).unwrap();
+    assert_eq!((bench.read("r.sqlite"), bench.read("r.sqlite-wal")), (vec![7; 5000], b"not a log".to_vec()));
+}
+
+#[test]
+fn links_folders_and_new_folders() {
+    let bench = Bench::with(REGISTRY);
+    let archive = archive(&bench);
+    fs::create_dir_all(bench.path("real/deep")).unwrap();
+    fs::copy(bench.db(), bench.path("real/deep/db")).unwrap();
+    symlink("real/deep/db", bench.path("link")).unwrap();
+    bench.restored(&archive, "link", |request| request.force = true).unwrap();
+    assert!(fs::symlink_metadata(bench.path("link")).unwrap().is_symlink());
+    assert!(content(&bench.path("real/deep/db")).contains("only in the backup"));
+    assert!(bench.path("real/deep/db.replaced-1/database").exists(), "beside the real file");
+
+    fs::hard_link(bench.db(), bench.path("second")).unwrap();
+    fs::create_dir(bench.path("folder")).unwrap();
+    symlink("nowhere", bench.path("dangling")).unwrap();
+    let before = bench.everything();
+    for (name, says) in [
+        ("r.sqlite", "has 2 names (hard links)"),
+        ("folder", "is a folder"),
+        ("dangling", "is a link that leads nowhere"),
+        ("folder/", "is no name of a file"),
+    ] {
+        let (kind, text) = told(&bench, bench.restored(&archive, name, |request| request.force = true));
+        assert_eq!((kind, text.contains(says)), (Kind::Refused, true), "{text}");
+    }
+    let inside = archive.strip_prefix(bench.folder.path()).unwrap().to_str().unwrap();
+    let (kind, text) = told(&bench, bench.restored(&archive, inside, |request| request.force = true));
+    assert_eq!((kind, text.contains("is the archive itself")), (Kind::Refused, true), "{text}");
+    assert_eq!(before, bench.everything());
+    bench.restored(&archive, "new/folder/db", |_| ()).unwrap();
+    assert!(content(&bench.path("new/folder/db")).contains("only in the backup"));
+}
+
+#[test]
+fn a_swap_that_was_cut_off_is_taken_back() {
+    let bench = Bench::with(REGISTRY);
+    let archive = archive(&bench);
+    // As after a kill between the second name and the rename: a folder whose database still is the database.
+    fs::create_dir(bench.path("r.sqlite.replaced-1")).unwrap();
+    fs::hard_link(bench.db(), bench.path("r.sqlite.replaced-1/database")).unwrap();
+    fs::write(bench.path("r.sqlite.replaced-1/database-wal"), "").unwrap();
+    fs::create_dir(bench.path(".r.sqlite.vitalsign-restoring")).unwrap();
+    fs::write(bench.path(".r.sqlite.vitalsign-restoring/half"), "half").unwrap();
+    force(&bench, &archive).unwrap();
+    assert!(content(&bench.db()).contains("only in the backup"));
+    assert!(!bench.path(".r.sqlite.vitalsign-restoring").exists());
+    assert!(!content(&bench.path("r.sqlite.replaced-1/database")).contains("only in the backup"));
+}
+
+#[test]
+fn one_at_a_time() {
+    let bench = Bench::with(REGISTRY);
+    let archive = archive(&bench);
+    let held = Lock::take(&beside(&fs::canonicalize(bench.db()).unwrap(), ".vitalsign-lock")).unwrap().unwrap();
+    let before = bench.everything();
+    let refused = [
+        told(&bench, bench.back_up(|_: &mut Request<'_>| ())),
+        told(&bench, force(&bench, &archive)),
+        told(&bench, undo(&bench.db(), &std::env::temp_dir(), &at("2026-11-24T14:00:00Z"))),
+    ];
+    for (kind, text) in refused {
+        assert_eq!(kind, Kind::Refused);
+        assert_eq!(text, "another backup or restore of DIR/r.sqlite is under way; nothing was changed");
+    }
+    assert_eq!(before, bench.everything());
+    drop(held);
+    // A file that a killed process left behind is no lock.
+    fs::write(bench.path("r.sqlite.vitalsign-lock"), "").unwrap();
+    force(&bench, &archive).unwrap();
+    assert!(!bench.path("r.sqlite.vitalsign-lock").exists());
+}
