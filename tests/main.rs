@@ -13,6 +13,7 @@
     reason = "tests"
 )]
 
+mod backup;
 mod check;
 mod config;
 mod docs;
@@ -20,6 +21,7 @@ mod env;
 mod other;
 mod plugins;
 mod serve;
+mod torture;
 
 /// A file that is not named above would never run.
 #[test]

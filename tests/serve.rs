@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use crate::env::Place;
 
 /// A server that has said where it listens.
-struct Server {
+pub struct Server {
     child: Child,
     address: String,
 }
 
 impl Server {
-    fn start(place: &Place) -> Self {
+    pub fn start(place: &Place) -> Self {
         let mut command = place.command(["serve", "--listen", "127.0.0.1:0"]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -28,8 +28,13 @@ impl Server {
         Self { child, address }
     }
 
+    /// Asks for liveness until something is so: a bounded wait of a minute or so.
+    pub fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        assert!((0..100_000).any(|_| is_so() || self.get("/livez").0 != 200), "never came to pass: {what}");
+    }
+
     /// The status and the body of one request.
-    fn get(&self, path: &str) -> (u16, String) {
+    pub fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         let mut text = String::new();

@@ -126,13 +126,15 @@ impl Writer {
     /// What the system says of the blocks before, or `InvalidInput` for a name that fits no header.
     pub fn begin(&mut self, header: Header) -> io::Result<()> {
         let block = tar_header(&header, header.bytes.unwrap_or(0))?;
+        // Headers stand in blocks of their own, so that damage to a member's data leaves its name.
+        self.flush()?;
         if header.bytes.is_some() {
             self.put(&block)?;
-        } else {
             self.flush()?;
+        } else {
             let bytes = self.encoder.slot(&block).map_err(io::Error::other)?;
             let pushed = self.feed.as_ref().map(|feed| feed.push_done(Packed { bytes: Ok(bytes), is_slot: true }));
-            self.unless_closed(pushed)?;
+            self.unless_closed(pushed.as_ref())?;
             self.late.push(header.clone());
         }
         self.open = Some(OpenMember { header, bytes: 0, hasher: Hasher::default() });
@@ -190,7 +192,7 @@ impl Writer {
             let bytes = self.encoder.slot(&block).map_err(io::Error::other)?;
             sunk.file.write_all_at(&bytes, *at)?;
         }
-        Ok(Written { file: sunk.file, bytes: sunk.bytes, members: self.members })
+        Ok(Written { file: sunk.file, bytes: sunk.bytes, members: std::mem::take(&mut self.members) })
     }
 
     /// Adds to the tar stream.
@@ -219,11 +221,11 @@ impl Writer {
         }
         let block = std::mem::replace(&mut self.block, Vec::with_capacity(BLOCK_BYTES));
         let pushed = self.feed.as_ref().map(|feed| feed.push(block));
-        self.unless_closed(pushed)
+        self.unless_closed(pushed.as_ref())
     }
 
     /// The line closes early only when the sink has failed, and the sink knows why.
-    fn unless_closed(&mut self, pushed: Option<Result<(), Closed>>) -> io::Result<()> {
+    fn unless_closed(&mut self, pushed: Option<&Result<(), Closed>>) -> io::Result<()> {
         match pushed {
             Some(Ok(())) => Ok(()),
             _ => self.sunk().map(drop).and_then(|()| Err(io::Error::other("the archive was ended already"))),
@@ -236,6 +238,16 @@ impl Writer {
         ended
             .and_then(Result::ok)
             .unwrap_or_else(|| Err(io::Error::other("the thread that writes the archive is gone")))
+    }
+}
+
+impl Drop for Writer {
+    /// Waits for the sink: whoever begins anew in the same file must be the only one who writes to it.
+    fn drop(&mut self) {
+        if self.sink.is_some() {
+            // What it says is of no interest any more.
+            let _ = self.sunk();
+        }
     }
 }
 

@@ -3,8 +3,10 @@
 //! Looks at names, `stat` and records in the folder of the archives; opens no archive. In `serve` it also says how the last
 //! scheduled backup ended.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::{Listed, Settings, Standing, list};
 use crate::{
@@ -30,17 +32,19 @@ const GROWTH: f64 = 1.2;
 
 /// How the last scheduled backup ended, shared between the schedule and the check.
 #[derive(Clone, Debug, Default)]
-pub struct LastRun(Arc<Mutex<Option<(Timestamp, Result<(), String>)>>>);
+pub struct LastRun(Arc<Mutex<Option<Failed>>>);
+
+/// When a scheduled backup failed, and why.
+type Failed = (Timestamp, String);
 
 impl LastRun {
     /// Notes how a run ended: with nothing, or with a sentence that says why it failed.
     pub fn note(&self, at: Timestamp, ended: Result<(), String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, ended));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ended.err().map(|why| (at, why));
     }
 
-    fn failure(&self) -> Option<(Timestamp, String)> {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().and_then(|(at, ended)| Some((*at, ended.as_ref().err()?.clone())))
+    fn failure(&self) -> Option<Failed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -70,27 +74,22 @@ impl BackupCheck {
 
     fn look(&self) -> Outcome {
         let dir = self.settings.dir.display();
-        let listed = match list(&self.settings.dir, false) {
-            Ok(listed) => listed,
+        let mut outcome = match list(&self.settings.dir, false).as_deref() {
             Err(failure) => {
-                return Outcome::of(
-                    Finding::new(Status::Unknown, "unlisted", failure.to_string()).hint(failure.hint()),
-                );
+                Outcome::of(Finding::new(Status::Unknown, "unlisted", failure.to_string()).hint(failure.hint()))
             }
-        };
-        let mut outcome = match listed.as_slice() {
-            [] if !self.settings.configured => {
+            Ok([]) if !self.settings.configured => {
                 let message = format!("there are no backups in {dir}, and nothing says that there should be");
                 let hint =
                     "make one with `vitalsign backup`, and set `backup` in the configuration to have its age watched";
                 return Outcome::of(Finding::new(Status::Skipped, "not-configured", message).hint(hint));
             }
-            [] => {
+            Ok([]) => {
                 let message = format!("there is no backup in {dir}");
                 let hint = "make one with `vitalsign backup`";
                 Outcome::of(Finding::new(Status::Error, "missing", message).hint(hint))
             }
-            [newest, older @ ..] => self.newest(newest, older),
+            Ok([newest, older @ ..]) => self.newest(newest, older),
         };
         if let Some((at, why)) = self.last.failure() {
             let message = format!("the scheduled backup of {at:.0} failed: {why}");

@@ -72,7 +72,7 @@ pub struct Made {
 /// Makes a backup.
 ///
 /// # Errors
-/// [`Failure`]; there is then no archive, unless the message says that only its record could not be written.
+/// [`Failure`]; there is then no archive.
 pub fn create(request: &Request<'_>, clock: &dyn Clock, progress: &dyn Progress) -> Result<Made, Failure> {
     let registry = Registry::new(request.db.to_owned());
     let ground = registry.ground().map_err(Failure::Database)?;
@@ -106,8 +106,10 @@ pub fn create(request: &Request<'_>, clock: &dyn Clock, progress: &dyn Progress)
     }
     let path = publish(&draft, request, now)?;
     record.archive = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    record.stamp(&path)?;
-    record.keep(&path, "backup", &about.created_at)?;
+    // The archive is whole and has its name; without a record it counts as one that nobody has proven.
+    if let Err(failure) = record.stamp(&path).and_then(|()| record.keep(&path, "backup", &about.created_at)) {
+        tracing::warn!("{} is whole, but its proof is not written down: {failure}", path.display());
+    }
     Ok(Made { path, record })
 }
 

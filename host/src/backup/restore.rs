@@ -59,8 +59,7 @@ pub struct Restored {
 /// [`Failure`]; unless it says that the export could not be put in place, nothing at the destination has changed.
 pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn Progress) -> Result<Restored, Failure> {
     if files::stat(request.archive).map_err(|error| Failure::io("look at", request.archive, error))?.is_none() {
-        let gone = std::io::ErrorKind::NotFound.into();
-        return Err(Failure::io("read the archive", request.archive, gone));
+        return Err(Failure::io("read", request.archive, rustix::io::Errno::NOENT.into()));
     }
     let database = Place::of(request.db)?;
     let log = Place::of(request.log)?;
@@ -75,7 +74,7 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
         }
     }
     let any = database.stat.or(files::stat(&database.base).ok().flatten());
-    let any = any.ok_or_else(|| Failure::io("use", &database.base, std::io::ErrorKind::NotFound.into()))?;
+    let any = any.ok_or_else(|| Failure::io("use", &database.base, rustix::io::Errno::NOENT.into()))?;
     let _lock = lock(&database.base.join(database.name()), &any, request.scratch)?;
     clean(&database.real)?;
     // Once more: what a cut-off swap had left is gone now.
@@ -200,7 +199,7 @@ fn nearest(path: &Path) -> std::io::Result<(PathBuf, PathBuf)> {
         let name = ancestor.file_name().unwrap_or_default();
         missing = if missing.as_os_str().is_empty() { name.into() } else { Path::new(name).join(&missing) };
     }
-    Err(std::io::ErrorKind::NotFound.into())
+    Err(rustix::io::Errno::NOENT.into())
 }
 
 /// Refuses a destination that is not wanted, not fit, or in use.

@@ -67,6 +67,9 @@ mod tests {
         assert_eq!(nightly.next(at("2026-11-24T03:14:59Z")), Some(at("2026-11-24T03:15:00Z")));
         assert_eq!(nightly.next(at("2026-11-24T03:15:00Z")), Some(at("2026-11-25T03:15:00Z")));
         assert_eq!(nightly.to_string(), "15 3 * * *");
+        for good in ["@daily", "*/5 * * * *", "0 3 * * MON-FRI", "* * * * * *"] {
+            assert!(Schedule::parse(good).is_ok(), "{good}");
+        }
         for bad in ["", "15 3", "61 * * * *", "x * * * *", "0 0 31 2 *"] {
             assert!(Schedule::parse(bad).is_err(), "{bad}");
         }

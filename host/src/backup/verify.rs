@@ -70,25 +70,52 @@ impl Layout {
     }
 
     /// Lays an archive out and checks it.
+    ///
+    /// Where the export comes behind a database without a log, the database is checked while the export is still unpacked.
     pub(super) fn lay_out(&self, archive: &Path, hashed: bool, progress: &dyn Progress) -> Result<LaidOut, Failure> {
-        let unpacked = unpack(archive, hashed, &self.folder, &mut |found| self.place(found), progress)?;
-        let path = |name: &String| self.folder.join(name);
-        let refused = |why: &str| Failure::Archive { path: archive.to_owned(), flaw: Flaw::Refused(why.to_owned()) };
-        let Some(database) = unpacked.files.database.as_ref().map(path) else {
-            return Err(refused("there is no database in it"));
-        };
-        if let Some(wal) = unpacked.files.wal.as_ref().map(path) {
-            let beside = beside(&database, "-wal");
-            if wal != beside {
-                files::move_to(&wal, &beside).map_err(|error| Failure::io("move", &wal, error))?;
+        std::thread::scope(|scope| {
+            let mut placed = Vec::new();
+            let mut early = None;
+            let mut place = |found: &Found| {
+                if let ([only], true, None) = (placed.as_slice(), found.name.ends_with(".jsonl"), &early) {
+                    let database = self.folder.join(only);
+                    early = Some((String::clone(only), scope.spawn(move || check(archive, &database))));
+                }
+                let file = self.place(found)?;
+                placed.extend(file.is_some().then(|| found.name.clone()));
+                Ok(file)
+            };
+            let unpacked = unpack(archive, hashed, &self.folder, &mut place, progress)?;
+            let early = early.map(|(name, checking)| (name, checking.join()));
+            let path = |name: &String| self.folder.join(name);
+            let Some(database) = unpacked.files.database.as_ref().map(path) else {
+                let flaw = Flaw::Refused("there is no database in it".to_owned());
+                return Err(Failure::Archive { path: archive.to_owned(), flaw });
+            };
+            if let Some(wal) = unpacked.files.wal.as_ref().map(path) {
+                fold(archive, &database, &wal)?;
             }
-            sqlite::settle(&database).map_err(|trouble| about(archive, trouble))?;
-        }
-        progress.begin("checking the database", 0);
-        let structure = check(archive, &database);
-        progress.end();
-        Ok(LaidOut { structure: structure?, unpacked, database })
+            let structure = match early {
+                Some((name, Ok(found))) if unpacked.files.wal.is_none() && path(&name) == database => found,
+                _ => {
+                    progress.begin("checking the database", 0);
+                    let found = check(archive, &database);
+                    progress.end();
+                    found
+                }
+            };
+            Ok(LaidOut { structure: structure?, unpacked, database })
+        })
     }
+}
+
+/// Folds a log into its database.
+fn fold(archive: &Path, database: &Path, wal: &Path) -> Result<(), Failure> {
+    let beside = beside(database, "-wal");
+    if *wal != beside {
+        files::move_to(wal, &beside).map_err(|error| Failure::io("move", wal, error))?;
+    }
+    sqlite::settle(database).map_err(|trouble| about(archive, trouble))
 }
 
 /// Trouble with the copy is trouble with the archive.
@@ -124,7 +151,9 @@ pub fn verify(path: &Path, scratch: &Path, clock: &dyn Clock, progress: &dyn Pro
     let folder = files::temporary_folder(own)
         .or_else(|_| files::temporary_folder(scratch))
         .map_err(|error| Failure::io("make a folder in", scratch, error))?;
-    let found = Layout::new(folder.path().to_owned(), None).lay_out(path, true, progress);
+    // SQLite follows no link on its way to what it writes.
+    let real = files::resolved(folder.path()).map_err(|error| Failure::io("find", folder.path(), error))?;
+    let found = Layout::new(real, None).lay_out(path, true, progress);
     let at = format!("{:.0}", clock.now());
     let mut record = match &found {
         Ok(found) => fresh(path, found),

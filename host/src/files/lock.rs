@@ -33,8 +33,14 @@ impl Lock {
             // Never followed, never truncated: somebody may have put anything under this name.
             let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
             let mut options = OpenOptions::new();
-            let file = options.read(true).write(true).create(true).truncate(false).custom_flags(flags).mode(0o600);
-            let file = file.open(path)?;
+            options.read(true).custom_flags(flags);
+            // Another user's lock file can be locked by whoever may read it; only what is not there has to be made.
+            let file = match options.open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    options.write(true).create(true).truncate(false).mode(0o644).open(path)?
+                }
+                found => found?,
+            };
             match FileExt::try_lock(&file) {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),

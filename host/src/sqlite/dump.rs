@@ -126,7 +126,7 @@ impl Snapshot<'_> {
     pub fn all_rows(&self, table: &str, mut each: impl FnMut(&[String], &[Cell<'_>]) -> bool) -> Result<(), Trouble> {
         let failed = |error: rusqlite::Error| self.trouble(&error);
         let mut statement = self.prepare(&all_rows(table))?;
-        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut rows = statement.query([]).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
             let cells: rusqlite::Result<Vec<Cell<'_>>> =

@@ -32,9 +32,11 @@ fn says(bench: &Bench, configured: bool, now: &str, last: LastRun) -> String {
         assert!(finding.hint.is_some(), "{finding:?}");
     }
     // The size of an archive depends on the compressor's version.
-    let sized = text
-        .split(' ')
-        .map(|word| if word.parse::<f64>().is_ok_and(|size| size.fract() > 0.0) { "[size]" } else { word });
+    let words: Vec<&str> = text.split(' ').collect();
+    let sized = words
+        .iter()
+        .enumerate()
+        .map(|(at, word)| if words.get(at + 1).is_some_and(|unit| unit.starts_with("KiB")) { "[size]" } else { word });
     sized.collect::<Vec<_>>().join(" ").replace(bench.folder.path().to_str().unwrap(), "DIR")
 }
 

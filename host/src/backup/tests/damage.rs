@@ -96,11 +96,11 @@ fn verify_names_the_member_and_the_bytes_and_writes_it_down() {
         fs::write(&made.path, &bad).unwrap();
         let (kind, text) = told(&bench, verify(&made.path, &scratch, &clock, &Silent));
         assert_eq!(kind, Kind::Damaged);
-        assert!(text.contains("is damaged: `r.sqlite`, bytes 1047040 to 2095615"), "{text}");
+        assert!(text.contains("is damaged: `r.sqlite`, bytes 1048576 to 2097151"), "{text}");
         let listed = list(&bench.path("out"), false).unwrap();
         let one = listed.iter().find(|one| one.path == made.path).unwrap();
         assert_eq!(one.standing, Standing::Damaged);
-        assert!(one.flaw.as_ref().unwrap().contains("bytes 1047040"), "{one:?}");
+        assert!(one.flaw.as_ref().unwrap().contains("bytes 1048576"), "{one:?}");
         // A repaired archive is not what was judged.
         fs::write(&made.path, &good).unwrap();
         let listed = list(&bench.path("out"), false).unwrap();
@@ -169,15 +169,21 @@ fn refusal(bench: &Bench, bytes: &[u8]) -> String {
     text.replace("DIR/hostile.tar.gz ", "")
 }
 
+/// The start of an archive that is good, but for its end.
+fn good(db: &[u8]) -> Vec<u8> {
+    [file("metadata.json", br#"{"files":{"database":"r.sqlite"}}"#), file("r.sqlite", db)].concat()
+}
+
+/// The same with something more in it.
+fn with(db: &[u8], extra: &[u8]) -> Vec<u8> {
+    gzip(&[good(db).as_slice(), extra, &[0; 1024]].concat())
+}
+
 #[test]
-fn hostile_archives_are_refused() {
+fn members_that_no_backup_has_are_refused() {
     let bench = small();
     let db = fs::read(bench.db()).unwrap();
-    let meta = br#"{"files":{"database":"r.sqlite"}}"#;
-    let end = vec![0; 1024];
-    let good = [file("metadata.json", meta), file("r.sqlite", &db)].concat();
-    let with = |extra: Vec<u8>| gzip(&[good.clone(), extra, end.clone()].concat());
-    fs::write(bench.path("good.tar.gz"), with(Vec::new())).unwrap();
+    fs::write(bench.path("good.tar.gz"), with(&db, b"")).unwrap();
     bench.restored(&bench.path("good.tar.gz"), "good", |_| ()).unwrap();
 
     use tar::EntryType as Type;
@@ -199,32 +205,8 @@ fn hostile_archives_are_refused() {
         (Type::Regular, "surprise.sh"),
         (Type::Regular, "SHA256SUMS"),
     ] {
-        lines.push(format!("{name:?}: {}", refusal(&bench, &with(entry(kind, name, b"x")))));
+        lines.push(format!("{name:?}: {}", refusal(&bench, &with(&db, &entry(kind, name, b"x")))));
     }
-    let tail = |extra: &[u8]| [with(Vec::new()), extra.to_vec()].concat();
-    lines.push(format!("garbage: {}", refusal(&bench, &tail(b"garbage"))));
-    lines.push(format!("second member: {}", refusal(&bench, &tail(&gzip(&file("hidden", b"x"))))));
-    let mut long = file("r.sqlite", &db);
-    // A header that promises more than follows.
-    let mut header = tar::Header::from_byte_slice(&long[..512]).clone();
-    header.set_size(1 << 30);
-    header.set_cksum();
-    long[..512].copy_from_slice(header.as_bytes());
-    let cut = [file("metadata.json", meta), long].concat();
-    lines.push(format!("beyond the declared: {}", refusal(&bench, &gzip(&cut))));
-    let extension = entry(Type::GNULongName, "././@LongLink", &vec![b'a'; 200_000]);
-    lines.push(format!("a long name: {}", refusal(&bench, &gzip(&[extension, good.clone(), end.clone()].concat()))));
-    lines.push(format!(
-        "a large text: {}",
-        refusal(&bench, &gzip(&[file("metadata.json", &vec![b' '; 2 << 20]), end.clone()].concat()))
-    ));
-    let many: Vec<u8> = (0..20).flat_map(|at| entry(Type::Directory, &format!("d{at}/"), b"")).collect();
-    lines.push(format!("many: {}", refusal(&bench, &with(many))));
-    let last = with(Vec::new());
-    let mut flipped = last.clone();
-    let at = last.len() - 6;
-    flipped[at] ^= 1;
-    lines.push(format!("last checksum: {}", refusal(&bench, &flipped)));
     insta::assert_snapshot!(lines.join("\n"), @r###"
     "link": is refused: `link` is no regular file
     "hard": is refused: `hard` is no regular file
@@ -241,6 +223,37 @@ fn hostile_archives_are_refused() {
     "r.sqlite": is refused: `r.sqlite` is in it twice
     "surprise.sh": is refused: `surprise.sh` in it is no part of a backup
     "SHA256SUMS": is refused: its `SHA256SUMS` has the line `x`
+    "###);
+}
+
+#[test]
+fn archives_that_are_made_to_harm_are_refused() {
+    let bench = small();
+    let db = fs::read(bench.db()).unwrap();
+    let meta = file("metadata.json", br#"{"files":{"database":"r.sqlite"}}"#);
+    let mut lines = Vec::new();
+    let tail = |extra: &[u8]| [with(&db, b""), extra.to_vec()].concat();
+    lines.push(format!("garbage: {}", refusal(&bench, &tail(b"garbage"))));
+    lines.push(format!("second member: {}", refusal(&bench, &tail(&gzip(&file("hidden", b"x"))))));
+    let mut long = file("r.sqlite", &db);
+    // A header that promises more than follows.
+    let mut header = tar::Header::from_byte_slice(&long[..512]).clone();
+    header.set_size(1 << 30);
+    header.set_cksum();
+    long[..512].copy_from_slice(header.as_bytes());
+    let cut = [meta, long].concat();
+    lines.push(format!("beyond the declared: {}", refusal(&bench, &gzip(&cut))));
+    let extension = entry(tar::EntryType::GNULongName, "././@LongLink", &vec![b'a'; 200_000]);
+    lines.push(format!("a long name: {}", refusal(&bench, &gzip(&[extension, good(&db)].concat()))));
+    lines.push(format!("a large text: {}", refusal(&bench, &gzip(&file("metadata.json", &vec![b' '; 2 << 20])))));
+    let many: Vec<u8> = (0..20).flat_map(|at| entry(tar::EntryType::Directory, &format!("d{at}/"), b"")).collect();
+    lines.push(format!("many: {}", refusal(&bench, &with(&db, &many))));
+    let last = with(&db, b"");
+    let mut flipped = last.clone();
+    let at = last.len() - 6;
+    flipped[at] ^= 1;
+    lines.push(format!("last checksum: {}", refusal(&bench, &flipped)));
+    insta::assert_snapshot!(lines.join("\n"), @r###"
     garbage: is cut off: it ends after 510 B where more must follow
     second member: is refused: bytes follow after its end
     beyond the declared: is refused: its tar makes no sense: unexpected EOF during skip

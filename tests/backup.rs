@@ -1,0 +1,455 @@
+//! `backup`, `restore`, `verify`, `list` and `prune` as users run them: what they print, what they end with, what they leave.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    thread,
+};
+
+use rusqlite::Connection;
+use serde_json::Value;
+
+use crate::{
+    env::{Place, Ran, entry},
+    other::Other,
+};
+
+/// A program that users may lack: the test says loudly that it does without, and CI does not let it.
+pub fn has(program: &str) -> bool {
+    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap().status.success();
+    assert!(found || std::env::var_os("CI").is_none(), "`{program}` is missing, and CI must not skip");
+    if !found {
+        eprintln!("SKIPPED: `{program}` is not installed, so it was not tried");
+    }
+    found
+}
+
+/// Makes a backup and gives the archive's path.
+pub fn back_up(place: &Place, more: &[&str]) -> PathBuf {
+    let ran = place.run([&["backup", "--db", "registry.sqlite", "--out", "out"], more].concat());
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    place.path(ran.stdout.trim())
+}
+
+fn restore(place: &Place, archive: &Path, more: &[&str]) -> Ran {
+    let archive = archive.to_str().unwrap();
+    place.run([&["restore", "--archive", archive], more].concat())
+}
+
+/// The text without what differs from run to run.
+fn settled(text: &str) -> String {
+    let words = text.split(' ').map(|word| {
+        let (name, rest) = word.split_once("registry-backup-2").map_or((word, None), |(head, rest)| (head, Some(rest)));
+        match rest {
+            Some(rest) => format!("{name}registry-backup-[stamp]{}", rest.split_once('Z').unwrap().1),
+            None => word.to_owned(),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_backup_and_the_way_back() {
+    let place = Place::with_registry(1000);
+    place.configure(|_| ());
+    let archive = back_up(&place, &["--tag", "nightly"]);
+    assert_eq!(fs::metadata(&archive).unwrap().permissions().mode() & 0o7777, 0o600);
+    let before = fs::read(place.path("registry.sqlite")).unwrap();
+
+    insta::assert_snapshot!(settled(&restore(&place, &archive, &[]).stderr), @"
+    vitalsign: [folder]/registry.sqlite exists; nothing was changed
+      → add --force to replace it (it is kept, and --undo brings it back), or restore to another path with --db and --log
+    ");
+    let ran = restore(&place, &archive, &["--db", "new/registry.sqlite"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    insta::assert_snapshot!(ran.stdout, @"
+    restored [folder]/new/registry.sqlite
+      1,000 records, 1,000 rows of provenance
+      every hash holds, and so does the database's structure
+      the provenance export is [folder]/var/registry-provenance.jsonl
+    ");
+    assert_eq!(fs::read(place.path("new/registry.sqlite")).unwrap(), before);
+    let log = fs::read_to_string(place.path("var/registry-provenance.jsonl")).unwrap();
+    assert_eq!(log.lines().count(), 1000);
+
+    let ran = restore(&place, &archive, &["--force", "--dry-run"]);
+    assert_eq!(ran.code, 0);
+    insta::assert_snapshot!(ran.stdout, @"
+    could be restored: [folder]/registry.sqlite
+      1,000 records, 1,000 rows of provenance
+      every hash holds, and so does the database's structure
+      the provenance export is [folder]/var/registry-provenance.jsonl
+      nothing was changed (--dry-run)
+    ");
+    Connection::open(place.path("registry.sqlite")).unwrap().execute_batch("DELETE FROM provenance").unwrap();
+    let ran = restore(&place, &archive, &["--force"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    insta::assert_snapshot!(ran.stdout, @"
+    restored [folder]/registry.sqlite
+      1,000 records, 1,000 rows of provenance
+      every hash holds, and so does the database's structure
+      the provenance export is [folder]/var/registry-provenance.jsonl
+      what was there is kept in [folder]/registry.sqlite.replaced-1; `vitalsign restore --undo` brings it back
+    ");
+    assert_eq!(fs::read(place.path("registry.sqlite")).unwrap(), before);
+    insta::assert_snapshot!(place.run(["restore", "--undo"]).stdout, @"
+    brought back registry.sqlite
+    what was there is kept in [folder]/registry.sqlite.replaced-2
+    ");
+    assert_ne!(fs::read(place.path("registry.sqlite")).unwrap(), before);
+}
+
+#[test]
+fn verify_list_and_prune_say_what_they_see() {
+    let place = Place::with_registry(10);
+    place.configure(|_| ());
+    let first = back_up(&place, &["--tag", "one"]);
+    let second = back_up(&place, &["--tag", "two", "--no-verify", "--compression", "zstd"]);
+    let ran = place.run(["verify", second.to_str().unwrap()]);
+    assert_eq!(ran.code, 0);
+    insta::assert_snapshot!(settled(&ran.stdout), @"[folder]/out/registry-backup-[stamp]-two.tar.zst holds: every hash is right, and the database in it is sound; 32.0 KiB, 10 records");
+    back_up(&place, &["--tag", "three", "--no-verify", "--compression", "none"]);
+    let listed = place.run(["list", "--out", "out", "--json"]).report();
+    let row = |one: &Value| format!("{} {} {} {}", one["tag"], one["compression"], one["standing"], one["records"]);
+    let mut rows: Vec<_> = listed.as_array().unwrap().iter().map(row).collect();
+    rows.sort();
+    insta::assert_snapshot!(rows.join("\n"), @r#"
+    "one" "gzip" "verified" 10
+    "three" "none" "unverified" 10
+    "two" "zstd" "verified" 10
+    "#);
+    let text = place.run(["list", "--out", "out"]).stdout;
+    assert!(text.starts_with("AGE") || text.trim_start().starts_with("AGE"), "{text}");
+    assert_eq!((text.lines().count(), text.matches("unverified").count()), (4, 1), "{text}");
+
+    let before = place.listing();
+    let refused = place.run(["prune", "--out", "out", "--yes"]);
+    assert_eq!(refused.code, 4);
+    insta::assert_snapshot!(refused.stderr, @"
+    vitalsign: nothing says which backups are kept, and an empty rule would keep none; nothing was removed
+      → set `backup.keep` in the configuration, or say for example --last 7 --daily 30
+    ");
+    assert_eq!(place.run(["prune", "--out", "out", "--yes", "--last", "0"]).code, 4);
+    let dry = place.run(["prune", "--out", "out", "--last", "1"]);
+    assert!(dry.stdout.ends_with("nothing was removed: add --yes\n"), "{}", dry.stdout);
+    assert_eq!(before, place.listing());
+    let done = place.run(["prune", "--out", "out", "--last", "1", "--yes"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    // The newest by name stays for the rule, the newest verified for safety.
+    let left: Vec<_> =
+        place.run(["list", "--out", "out", "--json"]).report().as_array().unwrap().iter().map(row).collect();
+    assert!(left.iter().any(|row| row.contains("verified\"")) && left.len() <= 2, "{left:?}");
+    drop(first);
+    assert_eq!(place.run(["list", "--out", "nowhere"]).stdout, "no backups in nowhere\n");
+}
+
+#[test]
+fn bad_input_is_one_sentence_and_a_code_and_changes_nothing() {
+    let place = Place::with_registry(10);
+    place.configure(|_| ());
+    let archive = back_up(&place, &[]);
+    let good = fs::read(&archive).unwrap();
+    place.write("empty.tar.gz", "");
+    place.write("text.tar.gz", "no archive");
+    place.write("cut.tar.gz", &good[..good.len() / 2]);
+    let mut flipped = good.clone();
+    flipped[good.len() / 2] ^= 1;
+    place.write("flipped.tar.gz", flipped);
+    place.write("bz.tar.gz", "BZh91AY&SY");
+    fs::create_dir(place.path("folder")).unwrap();
+    place.write("file", "");
+    let long = "x".repeat(300);
+    let to = ["--db", "n.sqlite", "--log", "n.jsonl"];
+    let restores = |archive: &'static str| [&["restore", "--archive", archive], to.as_slice()].concat();
+    let before = place.listing();
+    let mut told = String::new();
+    for (what, args) in [
+        ("missing", restores("gone.tar.gz")),
+        ("empty", restores("empty.tar.gz")),
+        ("not an archive", restores("text.tar.gz")),
+        ("cut", restores("cut.tar.gz")),
+        ("flipped", restores("flipped.tar.gz")),
+        ("wrong compression", restores("bz.tar.gz")),
+        ("a folder for an archive", restores("folder")),
+        ("a folder for a database", vec!["restore", "--archive", "cut.tar.gz", "--db", "folder", "--force"]),
+        ("a folder to be verified", vec!["verify", "folder"]),
+        ("a missing one to be verified", vec!["verify", "gone.tar.gz"]),
+        ("a tag with a slash", vec!["backup", "--tag", "a/b"]),
+        ("a tag that climbs", vec!["backup", "--tag", ".."]),
+        ("a long tag", vec!["backup", "--tag", &long]),
+        ("a level too high", vec!["backup", "--level", "13"]),
+        ("a file for a folder", vec!["backup", "--out", "file"]),
+        ("an unwritable folder", vec!["backup", "--out", "/proc/nowhere"]),
+        ("no database", vec!["backup", "--db", "gone.sqlite"]),
+        ("a folder for a database", vec!["backup", "--db", "folder"]),
+        ("an archive for a database", vec!["backup", "--db", "flipped.tar.gz", "--out", "o"]),
+        ("nothing to undo", vec!["restore", "--undo"]),
+        ("nothing to restore", vec!["restore"]),
+    ] {
+        let ran = place.run(&args);
+        let half = vitalsign::value::bytes(good.len() as u64 / 2);
+        let sentence = ran
+            .stderr
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .replace(&half, "[half]")
+            .replace(&long, "[x]")
+            .replace(&long[..40], "[x]");
+        told += &format!("{what}: {} {sentence}\n", ran.code);
+        assert!(!ran.stderr.contains("panicked") && ran.stdout.is_empty(), "{what}: {}{}", ran.stdout, ran.stderr);
+        let _ = fs::remove_dir(place.path("o"));
+        let left: Vec<_> = place.listing().into_iter().filter(|line| !before.contains(line)).collect();
+        let own = |line: &String| line.split_once(" inode").is_some_and(|(path, _)| Path::new(path).is_dir());
+        assert!(left.iter().all(own), "{what}: {left:?}");
+    }
+    insta::assert_snapshot!(told, @r###"
+    missing: 6 vitalsign: cannot read gone.tar.gz: No such file or directory (os error 2)
+    empty: 5 vitalsign: empty.tar.gz is empty (0 bytes)
+    not an archive: 5 vitalsign: text.tar.gz is no archive of a registry: it is no tar, compressed or not; gzip, zstd and plain tar are read here
+    cut: 5 vitalsign: cut.tar.gz is cut off: it ends after [half] where more must follow
+    flipped: 5 vitalsign: flipped.tar.gz is damaged: `registry.sqlite`, bytes 0 to 32767
+    wrong compression: 5 vitalsign: bz.tar.gz is no archive of a registry: it is compressed with bzip2; gzip, zstd and plain tar are read here
+    a folder for an archive: 6 vitalsign: cannot read folder: it is a directory
+    a folder for a database: 4 vitalsign: [folder]/folder is a folder, and the database is a file; nothing was changed
+    a folder to be verified: 6 vitalsign: cannot read folder: it is a directory
+    a missing one to be verified: 6 vitalsign: cannot read gone.tar.gz: No such file or directory (os error 2)
+    a tag with a slash: 2 error: invalid value 'a/b' for '--tag <LABEL>': `a/b` is no tag: use 1 to 100 letters, digits, `.`, `_` and `-`, beginning with a letter or digit
+    a tag that climbs: 2 error: invalid value '..' for '--tag <LABEL>': `..` is no tag: use 1 to 100 letters, digits, `.`, `_` and `-`, beginning with a letter or digit
+    a long tag: 2 error: invalid value '[x]' for '--tag <LABEL>': `[x]…` is no tag: use 1 to 100 letters, digits, `.`, `_` and `-`, beginning with a letter or digit
+    a level too high: 2 vitalsign: --level 13 is too high: gzip has levels up to 12
+    a file for a folder: 4 vitalsign: file is no folder, and archives go into one; nothing was changed
+    an unwritable folder: 6 vitalsign: cannot make the folder /proc/nowhere: No such file or directory (os error 2)
+    no database: 6 vitalsign: there is no database at `gone.sqlite`
+    a folder for a database: 6 vitalsign: `folder` is a directory, not a database
+    an archive for a database: 5 vitalsign: `flipped.tar.gz` is not a SQLite database
+    nothing to undo: 4 vitalsign: no restore has replaced registry.sqlite, so there is nothing to bring back
+    nothing to restore: 2 error: the following required arguments were not provided:
+    "###);
+}
+
+/// Every program that opens archives gets the same files out of ours.
+#[test]
+fn other_programs_open_it() {
+    let place = Place::with_registry(3000);
+    let archive = back_up(&place, &[]);
+    let name = archive.file_name().unwrap().to_str().unwrap();
+    let whole = fs::read(place.path("registry.sqlite")).unwrap();
+    for (program, line) in [
+        ("tar", "tar xzf ../out/$A && sha256sum -c --quiet SHA256SUMS"),
+        ("bsdtar", "bsdtar xf ../out/$A && sha256sum -c --quiet SHA256SUMS"),
+        ("busybox", "busybox tar xzf ../out/$A && busybox sha256sum -c SHA256SUMS"),
+        (
+            "python3",
+            "python3 -c 'import tarfile,sys; tarfile.open(sys.argv[1]).extractall(filter=\"data\")' ../out/$A && sha256sum -c --quiet SHA256SUMS",
+        ),
+        (
+            "node",
+            "node -e 'const z=require(\"zlib\"),f=require(\"fs\");f.writeFileSync(\"t\",z.gunzipSync(f.readFileSync(process.argv[1])))' ../out/$A && tar xf t && sha256sum -c --quiet SHA256SUMS",
+        ),
+    ] {
+        if !has(program) {
+            continue;
+        }
+        let folder = place.path(program);
+        fs::create_dir(&folder).unwrap();
+        let ran = Command::new("sh").args(["-ec", line]).env("A", name).current_dir(&folder).output().unwrap();
+        assert!(ran.status.success(), "{program}: {}", String::from_utf8_lossy(&ran.stderr));
+        assert_eq!(fs::read(folder.join("registry.sqlite")).unwrap(), whole, "{program}");
+    }
+    if has("zstd") {
+        let zst = back_up(&place, &["--compression", "zstd"]);
+        fs::create_dir(place.path("zst")).unwrap();
+        let line = "zstd -dqc \"$A\" | tar x && sha256sum -c --quiet SHA256SUMS";
+        let ran =
+            Command::new("sh").args(["-ec", line]).env("A", &zst).current_dir(place.path("zst")).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        assert_eq!(fs::read(place.path("zst/registry.sqlite")).unwrap(), whole);
+    }
+}
+
+/// Raw copies with a log, as other tools of the registry archive them: what is in the log comes back.
+#[test]
+fn older_archives_restore_with_what_is_in_their_log() {
+    if !has("tar") {
+        return;
+    }
+    let place = Place::empty();
+    fs::create_dir(place.path("s")).unwrap();
+    Other::open(
+        &place.path("s/registry.sqlite"),
+        "PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE records(id); INSERT INTO records VALUES ('in the log')",
+    )
+    .kill();
+    assert!(fs::metadata(place.path("s/registry.sqlite-wal")).unwrap().len() > 0);
+    place.write("s/metadata.json", r#"{"createdAt": "2025-10-27T16:43:49Z", "source": "var/registry.sqlite"}"#);
+    for (name, line) in [
+        ("dot", "cd s && tar czf ../dot.tar.gz ."),
+        ("folder", "tar czf folder.tar.gz s"),
+        (
+            "order",
+            "cd s && tar czf ../order.tar.gz registry.sqlite-wal metadata.json registry.sqlite-shm registry.sqlite",
+        ),
+        ("plain", "cd s && tar cf ../plain.tar.gz *"),
+    ] {
+        assert!(Command::new("sh").args(["-ec", line]).current_dir(place.folder()).status().unwrap().success());
+        let ran = restore(&place, &place.path(&format!("{name}.tar.gz")), &["--db", &format!("{name}.sqlite")]);
+        assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
+        assert!(ran.stdout.contains("no sums to be held against"), "{}", ran.stdout);
+        let conn = Connection::open(place.path(&format!("{name}.sqlite"))).unwrap();
+        let found: String = conn.query_row("SELECT id FROM records", [], |row| row.get(0)).unwrap();
+        assert_eq!(found, "in the log");
+    }
+    // The same as a raw copy of our own.
+    let ran = place.run(["backup", "--raw", "--db", "s/registry.sqlite", "--out", "out"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let ran = restore(&place, &place.path(ran.stdout.trim()), &["--db", "raw.sqlite", "--json"]);
+    assert_eq!(ran.report()["structure"], "sound");
+    let conn = Connection::open(place.path("raw.sqlite")).unwrap();
+    assert_eq!(conn.query_row("SELECT count(*) FROM records", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+}
+
+/// Each backup taken under a writer holds a prefix of what was committed, and nothing less than what was before it began.
+#[test]
+fn backups_under_a_writer_hold_a_prefix() {
+    let place = Place::empty();
+    let path = place.path("registry.sqlite");
+    let writer = Connection::open(&path).unwrap();
+    writer
+        .execute_batch(
+            "PRAGMA journal_mode = wal; CREATE TABLE records(id INTEGER PRIMARY KEY, payload);
+             CREATE TABLE provenance(seq INTEGER PRIMARY KEY, record_id)",
+        )
+        .unwrap();
+    let rounds = if std::env::var("VITALSIGN_TORTURE").is_ok_and(|value| value == "long") { 100 } else { 12 };
+    let (stop, committed) = (AtomicBool::new(false), AtomicU32::new(0));
+    thread::scope(|scope| {
+        let (stop, committed) = (&stop, &committed);
+        scope.spawn(move || {
+            for number in 1.. {
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                writer
+                    .execute_batch(&format!(
+                        "BEGIN; INSERT INTO records VALUES ({number}, hex(randomblob(200)));
+                         INSERT INTO provenance VALUES ({number}, {number}); COMMIT"
+                    ))
+                    .unwrap();
+                committed.store(number, Ordering::SeqCst);
+            }
+        });
+        for round in 0..rounds {
+            let least = committed.load(Ordering::SeqCst);
+            let archive = back_up(&place, &[]);
+            let most = committed.load(Ordering::SeqCst) + 1;
+            let name = format!("back-{round}.sqlite");
+            let ran = restore(&place, &archive, &["--db", &name, "--log", &format!("back-{round}.jsonl")]);
+            assert_eq!(ran.code, 0, "{}", ran.stderr);
+            let conn = Connection::open(place.path(&name)).unwrap();
+            let numbers = |table: &str| -> (u32, u32, u32) {
+                let sql = format!("SELECT count(*), coalesce(min(rowid), 1), coalesce(max(rowid), 0) FROM {table}");
+                conn.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap()
+            };
+            let (count, first, last) = numbers("records");
+            assert_eq!((count, first), (last, 1), "a prefix has no gap");
+            assert_eq!(numbers("provenance"), (count, first, last));
+            assert!((least..=most).contains(&count), "{count} of {least} to {most}");
+            let lines = fs::read_to_string(place.path(&format!("back-{round}.jsonl"))).unwrap().lines().count();
+            assert_eq!(lines, count as usize, "the export is of the same moment");
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+}
+
+#[test]
+fn other_file_systems_and_other_users() {
+    let place = Place::with_registry(10);
+    let shm = Path::new("/dev/shm");
+    if shm.is_dir() {
+        let elsewhere = tempfile::tempdir_in(shm).unwrap();
+        let out = elsewhere.path().to_str().unwrap();
+        let ran = place.run(["backup", "--db", "registry.sqlite", "--out", out]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let ran = restore(
+            &place,
+            Path::new(ran.stdout.trim()),
+            &["--db", &format!("{out}/back.sqlite"), "--log", "here.jsonl"],
+        );
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert_eq!(
+            fs::read(elsewhere.path().join("back.sqlite")).unwrap(),
+            fs::read(place.path("registry.sqlite")).unwrap()
+        );
+    }
+    let archive = back_up(&place, &[]);
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can be somebody else, so missing permissions were not tried");
+        return;
+    }
+    for path in [place.folder(), &archive, &place.path("out")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let before = place.listing();
+    let nobody = |args: &[&str]| {
+        let mut command = place.command(args);
+        command.uid(65534).gid(65534);
+        place.finish(command.output().unwrap())
+    };
+    let archive = archive.to_str().unwrap();
+    for args in [
+        ["restore", "--archive", archive, "--db", "registry.sqlite", "--force"].as_slice(),
+        &["restore", "--archive", archive, "--db", "new.sqlite"],
+        &["backup", "--db", "registry.sqlite", "--out", "out"],
+    ] {
+        let ran = nobody(args);
+        assert_eq!(ran.code, 6, "{args:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("Permission denied"), "{}", ran.stderr);
+        assert_eq!(before, place.listing());
+    }
+}
+
+#[test]
+fn the_check_and_the_schedule_are_in_the_report() {
+    let place = Place::with_registry(10);
+    place.configure(|config| config["backup"] = serde_json::json!({ "dir": "out" }));
+    let report = place.check();
+    assert_eq!((&report["status"], &entry(&report, "backup")["status"]), (&"warn".into(), &"error".into()));
+    back_up(&place, &[]);
+    let report = place.check();
+    assert_eq!((&report["status"], &entry(&report, "backup")["status"]), (&"ok".into(), &"ok".into()));
+    place.configure(|config| config["backup"] = serde_json::json!({ "schedule": "61 * * * *" }));
+    let ran = place.run(["check"]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.stderr.contains("backup.schedule: `61 * * * *` is no schedule"), "{}", ran.stderr);
+}
+
+/// `serve` makes a backup when the schedule says so, thins out, and says how it went.
+#[test]
+fn serve_backs_up_on_schedule() {
+    let place = Place::with_registry(10);
+    place.configure(|config| {
+        // With six fields the first is the second, so that the test need not wait for a minute.
+        config["backup"] = serde_json::json!({ "dir": "out", "schedule": "* * * * * *", "keep": { "last": 2 } });
+        config["health"]["checks"] = serde_json::json!({ "backup": { "intervalSeconds": 1 } });
+    });
+    let server = crate::serve::Server::start(&place);
+    let archives = || {
+        let names = fs::read_dir(place.path("out")).into_iter().flatten();
+        names.filter(|entry| entry.as_ref().unwrap().path().to_str().unwrap().ends_with(".tar.gz")).count()
+    };
+    server.until("two backups are there", || archives() == 2);
+    server.until("the ledger tells of a third and of one that went", || {
+        let ledger = fs::read_to_string(place.path("out/registry-backup-ledger.jsonl")).unwrap_or_default();
+        ledger.matches(r#""event":"backup""#).count() >= 3 && ledger.contains(r#""event":"prune""#)
+    });
+    server.until("the report is healthy", || server.get("/health/backup").1.contains(r#""status":"ok""#));
+    // Where the next ones cannot be made, the report says so.
+    let ours = place.path("out");
+    fs::rename(&ours, place.path("moved")).unwrap();
+    fs::write(&ours, "no folder").unwrap();
+    server.until("the report says why", || server.get("/health/backup").1.contains("is no folder"));
+}

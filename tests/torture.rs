@@ -1,0 +1,263 @@
+//! Kills and failures at every system call of a backup, a prune and a restore, by `strace --inject`.
+//!
+//! The short form takes a share of the calls, spread over all of them; `cargo xtask torture` takes every one. What has to
+//! hold in the end is always the same: a destination is wholly old or wholly new, an archive is whole or not there.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use rusqlite::Connection;
+
+use crate::{
+    backup::{back_up, has},
+    env::Place,
+    other::Other,
+};
+
+/// How many injections of each kind the short form makes for each command.
+const SHORT: usize = 18;
+
+/// Calls that are not part of what is tortured: without them a process does not even start.
+const START: [&str; 12] = [
+    "execve",
+    "brk",
+    "arch_prctl",
+    "set_tid_address",
+    "set_robust_list",
+    "rseq",
+    "prlimit64",
+    "exit_group",
+    "exit",
+    "rt_sigreturn",
+    "sigaltstack",
+    "rt_sigprocmask",
+];
+
+/// Calls that a disk makes fail. The others are only killed at: a standard library may take their failure for a bug.
+const OF_THE_DISK: [&str; 36] = [
+    "access",
+    "chmod",
+    "chown",
+    "copy_file_range",
+    "creat",
+    "faccessat",
+    "faccessat2",
+    "fadvise64",
+    "fallocate",
+    "fchmod",
+    "fchmodat",
+    "fchown",
+    "fchownat",
+    "fcntl",
+    "fdatasync",
+    "flock",
+    "fstat",
+    "fsync",
+    "ftruncate",
+    "getdents64",
+    "link",
+    "linkat",
+    "lseek",
+    "mkdir",
+    "newfstatat",
+    "openat",
+    "pread64",
+    "pwrite64",
+    "read",
+    "readlink",
+    "rename",
+    "renameat2",
+    "statfs",
+    "statx",
+    "unlink",
+    "write",
+];
+
+fn is_long() -> bool {
+    std::env::var("VITALSIGN_TORTURE").is_ok_and(|value| value == "long")
+}
+
+/// The binary under `strace` with these options.
+fn traced(place: &Place, options: &[&str], args: &[&str]) -> Command {
+    let plain = place.command(args);
+    let mut command = Command::new("strace");
+    command.args(["-f", "-q", "-o"]).args(options).arg(plain.get_program()).args(plain.get_args());
+    command.current_dir(place.folder()).env_clear().env("HOME", place.path("home")).env("PATH", "/usr/bin:/bin");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// How often each system call is made by one run in a place of its own.
+fn calls(prepare: &dyn Fn() -> Place, args: &[&str]) -> BTreeMap<String, usize> {
+    let place = prepare();
+    let counts = place.path("calls");
+    traced(&place, &[counts.to_str().unwrap(), "-c"], args).status().unwrap();
+    let text = fs::read_to_string(counts).unwrap();
+    let rows = text.lines().skip(2).take_while(|line| !line.starts_with("---"));
+    let row = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        Some(((*words.last()?).to_owned(), words.get(3)?.parse().ok()?))
+    };
+    rows.filter_map(row).filter(|(name, _): &(String, usize)| !START.contains(&name.as_str())).collect()
+}
+
+/// Every injection to try: a call, which one of its kind, and what happens there.
+fn injections(calls: &BTreeMap<String, usize>) -> Vec<(String, usize, &'static str)> {
+    let mut all = Vec::new();
+    for what in ["signal=KILL", "error=EIO", "error=ENOSPC"] {
+        let fits = |(name, _): &(&String, &usize)| what == "signal=KILL" || OF_THE_DISK.contains(&name.as_str());
+        let each: Vec<_> = calls
+            .iter()
+            .filter(fits)
+            .flat_map(|(name, count)| (1..=*count).map(move |at| (name.clone(), at, what)))
+            .collect();
+        let step = if is_long() { 1 } else { (each.len() / SHORT).max(1) };
+        all.extend(each.into_iter().step_by(step));
+    }
+    all
+}
+
+/// Runs the command once for each injection, and holds what is left against `judge`, which is given whether it said *done*.
+fn torture(prepare: &dyn Fn() -> Place, args: &[&str], judge: &dyn Fn(&Place, bool, &str)) {
+    let calls = calls(prepare, args);
+    assert!(calls.len() > 10, "the calls were counted: {calls:?}");
+    let injections = injections(&calls);
+    eprintln!("{}: {} injections into {} calls", args[0], injections.len(), calls.values().sum::<usize>());
+    for (name, at, what) in injections {
+        let place = prepare();
+        let inject = format!("inject={name}:{what}:when={at}");
+        let status =
+            traced(&place, &["/dev/null", "-e", &format!("trace={name}"), "-e", &inject], args).status().unwrap();
+        let case = format!("{inject} in {args:?}, which ended with {status}");
+        assert_ne!(status.code(), Some(70), "{case}: a bug");
+        judge(&place, status.success(), &case);
+    }
+}
+
+/// A registry with one archive of it that has a record more.
+fn with_archive() -> (Place, PathBuf) {
+    let place = Place::with_registry(20);
+    let sql = |sql: &str| Connection::open(place.path("registry.sqlite")).unwrap().execute_batch(sql).unwrap();
+    sql("INSERT INTO records SELECT 'urn:new', kind, name, version, payload, created_at FROM records LIMIT 1");
+    let archive = back_up(&place, &[]);
+    fs::rename(&archive, place.path("a.tar.gz")).unwrap();
+    fs::copy(place.path("registry.sqlite"), place.path("new")).unwrap();
+    sql("DELETE FROM records WHERE id = 'urn:new'; VACUUM");
+    fs::copy(place.path("registry.sqlite"), place.path("old")).unwrap();
+    (place, archive)
+}
+
+#[test]
+fn torture_a_restore() {
+    if !has("strace") {
+        return;
+    }
+    let args = ["restore", "--archive", "a.tar.gz", "--db", "registry.sqlite", "--log", "log.jsonl", "--force"];
+    torture(&|| with_archive().0, &args, &|place, done, case| {
+        let read = |name: &str| fs::read(place.path(name)).unwrap();
+        let now = read("registry.sqlite");
+        assert!(now == read("old") || now == read("new"), "{case}: neither old nor new");
+        assert!(!done || now == read("new"), "{case}: said done, and is old");
+        for side in ["-wal", "-shm", "-journal"] {
+            assert!(!place.path(&format!("registry.sqlite{side}")).exists(), "{case}: {side}");
+        }
+        // Whatever happened, the next one succeeds, and what was there before is not lost.
+        let ran = place.run(args);
+        assert_eq!(ran.code, 0, "{case}: and then: {}", ran.stderr);
+        assert!(read("registry.sqlite") == read("new"), "{case}: and then not new");
+        let kept = |number: u32| fs::read(place.path(&format!("registry.sqlite.replaced-{number}/database"))).ok();
+        assert!((1..=2).any(|number| kept(number) == Some(read("old"))), "{case}: the old one is lost");
+        assert!(!place.path(".registry.sqlite.vitalsign-restoring").exists(), "{case}");
+    });
+}
+
+/// The same over a database whose registry was killed: its log holds a committed row.
+#[test]
+fn torture_a_restore_over_a_log() {
+    if !has("strace") {
+        return;
+    }
+    let prepare = || {
+        let (place, _) = with_archive();
+        let sql = "PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; DELETE FROM provenance WHERE seq = 1";
+        Other::open(&place.path("registry.sqlite"), sql).kill();
+        place
+    };
+    let args = ["restore", "--archive", "a.tar.gz", "--db", "registry.sqlite", "--log", "log.jsonl", "--force"];
+    // 20 records with 20 rows of provenance, less the row in the log; in the archive a record more, and every row.
+    let count = |path: PathBuf| -> i64 {
+        let conn = Connection::open(path).unwrap();
+        let sql = "SELECT (SELECT count(*) FROM records) + (SELECT count(*) FROM provenance)";
+        conn.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    torture(&prepare, &args, &|place, done, case| {
+        let now = count(place.path("registry.sqlite"));
+        assert!(now == 39 || now == 41, "{case}: {now} rows, neither the old one with its log nor the new one");
+        assert!(!done || now == 41, "{case}: said done, and is old");
+        let ran = place.run(args);
+        assert_eq!(ran.code, 0, "{case}: and then: {}", ran.stderr);
+        assert_eq!(count(place.path("registry.sqlite")), 41, "{case}");
+        assert!(!place.path("registry.sqlite-wal").exists(), "{case}");
+    });
+}
+
+/// Every archive that is there is whole.
+fn whole(place: &Place, case: &str) -> usize {
+    let archives = fs::read_dir(place.path("out")).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let archives: Vec<_> = archives.filter(|path| path.to_str().unwrap().ends_with(".tar.gz")).collect();
+    for archive in &archives {
+        let ran = place.run(["verify", archive.to_str().unwrap()]);
+        assert_eq!(ran.code, 0, "{case}: {}", ran.stderr);
+    }
+    archives.len()
+}
+
+#[test]
+fn torture_a_backup() {
+    if !has("strace") {
+        return;
+    }
+    let prepare = || {
+        let place = Place::with_registry(20);
+        fs::copy(place.path("registry.sqlite"), place.path("old")).unwrap();
+        place
+    };
+    let args = ["backup", "--db", "registry.sqlite", "--out", "out"];
+    torture(&prepare, &args, &|place, done, case| {
+        let count = whole(place, case);
+        assert!(!done || count == 1, "{case}: said done, and there is no archive");
+        assert_eq!(fs::read(place.path("registry.sqlite")).unwrap(), fs::read(place.path("old")).unwrap(), "{case}");
+        let hidden = fs::read_dir(place.path("out"))
+            .into_iter()
+            .flatten()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with('.'));
+        assert_eq!(hidden.count(), 0, "{case}: something half done was left");
+        assert_eq!(place.run(args).code, 0, "{case}: and then");
+    });
+}
+
+#[test]
+fn torture_a_prune() {
+    if !has("strace") {
+        return;
+    }
+    let prepare = || {
+        let place = Place::with_registry(5);
+        for _ in 0..3 {
+            back_up(&place, &[]);
+        }
+        place
+    };
+    let args = ["prune", "--out", "out", "--last", "1", "--yes"];
+    torture(&prepare, &args, &|place, done, case| {
+        let count = whole(place, case);
+        // A record that cannot be read makes its archive one that nobody has proven, and then one more is kept.
+        assert!((1..=3).contains(&count) && (!done || count <= 2), "{case}: {count} left");
+        assert_eq!(place.run(args).code, 0, "{case}: and then");
+        assert_eq!(whole(place, case), 1, "{case}");
+    });
+}
