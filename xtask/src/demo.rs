@@ -49,6 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     build_host()?;
     let folder = target().join("demo");
     prepare(&folder)?;
+    drill(&folder)?;
     if options.once {
         let status = status(&mut vitalsign(&folder, &["check", "--config", CONFIG]))?;
         return Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from));
@@ -83,6 +84,30 @@ fn prepare(folder: &Path) -> Result<()> {
         at(&from, fs::copy(&from, &to))?;
     }
     output(&mut vitalsign(folder, &["plugin", "lock", "--config", CONFIG])).map(drop)
+}
+
+/// A backup, the loss of the registry, and the way back: what is only believed to work does not.
+fn drill(folder: &Path) -> Result<()> {
+    let database = folder.join("var/registry.sqlite");
+    let before = at(&database, fs::read(&database))?;
+    eprintln!("\nA drill: back up, lose the registry, restore.\n");
+    let archive = shown(folder, &["backup", "--tag", "drill"])?;
+    eprintln!("  $ rm var/registry.sqlite");
+    at(&database, fs::remove_file(&database))?;
+    shown(folder, &["restore", "--archive", archive.trim()])?;
+    if at(&database, fs::read(&database))? != before {
+        return Err("the drill failed: what was restored is not what was backed up".to_owned());
+    }
+    eprintln!("The registry is what it was, byte for byte.\n");
+    Ok(())
+}
+
+/// Runs a command of the drill and shows it with what it printed.
+fn shown(folder: &Path, words: &[&str]) -> Result<String> {
+    eprintln!("  $ vitalsign {}", words.join(" "));
+    let text = output(&mut vitalsign(folder, words))?;
+    text.lines().for_each(|line| eprintln!("  {line}"));
+    Ok(text)
 }
 
 fn component(package: &str) -> PathBuf {
