@@ -40,8 +40,8 @@ impl Dice {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
-        (self.roll() >> 32) % bound
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.roll() >> 32).unwrap() % bound
     }
 
     /// So many hexadecimal digits.
@@ -55,8 +55,7 @@ impl Dice {
     }
 
     fn pick<'a>(&mut self, words: &'a [String]) -> &'a str {
-        let count = words.len() as u64;
-        &words[self.below(count) as usize]
+        &words[self.below(words.len())]
     }
 
     fn phrase(&mut self, words: &[String], count: usize) -> String {
@@ -103,7 +102,7 @@ impl Rows {
         let mut dice = Dice::new(seed);
         let words = (0..4000)
             .map(|_| {
-                let length = 3 + dice.below(7) as usize;
+                let length = 3 + dice.below(7);
                 dice.hex(length)
             })
             .collect();
@@ -127,7 +126,7 @@ impl Rows {
         *number += 1;
         let digest = Digest::of(format!("{}{id}", previous.as_deref().unwrap_or_default()).as_bytes()).to_string();
         Row {
-            kind: ["schema", "model", "asset"][dice.below(3) as usize],
+            kind: ["schema", "model", "asset"][dice.below(3)],
             name: dice.pick(words).to_owned(),
             version: format!("{}.{}.{}", dice.below(10), dice.below(21), dice.below(41)),
             payload,

@@ -3,13 +3,16 @@
 //! The record is `<archive>.json`. It counts only while the archive has the size and the time stamp that it names: an
 //! archive that was changed since is not verified. The ledger is `registry-backup-ledger.jsonl`, a line an event.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
 use crate::{
-    files::{self, beside},
+    files::{self, Draft, beside},
     value::Digest,
 };
 
@@ -126,9 +129,19 @@ impl Record {
         let path = path_of(archive);
         // A struct of text and numbers always serialises.
         let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
-        files::write_private(&path, text.as_bytes()).map_err(|error| Failure::io("write the record", &path, error))?;
+        put(&path, text.as_bytes()).map_err(|error| Failure::io("write the record", &path, error))?;
         note(archive, event, at, serde_json::to_value(self).unwrap_or_default())
     }
+}
+
+/// Puts a record in the place of an older one. For a moment there is none, which only makes its archive an unproven one; what
+/// a killed process leaves is never half a record, nor a file of another name.
+fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let draft = Draft::new(files::folder_of(path))?;
+    draft.file().write_all(bytes)?;
+    draft.sync()?;
+    files::remove(path)?;
+    draft.publish(path)
 }
 
 /// Adds a line to the ledger of the folder that holds `archive`.

@@ -147,8 +147,7 @@ fn check(archive: &Path, database: &Path) -> Result<Structure, Failure> {
 /// # Errors
 /// [`Failure`] when the archive is damaged, which is written down as well, or cannot be read.
 pub fn verify(path: &Path, scratch: &Path, clock: &dyn Clock, progress: &dyn Progress) -> Result<Verified, Failure> {
-    let own = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let folder = files::temporary_folder(own)
+    let folder = files::temporary_folder(files::folder_of(path))
         .or_else(|_| files::temporary_folder(scratch))
         .map_err(|error| Failure::io("make a folder in", scratch, error))?;
     // SQLite follows no link on its way to what it writes.

@@ -143,7 +143,9 @@ fn replace(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> i
     File::open(folder)?.sync_all()
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder that holds `path`, as it is written.
+#[must_use]
+pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
