@@ -146,6 +146,35 @@ fn verify_list_and_prune_say_what_they_see() {
     assert_eq!(place.run(["list", "--out", "nowhere"]).stdout, "no backups in nowhere\n");
 }
 
+/// Command lines that something is wrong with, and what.
+fn bad_inputs(long: &str) -> Vec<(&'static str, Vec<&str>)> {
+    let to = ["--db", "n.sqlite", "--log", "n.jsonl"];
+    let restores = |archive: &'static str| [&["restore", "--archive", archive], to.as_slice()].concat();
+    vec![
+        ("missing", restores("gone.tar.gz")),
+        ("empty", restores("empty.tar.gz")),
+        ("not an archive", restores("text.tar.gz")),
+        ("cut", restores("cut.tar.gz")),
+        ("flipped", restores("flipped.tar.gz")),
+        ("wrong compression", restores("bz.tar.gz")),
+        ("a folder for an archive", restores("folder")),
+        ("a folder for a database", vec!["restore", "--archive", "cut.tar.gz", "--db", "folder", "--force"]),
+        ("a folder to be verified", vec!["verify", "folder"]),
+        ("a missing one to be verified", vec!["verify", "gone.tar.gz"]),
+        ("a tag with a slash", vec!["backup", "--tag", "a/b"]),
+        ("a tag that climbs", vec!["backup", "--tag", ".."]),
+        ("a long tag", vec!["backup", "--tag", long]),
+        ("a level too high", vec!["backup", "--level", "13"]),
+        ("a file for a folder", vec!["backup", "--out", "file"]),
+        ("an unwritable folder", vec!["backup", "--out", "/proc/nowhere"]),
+        ("no database", vec!["backup", "--db", "gone.sqlite"]),
+        ("a folder for a database", vec!["backup", "--db", "folder"]),
+        ("an archive for a database", vec!["backup", "--db", "flipped.tar.gz", "--out", "o"]),
+        ("nothing to undo", vec!["restore", "--undo"]),
+        ("nothing to restore", vec!["restore"]),
+    ]
+}
+
 #[test]
 fn bad_input_is_one_sentence_and_a_code_and_changes_nothing() {
     let place = Place::with_registry(10);
@@ -162,33 +191,9 @@ fn bad_input_is_one_sentence_and_a_code_and_changes_nothing() {
     fs::create_dir(place.path("folder")).unwrap();
     place.write("file", "");
     let long = "x".repeat(300);
-    let to = ["--db", "n.sqlite", "--log", "n.jsonl"];
-    let restores = |archive: &'static str| [&["restore", "--archive", archive], to.as_slice()].concat();
     let before = place.listing();
     let mut told = String::new();
-    for (what, args) in [
-        ("missing", restores("gone.tar.gz")),
-        ("empty", restores("empty.tar.gz")),
-        ("not an archive", restores("text.tar.gz")),
-        ("cut", restores("cut.tar.gz")),
-        ("flipped", restores("flipped.tar.gz")),
-        ("wrong compression", restores("bz.tar.gz")),
-        ("a folder for an archive", restores("folder")),
-        ("a folder for a database", vec!["restore", "--archive", "cut.tar.gz", "--db", "folder", "--force"]),
-        ("a folder to be verified", vec!["verify", "folder"]),
-        ("a missing one to be verified", vec!["verify", "gone.tar.gz"]),
-        ("a tag with a slash", vec!["backup", "--tag", "a/b"]),
-        ("a tag that climbs", vec!["backup", "--tag", ".."]),
-        ("a long tag", vec!["backup", "--tag", &long]),
-        ("a level too high", vec!["backup", "--level", "13"]),
-        ("a file for a folder", vec!["backup", "--out", "file"]),
-        ("an unwritable folder", vec!["backup", "--out", "/proc/nowhere"]),
-        ("no database", vec!["backup", "--db", "gone.sqlite"]),
-        ("a folder for a database", vec!["backup", "--db", "folder"]),
-        ("an archive for a database", vec!["backup", "--db", "flipped.tar.gz", "--out", "o"]),
-        ("nothing to undo", vec!["restore", "--undo"]),
-        ("nothing to restore", vec!["restore"]),
-    ] {
+    for (what, args) in bad_inputs(&long) {
         let ran = place.run(&args);
         let half = vitalsign::value::bytes(good.len() as u64 / 2);
         let sentence = ran

@@ -71,7 +71,7 @@ fn a_healthy_registry() {
     assert!(registry["disk"]["freeMegabytes"].is_u64());
     assert_eq!((&report["warnings"], &report["errors"]), (&json!([]), &json!([])));
     let names: Vec<_> = report["checks"].as_array().unwrap().iter().map(|check| check["name"].clone()).collect();
-    assert_eq!(names, ["disk", "foreign-keys", "records", "schema", "sqlite", "wal"]);
+    assert_eq!(names, ["backup", "disk", "foreign-keys", "records", "schema", "sqlite", "wal"]);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn a_schema_that_is_not_the_expected_one_fails_the_check() {
     assert_eq!(ran.code, 1);
     let text = ran.stdout.lines().take(8).map(settled).collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(text, @"
-    ERROR    unhealthy; of 6 checks 1 failed: schema
+    ERROR    unhealthy; of 7 checks 1 failed: schema
 
     error    schema        the schema version is 1, and 2 is expected
              → run the registry's migrations, or correct `registry.expectedSchemaVersion`
@@ -241,7 +241,7 @@ fn nothing_to_check_is_not_healthy() {
     let place = Place::with_registry(3);
     let switch_off = |key: &str| {
         place.configure(|config| {
-            for name in ["disk", "foreign-keys", "records", "schema", "sqlite", "wal"] {
+            for name in ["backup", "disk", "foreign-keys", "records", "schema", "sqlite", "wal"] {
                 config["health"]["checks"][name][key] = json!(false);
             }
         });
@@ -354,12 +354,16 @@ fn the_text_is_made_for_a_person() {
     let text: String = ran.stdout.lines().map(|line| settled(line) + "\n").collect();
     insta::assert_snapshot!(format!("{}\n{text}", ran.code), @"
     1
-    ERROR    unhealthy; of 6 checks 2 failed: schema, wal; 3 need a look: foreign-keys, records, sqlite
+    ERROR    unhealthy; of 7 checks 2 failed: schema, wal; 3 need a look: foreign-keys, records, sqlite
 
     error    foreign-keys, records, schema, sqlite, wal
              there is no database at `gone.sqlite`
              → check `dbPath` (or `--db`), or start the registry once so that it makes its database
     ok       disk          [size] free, at least 1 B are wanted
+    skipped  backup        there are no backups in artifacts/registry/backups, and nothing says that
+                           there should be
+             → make one with `vitalsign backup`, and set `backup` in the configuration to have its age
+               watched
 
     looked at [time]
     ");

@@ -77,6 +77,10 @@ const OF_THE_DISK: [&str; 36] = [
     "write",
 ];
 
+/// Calls that are few and decide everything: none of them is left out, in the short form neither.
+const CRUCIAL: [&str; 9] =
+    ["fdatasync", "fsync", "link", "linkat", "mkdir", "rename", "renameat2", "unlink", "unlinkat"];
+
 fn is_long() -> bool {
     std::env::var("VITALSIGN_TORTURE").is_ok_and(|value| value == "long")
 }
@@ -115,8 +119,11 @@ fn injections(calls: &BTreeMap<String, usize>) -> Vec<(String, usize, &'static s
             .filter(fits)
             .flat_map(|(name, count)| (1..=*count).map(move |at| (name.clone(), at, what)))
             .collect();
-        let step = if is_long() { 1 } else { (each.len() / SHORT).max(1) };
-        all.extend(each.into_iter().step_by(step));
+        let (crucial, other): (Vec<_>, Vec<_>) =
+            each.into_iter().partition(|(name, ..): &(String, _, _)| CRUCIAL.contains(&name.as_str()));
+        let step = if is_long() { 1 } else { (other.len() / SHORT).max(1) };
+        all.extend(crucial);
+        all.extend(other.into_iter().step_by(step));
     }
     all
 }

@@ -2,7 +2,7 @@
 //!
 //! In a `console` block a line that begins with `$ ` is a command; the lines up to the next one are what it prints, when
 //! they are given. `# exit 3` after a command is its exit code. `…` stands for anything within a line, alone on a line for
-//! any lines. Times, free space and digests may differ from what the page shows.
+//! any lines. Times, ages, free space, digests and the stamps in the names of archives may differ from what the page shows.
 
 use std::{
     fs,
@@ -13,11 +13,16 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
+use rusqlite::{Connection, types::Value as SqlValue};
+
 use super::page::{Block, Page, root};
 use crate::env::{GUESTS, Place};
 
 /// The address that pages show; the server under test listens on a port of its own.
 const SHOWN: &str = "127.0.0.1:8080";
+
+/// What the name of an archive begins with; the time of its making comes next, up to a `Z`.
+const ARCHIVE: &str = "registry-backup-";
 
 /// The configuration that `cargo xtask demo` writes.
 const DEMO: &str = include_str!("../../xtask/src/demo.config.json");
@@ -80,6 +85,7 @@ fn prepared() -> Place {
     }
     place.write("target/demo/registry.config.json", DEMO);
     assert_eq!(place.run(["plugin", "lock", "--root", "target/demo"]).code, 0);
+    assert_eq!(place.run(["backup", "--tag", "drill", "--root", "target/demo"]).code, 0);
     fs::create_dir_all(BUILT).unwrap();
     symlink(Path::new(BUILT).join("wasm32-wasip2"), place.path("target/wasm32-wasip2")).unwrap();
     fs::create_dir(place.path("target/debug")).unwrap();
@@ -137,9 +143,7 @@ impl Session {
             ["cargo", ..] => finish(self.cargo(line).output().unwrap()),
             ["sqlite3", file, ..] => {
                 let sql = line.split('"').nth(1).expect("the statement stands in double quotes");
-                let database = rusqlite::Connection::open(self.place.path(file)).unwrap();
-                database.execute_batch(sql).unwrap();
-                (0, String::new())
+                (0, answer(&self.place.path(file), sql))
             }
             _ if words.contains(&"serve") && step.code == 0 => (0, self.serve(line)),
             _ => {
@@ -209,6 +213,27 @@ impl Drop for Server {
     }
 }
 
+/// The rows of one statement, as the `sqlite3` tool prints them; a machine need not have that tool.
+fn answer(database: &Path, sql: &str) -> String {
+    let database = Connection::open(database).unwrap();
+    let mut statement = database.prepare(sql).unwrap();
+    let columns = statement.column_count();
+    let mut rows = statement.query([]).unwrap();
+    let mut said = String::new();
+    while let Some(row) = rows.next().unwrap() {
+        let cell = |column: usize| match row.get::<_, SqlValue>(column).unwrap() {
+            SqlValue::Null => String::new(),
+            SqlValue::Integer(number) => number.to_string(),
+            SqlValue::Real(number) => number.to_string(),
+            SqlValue::Text(text) => text,
+            SqlValue::Blob(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        };
+        said += &(0..columns).map(cell).collect::<Vec<_>>().join("|");
+        said.push('\n');
+    }
+    said
+}
+
 fn finish(output: Output) -> (i32, String) {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     (output.status.code().unwrap_or(-1), text(output.stdout) + &text(output.stderr))
@@ -249,7 +274,10 @@ fn line_fits(pattern: &str, line: &str) -> bool {
 
 /// A line without what differs from run to run and from machine to machine.
 fn steady(line: &str) -> String {
-    let words: Vec<&str> = line.trim_end().split(' ').collect();
+    // A list of archives begins with their ages, set to the right of a column that is as wide as the longest.
+    let is_list = line.contains(ARCHIVE) || line.trim_start().starts_with("AGE ");
+    let line = if is_list { line.trim() } else { line.trim_end() };
+    let words: Vec<&str> = line.split(' ').collect();
     let at = |index: usize| words.get(index).copied().unwrap_or_default();
     let shown = words.iter().enumerate().map(|(index, word)| {
         let before = if index > 0 { at(index - 1) } else { "" };
@@ -258,16 +286,30 @@ fn steady(line: &str) -> String {
         let is_free = |index| at(index).starts_with("free");
         let is_size = (is_number && is_free(index + 2)) || is_free(index + 1);
         let is_version = before == "SQLite" && word.starts_with("3.");
-        let is_duration = is_number && at(index + 1) == "ms";
-        if is_time || is_size || is_version || is_duration || before == "sha256" { "…" } else { word }
+        let is_unit = |word: &str| matches!(word, "ms" | "s");
+        let is_duration = (is_number && is_unit(at(index + 1))) || (is_unit(word) && before.parse::<f64>().is_ok());
+        if is_time || is_size || is_version || is_duration || before == "sha256" {
+            "…".to_owned()
+        } else {
+            unstamped(word)
+        }
     });
     shown.collect::<Vec<_>>().join(" ")
+}
+
+/// A word without the time in the name of an archive.
+fn unstamped(word: &str) -> String {
+    let parts = word.split_once(ARCHIVE).and_then(|(before, rest)| Some((before, rest.split_once('Z')?.1)));
+    parts.map_or_else(|| word.to_owned(), |(before, after)| format!("{before}{ARCHIVE}…Z{after}"))
 }
 
 #[test]
 fn pages_are_compared_line_by_line() {
     assert!(fits(&["a … c", "…", "z"], &["a b c", "1", "2", "z"]));
     assert!(fits(&["72 GiB free, since 2026-01-01T00:00:00Z", ""], &["9.5 TiB free, since 2027-01-01T00:00:00Z"]));
+    let shown = "  8.2 s  1.9 MiB  out/registry-backup-2026-11-24T19-15-56Z-a.tar.gz";
+    assert!(fits(&[shown], &["31 ms  1.9 MiB  out/registry-backup-2027-01-01T00-00-00-2Z-a.tar.gz"]));
+    assert!(!fits(&[shown], &["31 ms  1.9 MiB  out/registry-backup-2027-01-01T00-00-00Z-b.tar.gz"]));
     assert!(!fits(&["a … c"], &["a b d"]));
     assert!(!fits(&["a"], &["a", "b"]));
     assert!(!fits(&["a", "b"], &["a"]));

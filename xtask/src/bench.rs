@@ -32,7 +32,9 @@ struct Figure {
 /// Builds everything optimised, measures, prints the table.
 pub(crate) fn run(into_docs: bool) -> Result<ExitCode> {
     guests::build_all()?;
-    say("running `cargo bench`; the first time this takes 10 to 20 minutes on two cores, since it optimises Wasmtime");
+    say(
+        "running `cargo bench`: a quarter of an hour on two cores, and the first time as long again, since it optimises Wasmtime",
+    );
     let (figures, done) = measure()?;
     let table = table(&machine(), &figures);
     println!("{table}");

@@ -1,4 +1,4 @@
-//! `cargo xtask`: the commands of this repository. `demo` shows it, `test` holds it, `bench` measures it.
+//! `cargo xtask`: the commands of this repository. `demo` shows it, `test` and `torture` hold it, `bench` measures it.
 //!
 //! Drives cargo, rustup and the built binary from outside. Does not link the product, so that it compiles in seconds.
 #![expect(
@@ -10,15 +10,19 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod guests;
 mod suites;
 mod tool;
+mod torture;
 
 use std::process::ExitCode;
 
 const HELP: &str = "\
 cargo xtask demo [--once] [--listen ADDR]   a demo registry with three plugins: serve its report, or print it once
 cargo xtask test                            everything that must pass
+cargo xtask torture [--seconds N]           kill, cut and flip backups and restores at length, then fuzz
+cargo xtask fuzz [--seconds N]              fuzz the reader of archives, for 600 seconds unless told otherwise
 cargo xtask bench [--write]                 measure; --write puts the table into docs/BENCHMARKS.md
 cargo xtask guests                          build the plugins and the tests' guests for wasm32-wasip2
 ";
@@ -32,6 +36,8 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["demo", options @ ..] => demo::Options::parse(options).and_then(|options| demo::run(&options)),
         ["test"] => suites::run(),
+        ["torture", options @ ..] => fuzz::seconds(options).and_then(torture::run),
+        ["fuzz", options @ ..] => fuzz::seconds(options).and_then(fuzz::run).map(|ended| ended.told()),
         ["bench"] => bench::run(false),
         ["bench", "--write"] => bench::run(true),
         ["guests"] => guests::build_all().map(|()| {

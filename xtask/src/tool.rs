@@ -2,9 +2,9 @@
 
 use std::{
     env, fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read},
     path::{Path, PathBuf},
-    process::{ChildStdout, Command, ExitStatus},
+    process::{Command, ExitStatus},
 };
 
 use crate::Result;
@@ -55,8 +55,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 }
 
 /// What a child prints, line by line as it comes.
-pub(crate) fn lines(stdout: Option<ChildStdout>) -> impl Iterator<Item = String> {
-    stdout.map(BufReader::new).into_iter().flat_map(|reader| reader.lines().map_while(std::io::Result::ok))
+pub(crate) fn lines(pipe: Option<impl Read>) -> impl Iterator<Item = String> {
+    pipe.map(BufReader::new).into_iter().flat_map(|reader| reader.lines().map_while(std::io::Result::ok))
 }
 
 /// Runs a command and gives what it printed.

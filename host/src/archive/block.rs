@@ -9,9 +9,8 @@
 //! A *slot* is a block of 512 bytes whose compressed length does not depend on its content, so that a tar header can be
 //! written again once the size of its member is known. Gzip stores it; zstd pads the frame with a skippable one.
 
-use std::fmt;
-
-use libdeflater::{CompressionLvl, Compressor, Decompressor};
+use flate2::{Decompress, FlushDecompress, Status};
+use libdeflater::{CompressionLvl, Compressor};
 use zstd::zstd_safe;
 
 use super::Compression;
@@ -164,33 +163,24 @@ pub(super) fn zstd_unit(ahead: &[u8]) -> Option<Unit> {
 pub(super) struct BadBlock;
 
 /// Decompresses blocks of either format; makes one for each worker.
+///
+/// A block is exactly one member or frame, to its last byte. Where one could hold more, other readers would see what is not
+/// seen here. Libdeflate, which is faster, does not say where a stream ends.
 pub(super) struct Decoder {
-    gzip: Decompressor,
+    gzip: Decompress,
     zstd: Option<zstd::bulk::Decompressor<'static>>,
-}
-
-impl fmt::Debug for Decoder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Decoder")
-    }
 }
 
 impl Decoder {
     pub(super) fn new() -> Self {
-        Self { gzip: Decompressor::new(), zstd: zstd::bulk::Decompressor::new().ok() }
+        Self { gzip: Decompress::new(false), zstd: zstd::bulk::Decompressor::new().ok() }
     }
 
     /// The data of one block, whose length has to be `data`.
     pub(super) fn decode(&mut self, compression: Compression, packed: &[u8], data: usize) -> Result<Vec<u8>, BadBlock> {
         match compression {
-            Compression::Gzip => {
-                let mut out = vec![0; data];
-                match self.gzip.gzip_decompress(packed, &mut out) {
-                    Ok(length) if length == data => Ok(out),
-                    _ => Err(BadBlock),
-                }
-            }
-            Compression::Zstd if data == 0 => Ok(Vec::new()),
+            Compression::Gzip => self.inflate(packed, data).ok_or(BadBlock),
+            Compression::Zstd if is_skippable(packed) => Ok(Vec::new()),
             Compression::Zstd => {
                 let out = self.zstd.as_mut().and_then(|decoder| decoder.decompress(packed, data).ok());
                 out.filter(|out| out.len() == data).ok_or(BadBlock)
@@ -198,4 +188,19 @@ impl Decoder {
             Compression::None => Ok(packed.to_vec()),
         }
     }
+
+    fn inflate(&mut self, packed: &[u8], data: usize) -> Option<Vec<u8>> {
+        let (packed, trailer) = packed.split_at_checked(packed.len().checked_sub(GZIP_TRAILER_BYTES)?)?;
+        let packed = packed.get(GZIP_HEADER_BYTES..)?;
+        let mut out = vec![0; data];
+        self.gzip.reset(false);
+        let ended = self.gzip.decompress(packed, &mut out, FlushDecompress::Finish).ok()?;
+        let whole = (packed.len() as u64, data as u64) == (self.gzip.total_in(), self.gzip.total_out());
+        let sum = [libdeflater::crc32(&out).to_le_bytes(), low32(data)].concat();
+        (ended == Status::StreamEnd && whole && sum == trailer).then_some(out)
+    }
+}
+
+fn is_skippable(frame: &[u8]) -> bool {
+    frame.first_chunk().is_some_and(|magic| u32::from_le_bytes(*magic) & !0xf == SKIPPABLE_MAGIC)
 }

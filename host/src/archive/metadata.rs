@@ -116,7 +116,10 @@ impl Metadata {
             Some(version) if version.as_u64() == Some(FORMAT_VERSION) => {}
             None | Some(Value::Null) => {
                 // Other tools put what they like under the other keys, and the restore needs none of them.
-                keys.retain(|key, value| key == "files" || (value.is_string() && TEXTS.contains(&key.as_str())));
+                keys.retain(|key, value| match key.as_str() {
+                    "files" => value.is_object(),
+                    key => value.is_string() && TEXTS.contains(&key),
+                });
             }
             Some(other) => {
                 return Err(refused(format!(

@@ -102,6 +102,9 @@ impl Read for Counted {
     }
 }
 
+/// The largest window of a zstd stream that was made elsewhere, as a power of two: 32 MiB of memory. Up to level 19 it is 8.
+const MAX_WINDOW_LOG: u32 = 25;
+
 /// Reads ahead, so that it can be seen what comes.
 struct Ahead {
     input: Counted,
@@ -162,7 +165,11 @@ impl Source {
         let stream = match (unit, compression) {
             (Some(_), _) => blocks(input, compression)?,
             (None, Compression::Gzip) => Stream::Whole(Box::new(flate2::bufread::MultiGzDecoder::new(input))),
-            (None, Compression::Zstd) => Stream::Whole(Box::new(zstd::stream::read::Decoder::with_buffer(input)?)),
+            (None, Compression::Zstd) => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+                decoder.window_log_max(MAX_WINDOW_LOG)?;
+                Stream::Whole(Box::new(decoder))
+            }
             (None, Compression::None) => Stream::Whole(Box::new(input)),
         };
         Ok(Self { stream, compression, position: 0, damages: Vec::new(), tally })

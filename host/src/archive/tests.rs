@@ -124,3 +124,30 @@ fn every_block_but_the_damaged_ones_is_still_looked_at() {
         assert_eq!(ranges, [(Some("a"), 1 << 20), (Some("a"), 3 << 20)], "{compression:?}");
     }
 }
+
+/// Another reader would see what a block hides behind its own end.
+#[test]
+fn a_block_that_holds_more_than_itself_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    written(&path, Compression::Gzip, &[("a", b"1"), ("b", b"2")]);
+    let good = std::fs::read(&path).unwrap();
+    let end = |at: usize| at + u32::from_le_bytes(good[at + 16..at + 20].try_into().unwrap()) as usize;
+    let (one, two) = (end(0), end(end(0)));
+    for hidden in [&good[one..two], b"bytes of which nobody knows".as_slice()] {
+        // The first block says that what comes behind it is still its own, with or without a second trailer.
+        for trailer in [&[], &good[one - 8..one]] {
+            let mut bad = [&good[..one], hidden, trailer, &good[one..]].concat();
+            let length = u32::try_from(one + hidden.len() + trailer.len()).unwrap();
+            bad[16..20].copy_from_slice(&length.to_le_bytes());
+            std::fs::write(&path, &bad).unwrap();
+            assert!(matches!(read(&path), Err(ReadError::Flaw(Flaw::Damaged(_)))), "{} bytes hidden", hidden.len());
+        }
+    }
+    // A zstd frame that says it is empty, and is not.
+    written(&path, Compression::Zstd, &[("a", b"1")]);
+    let good = std::fs::read(&path).unwrap();
+    let lie = [&[0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 0x09, 0, 0, b'x'], good.as_slice()].concat();
+    std::fs::write(&path, &lie).unwrap();
+    assert!(read(&path).is_err());
+}

@@ -129,8 +129,9 @@ fn one(folder: &Path, name: &str, described: bool) -> Option<Listed> {
         Some(record) => {
             listed.standing = match record.verdict {
                 _ if !record.is_of(&found) => Standing::Changed,
-                Verdict::Verified => Standing::Verified,
-                Verdict::Unverified => Standing::Unverified,
+                // What nobody could look into is not what one restores from with an easy mind.
+                Verdict::Verified if record.structure == Structure::Sound => Standing::Verified,
+                Verdict::Verified | Verdict::Unverified => Standing::Unverified,
                 Verdict::Damaged => Standing::Damaged,
             };
             listed.verified_at = record.verified_at;

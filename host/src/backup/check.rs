@@ -19,7 +19,7 @@ use crate::{
 
 /// The check in the table of all checks.
 pub const ROW: Row =
-    Row::of::<NoConfig>("backup", "The newest backup is young, proven and whole.", || every(300, false));
+    Row::of::<NoConfig>("backup", "The newest backup is young, proven and whole.", || every(60, false));
 
 /// Predecessors that the newest archive is held against.
 const PREDECESSORS: usize = 5;

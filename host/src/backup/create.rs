@@ -252,7 +252,7 @@ fn held_against(found: &Unpacked, taken: &[Member]) -> Result<(), Flaw> {
 
 /// Gives the archive the first name of its second that is free.
 fn publish(draft: &Draft, request: &Request<'_>, now: Timestamp) -> Result<PathBuf, Failure> {
-    for number in 1..=MAX_SAME_SECOND {
+    for number in first_free(request.out, now)..=MAX_SAME_SECOND {
         let path = request.out.join(file_name(Stamp { at: now, number }, request.tag.as_ref(), request.compression));
         match draft.publish(&path) {
             Ok(()) => return Ok(path),
@@ -263,6 +263,13 @@ fn publish(draft: &Draft, request: &Request<'_>, now: Timestamp) -> Result<PathB
     let what =
         format!("{} has {MAX_SAME_SECOND} archives of this very second; nothing was changed", request.out.display());
     Err(Failure::refused(what, "look for what makes them"))
+}
+
+/// The first number that no archive of this second has, whatever its tag, so that their order is the order of their making.
+fn first_free(out: &Path, now: Timestamp) -> u32 {
+    let names = files::names(out, super::catalog::MAX_FILES).unwrap_or_default();
+    let stamps = names.iter().filter_map(|name| parse_file_name(name)).map(|(stamp, ..)| stamp);
+    stamps.filter(|stamp| stamp.at.as_second() == now.as_second()).map(|stamp| stamp.number + 1).max().unwrap_or(1)
 }
 
 /// Writes a line about an event that is no backup into the ledger.

@@ -33,6 +33,9 @@ pub enum Failure {
         /// What to do now.
         hint: String,
     },
+    /// Somebody gave it up.
+    #[error("interrupted; nothing was changed")]
+    Interrupted,
     /// The database cannot be read.
     #[error("{0}")]
     Database(Trouble),
@@ -102,7 +105,7 @@ impl Failure {
             Self::Database(Trouble::NotSqlite(_) | Trouble::Truncated { .. } | Trouble::Corrupt { .. }) => {
                 Kind::Damaged
             }
-            Self::Database(_) | Self::Space { .. } | Self::Io { .. } => Kind::Environment,
+            Self::Database(_) | Self::Space { .. } | Self::Io { .. } | Self::Interrupted => Kind::Environment,
         }
     }
 
@@ -112,7 +115,11 @@ impl Failure {
         let text = match self {
             Self::Refused { hint, .. } => return hint.clone(),
             Self::Database(trouble @ (Trouble::NotSqlite(_) | Trouble::Truncated { .. } | Trouble::Corrupt { .. })) => {
-                return format!("{}; `vitalsign backup --raw` keeps its files as they lie on disk", trouble.hint());
+                return match trouble {
+                    Trouble::NotSqlite(_) => trouble.hint(),
+                    _ => "stop the registry, keep its files with `vitalsign backup --raw`, then restore the newest verified archive"
+                        .to_owned(),
+                };
             }
             Self::Database(Trouble::OutOfTime { .. }) => {
                 "raise `backup.timeLimitSeconds`, or back up when the machine is less busy"
@@ -121,6 +128,7 @@ impl Failure {
                 "raise `backup.maxWalGrowthBytes`, or back up when less is written; this backup was what held the log"
             }
             Self::Database(trouble) => return trouble.hint(),
+            Self::Interrupted => "",
             Self::Structure { hint, .. } => hint,
             Self::Archive { flaw: Flaw::Empty | Flaw::Foreign(_) | Flaw::Refused(_), .. } => {
                 "name an archive that `vitalsign backup` or another tool of the registry made; `vitalsign list` shows them"
@@ -130,6 +138,8 @@ impl Failure {
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied => "run this as the user who may, or change the permissions",
                 io::ErrorKind::NotFound => "check the path",
+                io::ErrorKind::IsADirectory => "name a file; `vitalsign list --out` shows the archives in a folder",
+                io::ErrorKind::NotADirectory => "a part of the path is a file, not a folder; check the path",
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     "make room there; nothing new was left behind"
                 }

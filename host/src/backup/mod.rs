@@ -64,6 +64,10 @@ pub trait Progress: Sync {
     fn at(&self, bytes: u64);
     /// It is over.
     fn end(&self);
+    /// Whether it is to be given up; asked until something at its destination is changed.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
 }
 
 /// Nobody.

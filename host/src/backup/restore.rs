@@ -105,7 +105,7 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
     restored.replaced = swap(&Swap {
         real: &database.real,
         new: &found.database,
-        log: exported.then_some((staging.log.as_path(), log.real.as_path())),
+        log: exported.then_some((Some(staging.log.as_path()), log.real.as_path())),
         note: Note { at: at.clone(), by, log: exported.then(|| log.real.clone()) },
     })?;
     written_down(request.archive, &at, &restored);

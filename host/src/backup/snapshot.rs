@@ -76,7 +76,9 @@ impl About<'_> {
         let own = self.real.file_name().and_then(|name| name.to_str()).unwrap_or(PLAIN_NAME);
         // `-wal` has to fit behind it, and `sha256sum` writes a backslash or a line break in its own way.
         let fits = own.len() + 4 <= MAX_NAME_BYTES && !own.contains('\\') && !own.chars().any(char::is_control);
-        if fits && !is_reserved(own) { own.to_owned() } else { PLAIN_NAME.to_owned() }
+        // A reader that does not know the metadata yet goes by these.
+        let means_another = [".jsonl", "-wal", "-shm", "-journal"].iter().any(|ending| own.ends_with(ending));
+        if fits && !means_another && !is_reserved(own) { own.to_owned() } else { PLAIN_NAME.to_owned() }
     }
 }
 
@@ -122,10 +124,13 @@ pub(super) fn take(
     if ended.is_ok() {
         ended = database(snapshot, about, total, &mut writer, progress)?;
     }
-    if ended.is_ok() && provenance.is_some() {
+    if ended.is_ok() && provenance.is_some() && !progress.is_cancelled() {
         ended = export(snapshot, about, &mut writer)?;
     }
     progress.end();
+    if progress.is_cancelled() {
+        return Ok(Err(Failure::Interrupted));
+    }
     let written = match ended.and_then(|()| writer.finish(&about.header("", None))) {
         Ok(written) => written,
         Err(error) => return Ok(Err(Failure::io("write", archive, error))),
@@ -172,7 +177,7 @@ fn database(
             ended = writer.write(page);
             done += page.len() as u64;
             progress.at(done);
-            ended.is_ok()
+            ended.is_ok() && !progress.is_cancelled()
         })?;
     }
     Ok(ended.and_then(|()| writer.end().map(drop)))

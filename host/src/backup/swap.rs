@@ -47,8 +47,8 @@ pub(super) struct Swap<'a> {
     pub(super) real: &'a Path,
     /// The new database, in the same file system.
     pub(super) new: &'a Path,
-    /// The new export and where it goes, in the same file system.
-    pub(super) log: Option<(&'a Path, &'a Path)>,
+    /// Where the export is, and the new one in the same file system; without a new one the old one is only moved aside.
+    pub(super) log: Option<(Option<&'a Path>, &'a Path)>,
     /// What is written down of it.
     pub(super) note: Note,
 }
@@ -189,12 +189,14 @@ pub(super) fn swap(swap: &Swap<'_>) -> Result<Option<PathBuf>, Failure> {
         }
     }
     if let Some((new, log)) = swap.log {
-        let placed = match stat(log)? {
-            Some(_) => {
+        let placed = match (stat(log)?, new) {
+            (Some(_), Some(new)) => {
                 let name = kept.folder()?.join(LOG);
                 files::second_name(log, &name).and_then(|()| files::replace_by(new, log))
             }
-            None => files::move_to(new, log),
+            (Some(_), None) => files::move_to(log, &kept.folder()?.join(LOG)),
+            (None, Some(new)) => files::move_to(new, log),
+            (None, None) => Ok(()),
         };
         placed.map_err(|error| Failure::io("put in place", log, error))?;
     }
@@ -217,8 +219,9 @@ fn over(swap: &Swap<'_>, kept: &mut Kept<'_>) -> Result<(), Failure> {
         move_sides(real, kept)?;
         files::replace_by(swap.new, real).map_err(|error| Failure::io("put in place", real, error))
     })();
-    if let (Err(_), Some(folder)) = (&replaced, &kept.folder) {
-        take_back(real, folder)?;
+    // What failed may be the last sync, with the new database in place already: only what was not replaced is taken back.
+    if replaced.is_err() {
+        clean(real)?;
     }
     replaced?;
     // Whoever opened the old file since it was locked has read nothing yet, but would go on with it.
@@ -288,14 +291,15 @@ pub fn undo(db: &Path, scratch: &Path, clock: &dyn Clock) -> Result<Option<PathB
     let folder = newest.ok_or_else(nothing)?;
     let note: Option<Note> =
         files::read_text(&folder.join(NOTE), MAX_NOTE_BYTES).ok().and_then(|text| serde_json::from_str(&text).ok());
-    let (new_log, log) = (folder.join(LOG), note.and_then(|note| note.log));
-    let log = log
-        .as_deref()
-        .filter(|log| files::stat(&new_log).is_ok_and(|found| found.is_some()) && !files::are_same(&new_log, log));
+    // Where no export was replaced, the one that the restore has made goes.
+    let log = note.and_then(|note| note.log);
+    let new_log = Some(folder.join(LOG)).filter(|path| files::stat(path).is_ok_and(|found| found.is_some()));
+    let cut_off = |log: &&Path| new_log.as_ref().is_some_and(|new_log| files::are_same(new_log, log));
+    let log = log.as_deref().filter(|log| !cut_off(log));
     let replaced = swap(&Swap {
         real: &real,
         new: &folder.join(DATABASE),
-        log: log.map(|log| (new_log.as_path(), log)),
+        log: log.map(|log| (new_log.as_deref(), log)),
         note: Note {
             at: format!("{:.0}", clock.now()),
             by: format!("restore --undo, from {}", folder.display()),

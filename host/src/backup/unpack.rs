@@ -92,8 +92,12 @@ pub(super) fn unpack(
             return Err(Stop::Read(Flaw::Refused(why).into()));
         }
         let to = if text.is_some() { None } else { place(found).map_err(Stop::Failure)? };
-        let piece = copy(found, content, to, text.as_mut(), &mut || progress.at(counter.bytes()))
-            .map_err(|error| error.into_stop(folder, found))?;
+        let mut step = || {
+            progress.at(counter.bytes());
+            !progress.is_cancelled()
+        };
+        let piece =
+            copy(found, content, to, text.as_mut(), &mut step).map_err(|error| error.into_stop(folder, found))?;
         match found.name.as_str() {
             METADATA => metadata = text,
             SUMS => sums = text,
@@ -119,6 +123,7 @@ pub(super) fn unpack(
 
 /// An error of either end of a copy.
 enum CopyError {
+    Cancelled,
     From(io::Error),
     To(io::Error),
 }
@@ -126,6 +131,7 @@ enum CopyError {
 impl CopyError {
     fn into_stop(self, folder: &Path, found: &Found) -> Stop {
         match self {
+            Self::Cancelled => Stop::Failure(Failure::Interrupted),
             Self::From(error) => Stop::Read(error.into()),
             Self::To(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 let free = files::free_bytes(folder).unwrap_or(0);
@@ -141,7 +147,7 @@ fn copy(
     content: &mut dyn Read,
     mut to: Option<File>,
     mut text: Option<&mut Vec<u8>>,
-    step: &mut dyn FnMut(),
+    step: &mut dyn FnMut() -> bool,
 ) -> Result<Piece, CopyError> {
     let mut hasher = Hasher::default();
     let mut head: Vec<u8> = Vec::with_capacity(SQLITE_MAGIC.len());
@@ -162,7 +168,9 @@ fn copy(
             file.write_all(bytes).map_err(CopyError::To)?;
             flusher.wrote(count);
         }
-        step();
+        if !step() {
+            return Err(CopyError::Cancelled);
+        }
     }
     if let (Some(file), Some(flusher)) = (to, flusher) {
         flusher.finish().and_then(|()| file.sync_all()).map_err(CopyError::To)?;

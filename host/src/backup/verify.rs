@@ -65,7 +65,8 @@ impl Layout {
             },
             _ => self.folder.join(&found.name),
         };
-        super::create::room(path.parent().unwrap_or(&self.folder), found.bytes)?;
+        // The folder itself is hidden, so what is said of room is said of the one that holds it.
+        super::create::room(files::folder_of(&self.folder), found.bytes)?;
         files::create_private(&path).map(Some).map_err(|error| Failure::io("make", &path, error))
     }
 
@@ -115,16 +116,17 @@ fn fold(archive: &Path, database: &Path, wal: &Path) -> Result<(), Failure> {
     if *wal != beside {
         files::move_to(wal, &beside).map_err(|error| Failure::io("move", wal, error))?;
     }
-    sqlite::settle(database).map_err(|trouble| about(archive, trouble))
+    sqlite::settle(database).map_err(|trouble| about(archive, database, trouble))
 }
 
 /// Trouble with the copy is trouble with the archive.
-fn about(archive: &Path, trouble: Trouble) -> Failure {
+fn about(archive: &Path, database: &Path, trouble: Trouble) -> Failure {
     match trouble {
         Trouble::OutOfTime { .. } | Trouble::Io { .. } | Trouble::Unreadable(_) => Failure::Database(trouble),
         other => Failure::Structure {
             what: format!("the database in {}", archive.display()),
-            problems: vec![other.to_string()],
+            // Nobody has ever heard of the folder that it was laid out in.
+            problems: vec![other.to_string().replace(&format!("{}/", files::folder_of(database).display()), "")],
             hint: DAMAGED_COPY_HINT,
         },
     }
@@ -139,7 +141,7 @@ fn check(archive: &Path, database: &Path) -> Result<Structure, Failure> {
     let shown = Path::new(database.file_name().unwrap_or_default());
     let found = Copy::open(database, shown, CHECK_LIMIT)
         .and_then(|copy| copy.look(|snapshot| judged(snapshot, &what, DAMAGED_COPY_HINT)));
-    found.map_err(|trouble| about(archive, trouble))?
+    found.map_err(|trouble| about(archive, database, trouble))?
 }
 
 /// Proves the archive at `path`. `scratch` is where the copy goes when the archive's own folder may not be written.

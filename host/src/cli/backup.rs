@@ -29,8 +29,11 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
     }
     request.level = args.level.or(request.level);
     if let Some(level) = args.level.filter(|level| *level > request.compression.highest_level()) {
-        let (word, most) = (request.compression.as_str(), request.compression.highest_level());
-        return Err(Failure::new(Exit::Usage, format!("--level {level} is too high: {word} has levels up to {most}")));
+        let why = match (request.compression.as_str(), request.compression.highest_level()) {
+            (word, 0) => format!("--level {level} means nothing with `--compression {word}`"),
+            (word, most) => format!("--level {level} is too high: {word} has levels up to {most}"),
+        };
+        return Err(Failure::new(Exit::Usage, why));
     }
     (request.raw, request.verify) = (args.raw, !args.no_verify);
     let watch = Stopwatch::start();

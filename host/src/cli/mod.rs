@@ -16,6 +16,7 @@ mod demo;
 mod exit;
 mod guard;
 mod init;
+mod interrupt;
 mod list;
 mod plugin;
 mod progress;

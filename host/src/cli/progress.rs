@@ -9,6 +9,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::interrupt;
 use crate::backup::Progress;
 
 /// How often the bar is drawn anew by itself, in milliseconds: while a database is checked nothing else moves it.
@@ -24,6 +25,7 @@ pub(super) struct Bar(Mutex<Option<ProgressBar>>);
 
 impl Bar {
     pub(super) fn new() -> Self {
+        interrupt::note_the_first();
         Self(Mutex::new(None))
     }
 
@@ -51,6 +53,10 @@ impl Progress for Bar {
         bar.set_message(doing);
         bar.enable_steady_tick(std::time::Duration::from_millis(TICK_MS));
         self.with(|shown| *shown = Some(bar));
+    }
+
+    fn is_cancelled(&self) -> bool {
+        interrupt::has_come()
     }
 
     fn at(&self, bytes: u64) {

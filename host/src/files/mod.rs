@@ -183,7 +183,12 @@ pub fn are_same(a: &Path, b: &Path) -> bool {
 /// What the system says.
 pub fn temporary_folder(folder: &Path) -> io::Result<tempfile::TempDir> {
     // The library's own error names a folder that nobody has ever heard of.
-    tempfile::Builder::new().prefix(".vitalsign-").tempdir_in(folder).map_err(|error| io::Error::from(error.kind()))
+    let private = fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new()
+        .prefix(".vitalsign-")
+        .permissions(private)
+        .tempdir_in(folder)
+        .map_err(|error| io::Error::from(error.kind()))
 }
 
 /// Whether this process may give files away and read everybody's.

@@ -21,8 +21,8 @@ fn nothing_is_ever_overwritten() {
         [name(first), name(tagged), name(second)],
         [
             "registry-backup-2026-11-24T12-00-00Z.tar.gz",
-            "registry-backup-2026-11-24T12-00-00Z-nightly.tar.gz",
-            "registry-backup-2026-11-24T12-00-00-2Z.tar.gz",
+            "registry-backup-2026-11-24T12-00-00-2Z-nightly.tar.gz",
+            "registry-backup-2026-11-24T12-00-00-3Z.tar.gz",
         ]
     );
 }
@@ -46,7 +46,7 @@ fn the_record_and_the_ledger_say_what_was_found() {
         .collect();
     insta::assert_snapshot!(events.join("\n"), @r#"
     "backup" "registry-backup-2026-11-24T12-00-00Z.tar.gz" "verified" "sound"
-    "backup" "registry-backup-2026-11-24T12-00-00Z.tar.zst" "unverified" {"not-checked":"--no-verify"}
+    "backup" "registry-backup-2026-11-24T12-00-00-2Z.tar.zst" "unverified" {"not-checked":"--no-verify"}
     "#);
 }
 

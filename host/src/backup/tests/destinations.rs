@@ -45,6 +45,14 @@ fn what_is_there_is_replaced_only_if_asked_and_brought_back() {
     assert_eq!((bench.read("r.sqlite"), bench.read("r.sqlite.jsonl")), (old, b"old log".to_vec()));
     undo(&bench.db(), &scratch, &clock).unwrap();
     assert_eq!(bench.read("r.sqlite"), new, "an undo is undone");
+    // Where there was no export before, there is none after an undo.
+    fs::remove_file(bench.path("r.sqlite.jsonl")).unwrap();
+    force(&bench, &archive).unwrap();
+    assert!(bench.path("r.sqlite.jsonl").exists());
+    undo(&bench.db(), &scratch, &clock).unwrap();
+    assert!(!bench.path("r.sqlite.jsonl").exists());
+    undo(&bench.db(), &scratch, &clock).unwrap();
+    assert!(bench.path("r.sqlite.jsonl").exists());
     let (kind, text) = told(&bench, undo(&bench.path("other"), &scratch, &clock));
     assert_eq!((kind, text.contains("nothing to bring back")), (Kind::Refused, true), "{text}");
 }

@@ -120,7 +120,7 @@ fn a_database_without_the_usual_tables_or_with_an_unfit_name() {
     let made = bench.back_up(|_| ()).unwrap();
     assert_eq!((made.record.records, made.record.provenance_rows), (None, None));
     assert_eq!(bench.restored(&made.path, "back", |_| ()).unwrap().log, None);
-    for name in ["metadata.json", "SHA256SUMS", "a\\b", "line\nbreak", "-x.db", "ä b.sqlite"] {
+    for name in ["metadata.json", "SHA256SUMS", "a\\b", "line\nbreak", "-x.db", "ä b.sqlite", "x.jsonl", "x-shm"] {
         fs::copy(bench.db(), bench.path(name)).unwrap();
         let made = bench.back_up_of(&bench.path(name), &bench.path("out"), |_| ()).unwrap();
         bench.restored(&made.path, "again", |request| request.force = true).unwrap();
