@@ -1,11 +1,12 @@
 //! Names, records and the ledger; what a backup does where it cannot be made.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use super::{Bench, Kind, REGISTRY, told};
 use crate::{
     archive::{Compression, Tag},
     backup::Verdict,
+    sqlite::{HoldLimits, testing::Scene},
 };
 
 #[test]
@@ -86,4 +87,18 @@ fn what_only_the_registrys_own_program_knows_is_no_damage() {
     assert_eq!(made.record.verdict, Verdict::Verified);
     bench.restored(&made.path, "back", |_| ()).unwrap();
     assert_eq!(bench.read("r.sqlite"), bench.read("back"));
+}
+
+#[test]
+fn a_backup_that_reaches_a_limit_leaves_nothing() {
+    let scene = Scene::with(&format!("PRAGMA journal_mode = wal; {REGISTRY}"));
+    let _writer = scene.other_process(
+        "WITH RECURSIVE s(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM s WHERE v < 20000) INSERT INTO records SELECT v, v FROM s",
+    );
+    let bench = Bench::empty();
+    let limited =
+        |limits| told(&bench, bench.back_up_of(&scene.path(), &bench.path("out"), |request| request.limits = limits));
+    let (kind, text) = limited(HoldLimits { time: Duration::ZERO, wal_growth: u64::MAX });
+    assert_eq!((kind, text.contains("was stopped after 0 ms")), (Kind::Environment, true), "{text}");
+    assert_eq!(fs::read_dir(bench.path("out")).unwrap().count(), 0);
 }
