@@ -146,7 +146,7 @@ impl BufRead for Ahead {
 }
 
 impl Source {
-    /// Opens an archive. With `hashed`, [`Source::digest`] gives the archive's own digest at the end.
+    /// Opens an archive. With `hashed`, the walk through it gives the digest of the archive itself in the end.
     ///
     /// # Errors
     /// The system's error, or a [`Flaw`] when the file is no archive.
