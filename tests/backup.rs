@@ -370,6 +370,45 @@ fn backups_under_a_writer_hold_a_prefix() {
     });
 }
 
+/// A writer that opens, commits and closes each time leaves no log behind to be read through, and must not hold a backup up.
+#[test]
+fn a_backup_under_writers_who_come_and_go() {
+    let place = Place::with_registry(3000);
+    let path = place.path("registry.sqlite");
+    Connection::open(&path).unwrap().execute_batch("PRAGMA journal_mode = wal").unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0.. {
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                let writer = Connection::open(&path).unwrap();
+                writer.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+                let sql = format!("INSERT INTO records VALUES ('w{number}', 'w', 'w', '1', '{{}}', 'now')");
+                writer.execute_batch(&sql).unwrap();
+                writer.close().unwrap();
+            }
+        });
+        for round in 0..10 {
+            let archive = back_up(&place, &[]);
+            let name = format!("back-{round}.sqlite");
+            let ran = restore(&place, &archive, &["--db", &name, "--log", &format!("{name}.jsonl")]);
+            assert_eq!(ran.code, 0, "{}", ran.stderr);
+            let conn = Connection::open(place.path(&name)).unwrap();
+            let sql =
+                "SELECT count(*), coalesce(max(CAST(substr(id, 2) AS INTEGER)), -1) + 1 FROM records WHERE kind = 'w'";
+            let (count, next): (i64, i64) = conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+            assert_eq!(count, next, "a prefix has no gap");
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    // Whoever is last tidies up, a backup too.
+    for side in ["-wal", "-shm"] {
+        assert!(!place.path(&format!("registry.sqlite{side}")).exists(), "{side} was left behind");
+    }
+}
+
 #[test]
 fn other_file_systems_and_other_users() {
     let place = Place::with_registry(10);

@@ -159,7 +159,8 @@ impl Sums {
             let (digest, name) = line.split_at_checked(64).ok_or_else(|| refused(line))?;
             let name = name.strip_prefix("  ").or_else(|| name.strip_prefix(" *")).ok_or_else(|| refused(line))?;
             let digest = Digest::parse(digest).map_err(|_| refused(line))?;
-            let name = name.strip_prefix("./").unwrap_or(name);
+            // Whoever packed a folder summed its files up by their paths.
+            let name = name.rsplit('/').next().unwrap_or(name);
             if name.is_empty() || sums.insert(name.to_owned(), digest).is_some() {
                 return Err(refused(line));
             }

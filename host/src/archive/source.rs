@@ -163,14 +163,15 @@ impl Source {
             Compression::None => None,
         };
         let stream = match (unit, compression) {
-            (Some(_), _) => blocks(input, compression)?,
-            (None, Compression::Gzip) => Stream::Whole(Box::new(flate2::bufread::MultiGzDecoder::new(input))),
-            (None, Compression::Zstd) => {
+            // A frame without data is none of our blocks, and says nothing of those behind it.
+            (Some(Unit { data: 1.., .. }), _) => blocks(input, compression)?,
+            (_, Compression::Gzip) => Stream::Whole(Box::new(flate2::bufread::MultiGzDecoder::new(input))),
+            (_, Compression::Zstd) => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
                 decoder.window_log_max(MAX_WINDOW_LOG)?;
                 Stream::Whole(Box::new(decoder))
             }
-            (None, Compression::None) => Stream::Whole(Box::new(input)),
+            (_, Compression::None) => Stream::Whole(Box::new(input)),
         };
         Ok(Self { stream, compression, position: 0, damages: Vec::new(), tally })
     }
@@ -232,6 +233,11 @@ impl Source {
         match tally.failed.take() {
             Some(failed) => failed,
             None if error.kind() == io::ErrorKind::UnexpectedEof => Flaw::CutOff(tally.bytes).into(),
+            None if error.to_string().contains("too much memory") => {
+                let most = crate::value::bytes(1 << MAX_WINDOW_LOG);
+                Flaw::Refused(format!("its zstd window is larger than {most}; compress it anew without `--long`"))
+                    .into()
+            }
             None => {
                 Flaw::Broken { at: self.position, why: format!("{error} (as bytes of the unpacked archive)") }.into()
             }

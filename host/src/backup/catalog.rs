@@ -58,6 +58,7 @@ impl Standing {
 #[serde(rename_all = "camelCase")]
 pub struct Listed {
     /// Its path.
+    #[serde(serialize_with = "super::as_text")]
     pub path: PathBuf,
     /// When it was begun, as its name says.
     pub created_at: Timestamp,
@@ -129,9 +130,8 @@ fn one(folder: &Path, name: &str, described: bool) -> Option<Listed> {
         Some(record) => {
             listed.standing = match record.verdict {
                 _ if !record.is_of(&found) => Standing::Changed,
-                // What nobody could look into is not what one restores from with an easy mind.
-                Verdict::Verified if record.structure == Structure::Sound => Standing::Verified,
-                Verdict::Verified | Verdict::Unverified => Standing::Unverified,
+                Verdict::Verified => Standing::Verified,
+                Verdict::Unverified => Standing::Unverified,
                 Verdict::Damaged => Standing::Damaged,
             };
             listed.verified_at = record.verified_at;

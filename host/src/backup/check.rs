@@ -4,11 +4,12 @@
 //! scheduled backup ended.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use super::{Listed, Settings, Standing, list};
+use super::{Failure, Listed, Settings, Standing, list};
 use crate::{
     check::{BoxFuture, Check, Context, NoConfig, Outcome, Overrides, Row, Schedule, Spec, every},
     clock::{Clock, Timestamp},
@@ -52,29 +53,31 @@ impl LastRun {
 pub struct BackupCheck {
     spec: Spec,
     settings: Settings,
+    db: PathBuf,
     clock: Arc<dyn Clock>,
     last: LastRun,
 }
 
 impl BackupCheck {
-    /// The check on the archives that `settings` describe.
+    /// The check on the archives that `settings` describe, as far as they are of the database `db`.
     ///
     /// # Errors
     /// Never in practice: the name is a constant that is one.
     pub fn new(
         settings: Settings,
+        db: PathBuf,
         overrides: &Overrides,
         clock: Arc<dyn Clock>,
         last: LastRun,
     ) -> Result<Self, value::BadName> {
         let schedule: Schedule = (ROW.schedule)().with(overrides);
         let spec = Spec { name: Name::parse(ROW.name)?, origin: Origin::Builtin, schedule };
-        Ok(Self { spec, settings, clock, last })
+        Ok(Self { spec, settings, db, clock, last })
     }
 
     fn look(&self) -> Outcome {
         let dir = self.settings.dir.display();
-        let mut outcome = match list(&self.settings.dir, false).as_deref() {
+        let mut outcome = match self.own().as_deref() {
             Err(failure) => {
                 Outcome::of(Finding::new(Status::Unknown, "unlisted", failure.to_string()).hint(failure.hint()))
             }
@@ -97,6 +100,14 @@ impl BackupCheck {
             outcome.findings.push(Finding::new(Status::Error, "failed", message).hint(hint));
         }
         outcome
+    }
+
+    /// The archives of this database, and those that do not say of which they are.
+    fn own(&self) -> Result<Vec<Listed>, Failure> {
+        let real = files::resolved(&self.db).unwrap_or_else(|_| self.db.clone()).display().to_string();
+        let mut listed = list(&self.settings.dir, false)?;
+        listed.retain(|one| one.source.as_ref().is_none_or(|source| *source == real));
+        Ok(listed)
     }
 
     fn newest(&self, newest: &Listed, older: &[Listed]) -> Outcome {

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Failure, Progress, raw,
-    record::{self, Record, Structure, Verdict},
+    record::{Record, Verdict},
     snapshot::{About, Taken, take},
     unpack::{Unpacked, unpack},
 };
@@ -95,14 +95,17 @@ pub fn create(request: &Request<'_>, clock: &dyn Clock, progress: &dyn Progress)
         from_snapshot(&registry, &about, request, &draft, progress)?
     };
     draft.sync().map_err(|error| full(error, request.out, estimate(request, ground.database.bytes)))?;
-    let mut record = record_of(&taken, request);
+    let mut record = record_of(&taken, request.out);
     if request.verify {
         let found = unpack(&draft.path(), true, request.out, &mut |_| Ok(None), progress)?;
         held_against(&found, &taken.written.members)
             .map_err(|flaw| Failure::Archive { path: request.out.join("the new archive"), flaw })?;
-        record.verdict = Verdict::Verified;
-        record.verified_at = Some(format!("{:.0}", clock.now()));
         record.sha256 = found.digest;
+        // A raw copy holds what lay on the disk; whether that is a database one can restore, nobody has looked.
+        if !request.raw {
+            record.verdict = Verdict::Verified;
+            record.verified_at = Some(format!("{:.0}", clock.now()));
+        }
     }
     let path = publish(&draft, request, now)?;
     record.archive = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -165,7 +168,7 @@ fn from_snapshot(
         needed.replace(estimate(request, bytes));
         room(request.out, *needed.borrow())
     };
-    let taken = registry.hold(request.limits, |snapshot| match writer(draft, request) {
+    let taken = registry.hold_or_join(request.limits, |snapshot| match writer(draft, request) {
         Ok(writer) => take(snapshot, about, writer, &may_begin, request.out, progress),
         Err(failure) => Ok(Err(failure)),
     });
@@ -215,23 +218,19 @@ pub(super) fn room(folder: &Path, needed: u64) -> Result<(), Failure> {
     if free >= needed { Ok(()) } else { Err(Failure::Space { folder: folder.to_owned(), free, needed }) }
 }
 
-fn record_of(taken: &Taken, request: &Request<'_>) -> Record {
+fn record_of(taken: &Taken, out: &Path) -> Record {
     let database = taken.metadata.files.as_ref().and_then(|files| files.database.as_ref());
     let database = taken.written.members.iter().find(|member| Some(&member.name) == database);
-    let structure = match &taken.structure {
-        Structure::Sound if !request.verify => Structure::NotChecked("--no-verify".to_owned()),
-        found => found.clone(),
-    };
     Record {
         bytes: taken.written.bytes,
         created_at: taken.metadata.created_at.clone(),
-        structure,
+        structure: taken.structure.clone(),
         source: taken.metadata.source.clone(),
         database_bytes: database.map_or(0, |member| member.bytes),
         database_sha256: database.map(|member| member.digest),
         records: taken.metadata.records,
         provenance_rows: taken.metadata.provenance_rows,
-        ..Record::unknown(request.out)
+        ..Record::unknown(out)
     }
 }
 
@@ -270,9 +269,4 @@ fn first_free(out: &Path, now: Timestamp) -> u32 {
     let names = files::names(out, super::catalog::MAX_FILES).unwrap_or_default();
     let stamps = names.iter().filter_map(|name| parse_file_name(name)).map(|(stamp, ..)| stamp);
     stamps.filter(|stamp| stamp.at.as_second() == now.as_second()).map(|stamp| stamp.number + 1).max().unwrap_or(1)
-}
-
-/// Writes a line about an event that is no backup into the ledger.
-pub(super) fn noted(archive: &Path, event: &str, at: &str, details: serde_json::Value) -> Result<(), Failure> {
-    record::note(archive, event, at, details)
 }

@@ -56,6 +56,11 @@ pub struct Settings {
     pub limits: HoldLimits,
 }
 
+/// A path as text: it need not be UTF-8, and JSON has nothing else.
+fn as_text<S: serde::Serializer>(path: &std::path::Path, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&path.display())
+}
+
 /// Who is told how far something is. Every call is cheap.
 pub trait Progress: Sync {
     /// Something begins that handles so many bytes in all.

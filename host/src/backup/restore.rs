@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Failure, Progress,
-    create::{lock, noted},
-    record::{LEDGER, Structure},
+    create::lock,
+    record::{LEDGER, Structure, note},
     swap::{Note, Swap, clean, refuse_if_open, swap},
     verify::{LaidOut, Layout},
 };
@@ -56,7 +56,7 @@ pub struct Restored {
 /// Restores.
 ///
 /// # Errors
-/// [`Failure`]; unless it says that the export could not be put in place, nothing at the destination has changed.
+/// [`Failure`]; nothing at the destination has changed then, unless it was the very last sync that failed.
 pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn Progress) -> Result<Restored, Failure> {
     if files::stat(request.archive).map_err(|error| Failure::io("look at", request.archive, error))?.is_none() {
         return Err(Failure::io("read", request.archive, rustix::io::Errno::NOENT.into()));
@@ -66,6 +66,11 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
     if files::are_same(&database.real, &log.real) {
         let what = format!("the database and the export would both be {}", database.real.display());
         return Err(Failure::refused(format!("{what}; nothing was changed"), "name another --log"));
+    }
+    let own = ["-wal", "-shm", "-journal", ".vitalsign-lock"].map(|suffix| files::beside(&database.real, suffix));
+    if own.iter().any(|own| files::are_same(own, &log.real)) {
+        let what = format!("{} belongs to the database; nothing was changed", log.real.display());
+        return Err(Failure::refused(what, "name another --log"));
     }
     for place in [&database, &log] {
         if files::are_same(&place.real, request.archive) {
@@ -94,6 +99,9 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
         structure: found.structure.clone(),
         has_sums: found.unpacked.has_sums,
     };
+    if progress.is_cancelled() {
+        return Err(Failure::Interrupted);
+    }
     if request.dry_run {
         return Ok(restored);
     }
@@ -104,7 +112,7 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
     }
     restored.replaced = swap(&Swap {
         real: &database.real,
-        new: &found.database,
+        new: Some(&found.database),
         log: exported.then_some((Some(staging.log.as_path()), log.real.as_path())),
         note: Note { at: at.clone(), by, log: exported.then(|| log.real.clone()) },
     })?;
@@ -117,9 +125,11 @@ fn written_down(archive: &Path, at: &str, restored: &Restored) {
     let ledger = archive.with_file_name(LEDGER);
     if files::stat(&ledger).is_ok_and(|found| found.is_some()) {
         let name = archive.file_name().map(|name| name.to_string_lossy().into_owned());
-        let details =
-            serde_json::json!({ "archive": name, "database": restored.database, "replaced": restored.replaced });
-        if let Err(failure) = noted(archive, "restore", at, details) {
+        // As text: a path need not be UTF-8, and JSON has nothing else.
+        let shown = |path: &Path| path.display().to_string();
+        let (database, replaced) = (shown(&restored.database), restored.replaced.as_deref().map(shown));
+        let details = serde_json::json!({ "archive": name, "database": database, "replaced": replaced });
+        if let Err(failure) = note(archive, "restore", at, details) {
             tracing::warn!("restored, but {failure}");
         }
     }

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::{Failure, Listed, Standing, create::noted, record};
+use super::{Failure, Listed, Standing, record};
 use crate::{archive::parse_file_name, clock::Clock, files};
 
 /// How many archives are kept for each reason.
@@ -32,6 +32,7 @@ pub struct Keep {
 #[serde(rename_all = "camelCase")]
 pub struct Pruned {
     /// The archive.
+    #[serde(serialize_with = "super::as_text")]
     pub path: PathBuf,
     /// When it was begun.
     pub created_at: Timestamp,
@@ -41,9 +42,18 @@ pub struct Pruned {
     pub kept: Vec<&'static str>,
 }
 
-/// What becomes of each of the archives, which are listed newest first. Periods are those of UTC.
+/// What becomes of each of the archives, which are listed newest first; those of another database are counted by themselves.
+/// Periods are those of UTC.
 #[must_use]
 pub fn plan(listed: &[Listed], keep: Keep) -> Vec<Pruned> {
+    let sources: BTreeSet<_> = listed.iter().map(|one| one.source.as_deref()).collect();
+    let of = |source| listed.iter().filter(|one| one.source.as_deref() == source).cloned().collect::<Vec<_>>();
+    let mut out: Vec<_> = sources.into_iter().flat_map(|source| plan_one(&of(source), keep)).collect();
+    out.sort_by_key(|one| listed.iter().position(|other| other.path == one.path));
+    out
+}
+
+fn plan_one(listed: &[Listed], keep: Keep) -> Vec<Pruned> {
     let mut out: Vec<Pruned> = listed
         .iter()
         .map(|one| Pruned { path: one.path.clone(), created_at: one.created_at, bytes: one.bytes, kept: Vec::new() })
@@ -105,7 +115,7 @@ pub fn prune(plan: &[Pruned], clock: &dyn Clock) -> Result<(), Failure> {
         files::remove(&record).map_err(|error| Failure::io("remove", &record, error))?;
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         let details = serde_json::json!({ "archive": name, "bytes": one.bytes });
-        noted(path, "prune", &format!("{:.0}", clock.now()), details)?;
+        record::note(path, "prune", &format!("{:.0}", clock.now()), details)?;
     }
     let Some(folder) = plan.first().and_then(|one| one.path.parent()) else { return Ok(()) };
     tidy(folder)

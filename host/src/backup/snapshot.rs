@@ -97,7 +97,11 @@ pub(super) fn take(
     if let Err(failure) = may_begin(total) {
         return Ok(Err(failure));
     }
-    let records = snapshot.counted(about.records_table)?;
+    let records = match snapshot.unreadable(about.records_table) {
+        None => snapshot.counted(about.records_table)?,
+        // Not there, or of a kind that only the registry's own program can read.
+        Some(_) => None,
+    };
     let provenance = provenance(snapshot, about.provenance_table)?;
     let files = Files {
         database: Some(about.member()),
@@ -145,7 +149,7 @@ pub(super) fn take(
 
 /// The rows of the provenance table; `None` where there is none that can be read.
 fn provenance(snapshot: &Snapshot<'_>, table: &str) -> Result<Option<u64>, Trouble> {
-    if !snapshot.has_table(table)? {
+    if !snapshot.is_table(table)? {
         return Ok(None);
     }
     if let Some(trouble) = snapshot.unreadable(table) {

@@ -6,7 +6,7 @@
 //! The order is what makes it safe. The old database is brought into one file first, since a log that lies beside a new
 //! database would be replayed into it. It is locked as SQLite locks it, so that nobody opens it meanwhile. It gets a second
 //! name in the folder, and only then one `rename` puts the new one in its place. A folder whose `database` still *is* the
-//! database is a swap that was cut off before that: [`clean`] takes it back.
+//! database is a swap that was cut off before that: [`clean`] takes it back, the export with it.
 
 use std::{
     path::{Path, PathBuf},
@@ -45,8 +45,8 @@ const SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];
 pub(super) struct Swap<'a> {
     /// The database's path, links resolved; it may not exist.
     pub(super) real: &'a Path,
-    /// The new database, in the same file system.
-    pub(super) new: &'a Path,
+    /// The new database, in the same file system; without one the old one stays.
+    pub(super) new: Option<&'a Path>,
     /// Where the export is, and the new one in the same file system; without a new one the old one is only moved aside.
     pub(super) log: Option<(Option<&'a Path>, &'a Path)>,
     /// What is written down of it.
@@ -126,15 +126,30 @@ pub(super) fn clean(real: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Moves what lay beside the database back and removes the folder, in which the database has but a second name.
+/// Takes a swap back that has not replaced the database: what lay beside it and its export come back, and the folder, in which
+/// the database has but a second name, goes. Where the folder holds another database, that was replaced, and all stays.
 fn take_back(real: &Path, folder: &Path) -> Result<(), Failure> {
+    let (now, held) = (stat(real)?, stat(&folder.join(DATABASE))?);
+    if held.is_some() && held.map(|held| held.id) != now.map(|now| now.id) {
+        return Ok(());
+    }
     for side in SIDES {
         let (from, to) = (beside(&folder.join(DATABASE), side), beside(real, side));
         if stat(&from)?.is_some() && stat(&to)?.is_none() {
             files::move_to(&from, &to).map_err(|error| Failure::io("move back", &from, error))?;
         }
     }
+    let old_log = folder.join(LOG);
+    if let (Some(_), Some(log)) = (stat(&old_log)?, note_in(folder).and_then(|note| note.log)) {
+        files::replace_by(&old_log, &log).map_err(|error| Failure::io("put back", &log, error))?;
+    }
     files::remove_folder(folder).map_err(|error| Failure::io("remove", folder, error))
+}
+
+/// What was written down when something was replaced.
+fn note_in(folder: &Path) -> Option<Note> {
+    let text = files::read_text(&folder.join(NOTE), MAX_NOTE_BYTES).ok()?;
+    serde_json::from_str(&text).ok()
 }
 
 /// Refuses while any process has the database open, as far as locks and `/proc` tell.
@@ -179,31 +194,53 @@ fn open_in(real: &Path, there: &[Occupant]) -> Failure {
 }
 
 /// Does the swap. Gives the folder with what was replaced, if anything was.
+///
+/// The export comes first, since it is only a copy of what the database holds, and is put back where the database fails.
 pub(super) fn swap(swap: &Swap<'_>) -> Result<Option<PathBuf>, Failure> {
     let mut kept = Kept { swap, folder: None };
-    match stat(swap.real)? {
-        Some(_) => over(swap, &mut kept)?,
-        None => {
-            move_sides(swap.real, &mut kept)?;
-            files::move_to(swap.new, swap.real).map_err(|error| Failure::io("put in place", swap.real, error))?;
-        }
+    let is_new_log = match swap.log {
+        Some((_, log)) => stat(log)?.is_none(),
+        None => false,
+    };
+    let swapped = place_log(swap, &mut kept).and_then(|()| place_database(swap, &mut kept));
+    let Err(failure) = swapped else { return Ok(kept.folder) };
+    let mut is_back = true;
+    if let Some(folder) = &kept.folder
+        && stat(folder)?.is_some()
+    {
+        take_back(swap.real, folder)?;
+        is_back = stat(folder)?.is_none();
     }
-    if let Some((new, log)) = swap.log {
-        let placed = match (stat(log)?, new) {
-            (Some(_), Some(new)) => {
-                let name = kept.folder()?.join(LOG);
-                files::second_name(log, &name).and_then(|()| files::replace_by(new, log))
-            }
-            (Some(_), None) => files::move_to(log, &kept.folder()?.join(LOG)),
-            (None, Some(new)) => files::move_to(new, log),
-            (None, None) => Ok(()),
-        };
-        placed.map_err(|error| Failure::io("put in place", log, error))?;
+    if let (true, true, Some((_, log))) = (is_new_log, is_back, swap.log) {
+        files::remove(log).map_err(|error| Failure::io("take back", log, error))?;
     }
-    Ok(kept.folder)
+    Err(failure)
 }
 
-fn over(swap: &Swap<'_>, kept: &mut Kept<'_>) -> Result<(), Failure> {
+fn place_database(swap: &Swap<'_>, kept: &mut Kept<'_>) -> Result<(), Failure> {
+    let Some(new) = swap.new else { return Ok(()) };
+    if stat(swap.real)?.is_some() {
+        return over(swap, new, kept);
+    }
+    move_sides(swap.real, kept)?;
+    files::move_to(new, swap.real).map_err(|error| Failure::io("put in place", swap.real, error))
+}
+
+fn place_log(swap: &Swap<'_>, kept: &mut Kept<'_>) -> Result<(), Failure> {
+    let Some((new, log)) = swap.log else { return Ok(()) };
+    let placed = match (stat(log)?, new) {
+        (Some(_), Some(new)) => {
+            let name = kept.folder()?.join(LOG);
+            files::second_name(log, &name).and_then(|()| files::replace_by(new, log))
+        }
+        (Some(_), None) => files::move_to(log, &kept.folder()?.join(LOG)),
+        (None, Some(new)) => files::move_to(new, log),
+        (None, None) => Ok(()),
+    };
+    placed.map_err(|error| Failure::io("put in place", log, error))
+}
+
+fn over(swap: &Swap<'_>, new: &Path, kept: &mut Kept<'_>) -> Result<(), Failure> {
     let real = swap.real;
     settle(real)?;
     let lock = locked(real)?;
@@ -217,19 +254,14 @@ fn over(swap: &Swap<'_>, kept: &mut Kept<'_>) -> Result<(), Failure> {
         let name = kept.folder()?.join(DATABASE);
         files::second_name(real, &name).map_err(|error| Failure::io("keep", real, error))?;
         move_sides(real, kept)?;
-        files::replace_by(swap.new, real).map_err(|error| Failure::io("put in place", real, error))
+        files::replace_by(new, real).map_err(|error| Failure::io("put in place", real, error))
     })();
-    // What failed may be the last sync, with the new database in place already: only what was not replaced is taken back.
-    if replaced.is_err() {
-        clean(real)?;
-    }
     replaced?;
     // Whoever opened the old file since it was locked has read nothing yet, but would go on with it.
     let late = files::occupants(&[id]);
     if let (false, Some(folder)) = (late.is_empty(), &kept.folder) {
         let name = folder.join(DATABASE);
         files::replace_by(&name, real).map_err(|error| Failure::io("put back", real, error))?;
-        take_back(real, folder)?;
         return Err(open_in(real, &late));
     }
     drop(lock);
@@ -284,21 +316,21 @@ pub fn undo(db: &Path, scratch: &Path, clock: &dyn Clock) -> Result<Option<PathB
     refuse_if_open(&real)?;
     let mut newest = None;
     for (_, folder) in kept(&real)? {
-        if stat(&folder.join(DATABASE))?.is_some() {
-            newest = Some(folder);
+        let database = folder.join(DATABASE);
+        let database = stat(&database)?.map(|_| database);
+        if database.is_some() || stat(&folder.join(LOG))?.is_some() {
+            newest = Some((folder, database));
         }
     }
-    let folder = newest.ok_or_else(nothing)?;
-    let note: Option<Note> =
-        files::read_text(&folder.join(NOTE), MAX_NOTE_BYTES).ok().and_then(|text| serde_json::from_str(&text).ok());
+    let (folder, database) = newest.ok_or_else(nothing)?;
     // Where no export was replaced, the one that the restore has made goes.
-    let log = note.and_then(|note| note.log);
+    let log = note_in(&folder).and_then(|note| note.log);
     let new_log = Some(folder.join(LOG)).filter(|path| files::stat(path).is_ok_and(|found| found.is_some()));
     let cut_off = |log: &&Path| new_log.as_ref().is_some_and(|new_log| files::are_same(new_log, log));
     let log = log.as_deref().filter(|log| !cut_off(log));
     let replaced = swap(&Swap {
         real: &real,
-        new: &folder.join(DATABASE),
+        new: database.as_deref(),
         log: log.map(|log| (new_log.as_deref(), log)),
         note: Note {
             at: format!("{:.0}", clock.now()),
@@ -306,7 +338,9 @@ pub fn undo(db: &Path, scratch: &Path, clock: &dyn Clock) -> Result<Option<PathB
             log: log.map(Path::to_owned),
         },
     })?;
-    // What SQLite could not fold in belongs beside it again.
-    take_back(&real, &folder)?;
+    // What SQLite could not fold in belongs beside its database again; beside another it would be replayed into that.
+    if database.is_some() {
+        take_back(&real, &folder)?;
+    }
     Ok(replaced)
 }

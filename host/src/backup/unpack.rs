@@ -12,7 +12,7 @@ use super::{Failure, Progress};
 use crate::{
     archive::{Damage, Files, Flaw, Found, METADATA, Metadata, ReadError, SUMS, Source, Sums, walk},
     files::{self, Flusher},
-    value::{Digest, Hasher},
+    value::{Digest, Hasher, printable},
 };
 
 /// The largest `metadata.json` or `SHA256SUMS`: some hundred bytes, and room for what other tools write.
@@ -22,6 +22,9 @@ const MAX_TEXT_BYTES: u64 = 1 << 20;
 const STEP_BYTES: usize = 256 * 1024;
 
 const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// The longest name that a message repeats.
+const MAX_SHOWN_BYTES: usize = 200;
 
 /// A member that was read.
 #[derive(Clone, Debug)]
@@ -91,6 +94,8 @@ pub(super) fn unpack(
             let why = format!("its `{}` has {} bytes; at most {MAX_TEXT_BYTES} make sense", found.name, found.bytes);
             return Err(Stop::Read(Flaw::Refused(why).into()));
         }
+        let expected = metadata.as_deref().and_then(|text| Metadata::parse(text).ok());
+        may_be_that_large(found, expected.as_ref())?;
         let to = if text.is_some() { None } else { place(found).map_err(Stop::Failure)? };
         let mut step = || {
             progress.at(counter.bytes());
@@ -119,6 +124,18 @@ pub(super) fn unpack(
     hold_sums(&metadata, sums.as_ref(), &pieces).map_err(flawed)?;
     hold_size(&metadata, &files, &pieces).map_err(flawed)?;
     Ok(Unpacked { metadata, pieces, files, has_sums: sums.is_some(), digest: walked.digest })
+}
+
+/// Refuses a database larger than the metadata before it says, before any of it is written.
+fn may_be_that_large(found: &Found, metadata: Option<&Metadata>) -> Result<(), ReadError> {
+    let Some(Metadata { files: Some(files), sqlite: Some(sqlite), .. }) = metadata else { return Ok(()) };
+    let said = sqlite.page_size.saturating_mul(sqlite.page_count);
+    if files.database.as_ref() != Some(&found.name) || found.bytes <= said {
+        return Ok(());
+    }
+    let shown = printable(&found.name, MAX_SHOWN_BYTES);
+    let why = format!("`{shown}` in it has {} bytes, and its `{METADATA}` says {said}", found.bytes);
+    Err(Flaw::Refused(why).into())
 }
 
 /// An error of either end of a copy.
@@ -178,51 +195,58 @@ fn copy(
     Ok(Piece { found: found.clone(), digest: hasher.finish(), is_sqlite: head == SQLITE_MAGIC })
 }
 
-/// Which member is what: as the metadata says, else by what they hold and how they are called. Every member has a role.
+/// Which member is what: as the metadata says, else by what they hold and how they are called. Every member has one role.
 fn roles(metadata: &Metadata, pieces: &[Piece]) -> Result<Files, Flaw> {
-    let has = |name: &String| pieces.iter().any(|piece| piece.found.name == *name);
-    let files = match metadata.files.clone().filter(|files| files.database.is_some()) {
-        Some(files) => {
-            let named = [&files.database, &files.wal, &files.shm, &files.provenance];
-            if let Some(name) = named.into_iter().flatten().find(|name| !has(name)) {
-                return Err(Flaw::Refused(format!("its `{METADATA}` names `{name}`, which is not in it")));
-            }
-            files
+    let named = metadata.files.clone().unwrap_or_default();
+    let files = match (&named.database, metadata.format_version) {
+        (Some(_), Some(_)) => named,
+        (Some(database), None) => completed(named.clone(), database, pieces),
+        (None, _) => completed(Files::default(), &the_database(pieces)?, pieces),
+    };
+    let mut known = vec![METADATA, SUMS];
+    for name in [&files.database, &files.wal, &files.shm, &files.provenance].into_iter().flatten() {
+        let shown = printable(name, MAX_SHOWN_BYTES);
+        if !pieces.iter().any(|piece| piece.found.name == *name) {
+            return Err(Flaw::Refused(format!("its `{METADATA}` names `{shown}`, which is not in it")));
         }
-        None => guessed(pieces)?,
-    };
-    let known = |piece: &&Piece| {
-        let name = &piece.found.name;
-        [METADATA, SUMS].contains(&name.as_str())
-            || [&files.database, &files.wal, &files.shm, &files.provenance]
-                .into_iter()
-                .flatten()
-                .any(|known| known == name)
-    };
-    match pieces.iter().find(|piece| !known(piece)) {
-        Some(piece) => Err(Flaw::Refused(format!("`{}` in it is no part of a backup", piece.found.name))),
+        if known.contains(&name.as_str()) {
+            return Err(Flaw::Refused(format!("its `{METADATA}` names `{shown}` for two things")));
+        }
+        known.push(name);
+    }
+    match pieces.iter().find(|piece| !known.contains(&piece.found.name.as_str())) {
+        Some(piece) => {
+            let shown = printable(&piece.found.name, MAX_SHOWN_BYTES);
+            Err(Flaw::Refused(format!("`{shown}` in it is no part of a backup")))
+        }
         None => Ok(files),
     }
 }
 
-fn guessed(pieces: &[Piece]) -> Result<Files, Flaw> {
+/// The one member that is a SQLite database.
+fn the_database(pieces: &[Piece]) -> Result<String, Flaw> {
     let databases: Vec<_> = pieces.iter().filter(|piece| piece.is_sqlite).map(|piece| &piece.found.name).collect();
-    let database = match databases.as_slice() {
-        [one] => (*one).clone(),
-        [] => return Err(Flaw::Refused("there is no SQLite database in it".to_owned())),
+    match databases.as_slice() {
+        [one] => Ok((*one).clone()),
+        [] => Err(Flaw::Refused("there is no SQLite database in it".to_owned())),
         [one, two, ..] => {
-            return Err(Flaw::Refused(format!(
-                "there are two databases in it, `{one}` and `{two}`, and nothing says which"
-            )));
+            let (one, two) = (printable(one, MAX_SHOWN_BYTES), printable(two, MAX_SHOWN_BYTES));
+            Err(Flaw::Refused(format!("there are two databases in it, `{one}` and `{two}`, and nothing says which")))
         }
-    };
-    let named = |name: String| pieces.iter().any(|piece| piece.found.name == name).then_some(name);
-    Ok(Files {
-        wal: named(format!("{database}-wal")),
-        shm: named(format!("{database}-shm")),
-        provenance: pieces.iter().map(|piece| piece.found.name.clone()).find(|name| name.ends_with(".jsonl")),
-        database: Some(database),
-    })
+    }
+}
+
+/// What the metadata of an older archive does not name goes by its ending.
+fn completed(files: Files, database: &str, pieces: &[Piece]) -> Files {
+    let there = |name: String| pieces.iter().any(|piece| piece.found.name == name).then_some(name);
+    Files {
+        wal: files.wal.or_else(|| there(format!("{database}-wal"))),
+        shm: files.shm.or_else(|| there(format!("{database}-shm"))),
+        provenance: files
+            .provenance
+            .or_else(|| pieces.iter().map(|piece| piece.found.name.clone()).find(|name| name.ends_with(".jsonl"))),
+        database: Some(database.to_owned()),
+    }
 }
 
 /// Every sum names a member and holds; where the format has sums, every member has one.
@@ -241,11 +265,15 @@ fn hold_sums(metadata: &Metadata, sums: Option<&Sums>, pieces: &[Piece]) -> Resu
                 damages.push(Damage { member: Some(piece.found.name.clone()), range: 0..piece.found.bytes });
             }
             None if metadata.format_version.is_none() => {}
-            None => return Err(Flaw::Refused(format!("its `{SUMS}` has no line for `{}`", piece.found.name))),
+            None => {
+                let shown = printable(&piece.found.name, MAX_SHOWN_BYTES);
+                return Err(Flaw::Refused(format!("its `{SUMS}` has no line for `{shown}`")));
+            }
         }
     }
     if let Some(name) = sums.keys().find(|name| !pieces.iter().any(|piece| piece.found.name == **name)) {
-        return Err(Flaw::Refused(format!("its `{SUMS}` names `{name}`, which is not in it")));
+        let shown = printable(name, MAX_SHOWN_BYTES);
+        return Err(Flaw::Refused(format!("its `{SUMS}` names `{shown}`, which is not in it")));
     }
     if damages.is_empty() { Ok(()) } else { Err(Flaw::Differs { damages }) }
 }

@@ -25,6 +25,9 @@ use crate::{
 /// How long checking a copy may take: a day checks some hundred terabytes.
 pub(super) const CHECK_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
+/// Room that stays free whatever an archive says of itself: others write there too.
+const RESERVE_BYTES: u64 = 16 << 20;
+
 /// Where the members of an archive are laid out, and what for.
 pub(super) struct Layout {
     folder: PathBuf,
@@ -49,25 +52,30 @@ pub struct Verified {
 }
 
 impl Layout {
-    /// Everything goes into `folder` but the export, which goes to the file `export`, or nowhere.
+    /// Everything goes into `folder`, and the export in the end to the file `export`, if that is wanted.
     pub(super) fn new(folder: PathBuf, export: Option<PathBuf>) -> Self {
         Self { folder, export }
     }
 
     /// A place for the member: by its name, since what it is may only be known later.
     fn place(&self, found: &Found) -> Result<Option<File>, Failure> {
-        let path = match &self.export {
-            // SQLite makes the index of a log anew.
-            _ if found.name.ends_with("-shm") => return Ok(None),
-            export if found.name.ends_with(".jsonl") => match export {
-                Some(path) => path.clone(),
-                None => return Ok(None),
-            },
-            _ => self.folder.join(&found.name),
-        };
+        let path = self.folder.join(&found.name);
         // The folder itself is hidden, so what is said of room is said of the one that holds it.
-        super::create::room(files::folder_of(&self.folder), found.bytes)?;
+        super::create::room(files::folder_of(&self.folder), found.bytes.saturating_add(RESERVE_BYTES))?;
         files::create_private(&path).map(Some).map_err(|error| Failure::io("make", &path, error))
+    }
+
+    /// Moves the export to where it is wanted, or copies it where that is another file system.
+    fn place_export(&self, name: &str) -> Result<(), Failure> {
+        let Some(export) = &self.export else { return Ok(()) };
+        let from = self.folder.join(name);
+        let failed = |error| Failure::io("put the export at", export, error);
+        if files::move_to(&from, export).is_ok() {
+            return Ok(());
+        }
+        let mut to = files::create_private(export).map_err(failed)?;
+        let mut from = files::open_regular(&from).map_err(failed)?;
+        std::io::copy(&mut from, &mut to).and_then(|_| to.sync_all()).map_err(failed)
     }
 
     /// Lays an archive out and checks it.
@@ -105,7 +113,11 @@ impl Layout {
                     found
                 }
             };
-            Ok(LaidOut { structure: structure?, unpacked, database })
+            let structure = structure?;
+            if let Some(name) = &unpacked.files.provenance {
+                self.place_export(name)?;
+            }
+            Ok(LaidOut { structure, unpacked, database })
         })
     }
 }
@@ -116,6 +128,8 @@ fn fold(archive: &Path, database: &Path, wal: &Path) -> Result<(), Failure> {
     if *wal != beside {
         files::move_to(wal, &beside).map_err(|error| Failure::io("move", wal, error))?;
     }
+    // SQLite makes the index of a log anew.
+    files::remove(&files::beside(database, "-shm")).map_err(|error| Failure::io("remove", database, error))?;
     sqlite::settle(database).map_err(|trouble| about(archive, database, trouble))
 }
 

@@ -50,7 +50,7 @@ impl House {
         let mut checks = checks::build(&registry, &settled.checks);
         let last_backup = LastRun::default();
         let (backups, changes) = (settled.backup.clone(), &settled.backup_check);
-        let check = BackupCheck::new(backups, changes, Arc::new(SystemClock), last_backup.clone())
+        let check = BackupCheck::new(backups, settled.db.clone(), changes, Arc::new(SystemClock), last_backup.clone())
             .map_err(|error| Failure::of(Exit::Bug, &error))?;
         checks.push(Arc::new(check));
         if !settled.plugins.is_empty() {

@@ -23,7 +23,7 @@ pub(super) fn run(global: &Global, args: &PruneArgs) -> Result<Exit, Failure> {
     })?;
     let folder = args.out.as_deref().map_or(settled.backup.dir, |out| within(global, out));
     let failed = |failure: backup::Failure| Failure::backup(&failure);
-    let listed = backup::list(&folder, false).map_err(failed)?;
+    let listed = backup::list(&folder, true).map_err(failed)?;
     let plan = backup::plan(&listed, keep);
     if args.yes {
         backup::prune(&plan, &SystemClock).map_err(failed)?;

@@ -27,7 +27,8 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
     let Some(archive) = &args.archive else {
         let kept = backup::undo(&settled.db, &scratch, &SystemClock).map_err(|failure| Failure::backup(&failure))?;
         if args.json {
-            print_json(&json!({ "database": settled.db, "replaced": kept }))?;
+            let kept = kept.as_deref().map(shown);
+            print_json(&json!({ "database": shown(&settled.db), "replaced": kept }))?;
             return Ok(Exit::Done);
         }
         let kept = kept.map(|kept| format!("what was there is kept in {}\n", kept.display())).unwrap_or_default();
@@ -53,11 +54,16 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
     Ok(Exit::Done)
 }
 
+/// A path as text: it need not be UTF-8, and JSON has nothing else.
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
 fn as_json(restored: &Restored, dry_run: bool) -> serde_json::Value {
     json!({
-        "database": restored.database,
-        "log": restored.log,
-        "replaced": restored.replaced,
+        "database": shown(&restored.database),
+        "log": restored.log.as_deref().map(shown),
+        "replaced": restored.replaced.as_deref().map(shown),
         "records": restored.records,
         "provenanceRows": restored.provenance_rows,
         "structure": restored.structure,

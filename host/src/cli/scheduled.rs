@@ -36,7 +36,11 @@ pub(super) fn start(house: &House) -> Backups {
 async fn keep(schedule: Schedule, settled: Arc<Settled>, last: LastRun) {
     let mut after = SystemClock.now();
     while let Some(next) = schedule.next(after) {
-        reach(next).await;
+        tracing::info!("the next backup is due at {next:.0}");
+        if !reach(next, after).await {
+            after = SystemClock.now();
+            continue;
+        }
         let settled = Arc::clone(&settled);
         let ended = tokio::task::spawn_blocking(move || once(&settled)).await;
         let ended = ended.unwrap_or_else(|_| Err("the backup has a bug and broke off; please report it".to_owned()));
@@ -49,15 +53,20 @@ async fn keep(schedule: Schedule, settled: Arc<Settled>, last: LastRun) {
         // One that took past its next time is not made up for.
         after = now.max(next);
     }
+    tracing::warn!("the schedule `{schedule}` has no time left, so no backup is made by itself");
+    last.note(SystemClock.now(), Err(format!("the schedule `{schedule}` has no time left")));
 }
 
-/// Waits until the wall clock says so.
-async fn reach(time: Timestamp) {
-    while let Ok(left) = Duration::try_from(time.duration_since(SystemClock.now())) {
-        if left.is_zero() {
-            return;
+/// Waits until the wall clock says so; `false` when the clock was set back behind `since`, so that the time is another.
+async fn reach(time: Timestamp, since: Timestamp) -> bool {
+    loop {
+        let now = SystemClock.now();
+        match Duration::try_from(time.duration_since(now)) {
+            Ok(left) if left.is_zero() => return true,
+            Ok(_) if now + Duration::from_secs(1) < since => return false,
+            Ok(left) => tokio::time::sleep(left.min(MAX_SLEEP)).await,
+            Err(_) => return true,
         }
-        tokio::time::sleep(left.min(MAX_SLEEP)).await;
     }
 }
 
@@ -67,7 +76,7 @@ fn once(settled: &Settled) -> Result<String, String> {
     let said = |failure: backup::Failure| failure.to_string();
     let made = backup::create(&backup_request(settled, &scratch), &SystemClock, &Silent).map_err(said)?;
     if let Some(keep) = settled.backup.keep {
-        let listed = backup::list(&settled.backup.dir, false).map_err(said)?;
+        let listed = backup::list(&settled.backup.dir, true).map_err(said)?;
         backup::prune(&backup::plan(&listed, keep), &SystemClock).map_err(said)?;
     }
     Ok(made.path.display().to_string())

@@ -4,7 +4,7 @@
 //! elsewhere it has a hidden name in the folder where it will stand. Knows nothing of what is in it.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
@@ -86,7 +86,7 @@ impl Draft {
     /// last sync that failed, there is then no file of this name.
     pub fn publish(&self, path: &Path) -> io::Result<()> {
         match &self.hidden {
-            Some(hidden) => fs::hard_link(hidden, path)?,
+            Some(hidden) => super::move_to(hidden, path)?,
             None => rustix::fs::linkat(CWD, self.path(), CWD, path, AtFlags::SYMLINK_FOLLOW)?,
         }
         sync_folder(super::folder_of(path))
@@ -95,7 +95,7 @@ impl Draft {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::{fs, io::Write as _};
 
     use super::*;
 
@@ -110,8 +110,11 @@ mod tests {
             assert_eq!(fs::read(draft.path()).unwrap(), b"whole");
             assert!(!path.exists());
             draft.publish(&path).unwrap();
-            assert_eq!(draft.publish(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
             drop(draft);
+            let other = if hidden { Draft::hidden(folder.path()).unwrap() } else { Draft::new(folder.path()).unwrap() };
+            assert_eq!(other.publish(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            drop(other);
+            assert_eq!(fs::read(&path).unwrap(), b"whole");
             let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
             assert_eq!(left, [path]);
         }

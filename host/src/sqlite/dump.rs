@@ -76,12 +76,12 @@ impl Snapshot<'_> {
         })
     }
 
-    /// The number of rows in a table or view, counted; `None` when there is none of this name.
+    /// The number of rows in a table, counted; `None` when there is none of this name.
     ///
     /// # Errors
     /// Any [`Trouble`] of reading.
     pub fn counted(&self, table: &str) -> Result<Option<u64>, Trouble> {
-        if !self.has_table(table)? {
+        if !self.is_table(table)? {
             return Ok(None);
         }
         Ok(Some(self.number(&format!("SELECT count(*) FROM {}", quoted(table)))?.unsigned_abs()))

@@ -4,11 +4,18 @@
 
 use std::time::Duration;
 
-use super::{Budget, Registry, Trouble, open::Trust, snapshot::Snapshot};
+use super::{
+    Budget, Registry, Trouble,
+    open::{Open, Trust},
+    snapshot::Snapshot,
+};
 use crate::clock::Deadline;
 
 /// For how long a read that was overtaken by a writer is begun anew.
 const RESTART_LIMIT: Duration = Duration::from_secs(60);
+
+/// How often a read that leaves no trace may be overtaken before one joins those who use the database.
+const QUIET_TRIES: u32 = 2;
 
 /// What a long read may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +27,7 @@ pub struct HoldLimits {
 }
 
 impl Registry {
-    /// Reads in one transaction until `read` is done or a limit is reached.
+    /// Reads in one transaction until `read` is done or a limit is reached, and leaves no trace.
     ///
     /// `read` is called again when a writer came between it and a database that no log protects.
     ///
@@ -30,14 +37,40 @@ impl Registry {
     pub fn hold<T>(
         &self,
         limits: HoldLimits,
+        read: impl FnMut(&Snapshot<'_>) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        self.held(limits, u32::MAX, read)
+    }
+
+    /// The same, but after a few reads that writers have overtaken it joins those who use the database: see [`Open::joining`].
+    ///
+    /// # Errors
+    /// As [`Registry::hold`].
+    pub fn hold_or_join<T>(
+        &self,
+        limits: HoldLimits,
+        read: impl FnMut(&Snapshot<'_>) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        self.held(limits, QUIET_TRIES, read)
+    }
+
+    fn held<T>(
+        &self,
+        limits: HoldLimits,
+        quiet_tries: u32,
         mut read: impl FnMut(&Snapshot<'_>) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
         let until = Deadline::after(limits.time);
+        let mut overtaken = 0;
         self.retried(until.at_most(RESTART_LIMIT), || {
-            let open = self.pool.take(Trust::Ours)?;
-            let budget = Budget { time: until.remaining(), wal_growth: Some(limits.wal_growth) };
-            let found = self.in_transaction(&open, until, budget, &mut read);
-            self.settle(open, found)
+            let open = if overtaken < quiet_tries { self.pool.take(Trust::Ours) } else { Open::joining(self.path()) };
+            let found = open.and_then(|open| {
+                let budget = Budget { time: until.remaining(), wal_growth: Some(limits.wal_growth) };
+                let found = self.in_transaction(&open, until, budget, &mut read);
+                self.settle(open, found)
+            });
+            overtaken += u32::from(matches!(found, Err(Trouble::Changing(_))));
+            found
         })
     }
 }

@@ -197,7 +197,10 @@ impl Registry {
             None => error,
         });
         let harmless = |trouble: &Trouble| matches!(trouble, Trouble::OutOfTime { .. } | Trouble::Other { .. });
-        if open.conn.is_autocommit() && found.as_ref().err().and_then(E::trouble).is_none_or(harmless) {
+        if open.may_linger
+            && open.conn.is_autocommit()
+            && found.as_ref().err().and_then(E::trouble).is_none_or(harmless)
+        {
             self.pool.put(open);
         }
         found

@@ -38,6 +38,8 @@ pub(super) enum Way {
     Still,
     Wal,
     Rollback,
+    /// Through the log, as one of those who use it.
+    Joined,
 }
 
 /// Whose SQL a connection runs.
@@ -60,6 +62,8 @@ pub(super) struct Open {
     pub(super) way: Way,
     pub(super) trust: Trust,
     pub(super) ground: Ground,
+    /// Whether it is kept for another look when this one is over.
+    pub(super) may_linger: bool,
     wal: PathBuf,
 }
 
@@ -103,6 +107,21 @@ impl Open {
         Self::connect(path, ground, Way::Rollback, trust)
     }
 
+    /// Opens the database as its own program does, so that writers who come and go do not matter: a log that is not there is
+    /// made, with the database's owner, and the last who closes the database folds it in and removes it.
+    ///
+    /// For long reads only, and only where looking without a trace was overtaken again and again.
+    pub(super) fn joining(path: &Path) -> Result<Self, Trouble> {
+        let ground = Ground::of(path)?;
+        ground.refuse_the_unreadable(path)?;
+        let mut open = Self::connect(path, ground, Way::Joined, Trust::Ours)?;
+        open.may_linger = false;
+        let mode: Result<String, _> = open.conn.pragma_query_value(None, "journal_mode", |row| row.get(0));
+        let mode = mode.map_err(|error| Trouble::of(path, &error, PROBE_LIMIT))?;
+        open.way = if mode == "wal" { Way::Joined } else { Way::Rollback };
+        Ok(open)
+    }
+
     /// Opens a private copy, which nobody writes to and which messages call `shown`.
     pub(super) fn as_it_lies(path: &Path, shown: &Path) -> Result<Self, Trouble> {
         let ground = Ground::of(path)?;
@@ -115,13 +134,19 @@ impl Open {
         let options = match way {
             Way::Still => "?mode=ro&immutable=1",
             Way::Wal | Way::Rollback => "?mode=ro&readonly_shm=1",
+            Way::Joined => "?mode=rw",
         };
         let uri = format!("file:{}{options}", escaped(&ground.real));
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let rights =
+            if way == Way::Joined { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
+        let flags = rights | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let leash = Leash::new();
         let refused = Arc::default();
-        let made = open_looking(&uri, flags).and_then(|mut conn| {
+        let opened = if way == Way::Joined { open_joining(&uri, flags) } else { open_looking(&uri, flags) };
+        let made = opened.and_then(|mut conn| {
             harden(&mut conn, &leash)?;
+            // The last to leave tidies up, or the log would stay behind.
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, way != Way::Joined)?;
             if trust == Trust::Foreign {
                 allow::judge_statements(&mut conn, &refused)?;
             }
@@ -130,7 +155,7 @@ impl Open {
         let conn = made.map_err(|error| Trouble::of(path, &error, Duration::ZERO))?;
         leash.tie(conn.get_interrupt_handle());
         let wal = beside(&ground.real, "-wal");
-        Ok(Self { conn, _seat: seat, leash, refused, way, trust, ground, wal })
+        Ok(Self { conn, _seat: seat, leash, refused, way, trust, ground, may_linger: true, wal })
     }
 
     /// Whether the header says that the database is in WAL mode.
@@ -155,7 +180,7 @@ impl Open {
             // What a still connection reads is judged after each read anyway.
             Way::Still => true,
             // A commit in rollback mode may also have been a switch to WAL mode, so any change closes the connection.
-            Way::Rollback => self.stood_still(path),
+            Way::Rollback | Way::Joined => self.stood_still(path),
             // The connection holds both files open, so neither's number can have been given to another file.
             Way::Wal => {
                 let same = |path: &Path, before: Option<Stat>| {
@@ -205,6 +230,12 @@ fn open_looking(uri: &str, flags: OpenFlags) -> rusqlite::Result<Connection> {
         )
     })?;
     Connection::open_with_flags_and_vfs(uri, flags, looking::NAME)
+}
+
+/// Opens as any program does.
+#[expect(clippy::disallowed_methods, reason = "this room is where databases are opened")]
+fn open_joining(uri: &str, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(uri, flags)
 }
 
 /// Nothing on this connection writes, runs code from the schema, or outlives its allowance.

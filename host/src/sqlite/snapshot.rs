@@ -89,7 +89,7 @@ impl<'a> Snapshot<'a> {
     /// Any [`Trouble`] of reading, as for every question below.
     pub fn journal_mode(&self) -> Result<String, Trouble> {
         Ok(match self.open.way {
-            Way::Still | Way::Wal => "wal".to_owned(),
+            Way::Still | Way::Wal | Way::Joined => "wal".to_owned(),
             Way::Rollback => "delete".to_owned(),
         })
     }
@@ -137,6 +137,15 @@ impl<'a> Snapshot<'a> {
     /// Any [`Trouble`] of reading.
     pub fn has_table(&self, name: &str) -> Result<bool, Trouble> {
         let sql = "SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND name = ?1 COLLATE NOCASE";
+        Ok(self.row(sql, [name], |_| Ok(()))?.is_some())
+    }
+
+    /// Whether there is a table of this name; a view is none.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading.
+    pub fn is_table(&self, name: &str) -> Result<bool, Trouble> {
+        let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE";
         Ok(self.row(sql, [name], |_| Ok(()))?.is_some())
     }
 

@@ -22,7 +22,7 @@ fn says(bench: &Bench, configured: bool, now: &str, last: LastRun) -> String {
         schedule: None,
         limits: HoldLimits { time: Duration::from_secs(1), wal_growth: 0 },
     };
-    let check = BackupCheck::new(settings, &Overrides::default(), Arc::new(at(now)), last).unwrap();
+    let check = BackupCheck::new(settings, bench.db(), &Overrides::default(), Arc::new(at(now)), last).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let context = Context { deadline: Deadline::after(Duration::from_secs(60)) };
     let outcome = runtime.block_on(check.run(&context));

@@ -120,7 +120,7 @@ fn a_damaged_database_is_said_and_kept_raw_if_asked() {
     assert_eq!(kind, Kind::Damaged, "{text}");
     assert_eq!(list(&bench.path("out"), false).unwrap(), []);
     let made = bench.back_up(|request| request.raw = true).unwrap();
-    assert_eq!(made.record.verdict, Verdict::Verified);
+    assert_eq!((made.record.verdict, made.record.sha256.is_some()), (Verdict::Unverified, true));
     assert_eq!(told(&bench, bench.restored(&made.path, "back", |_| ())).0, Kind::Damaged);
     assert!(!bench.path("back").exists());
     fs::write(bench.db(), &good[..700]).unwrap();
@@ -324,4 +324,43 @@ fn archives_that_say_too_little_or_too_much() {
     let gone = bench.restored(Path::new("/nowhere/at/all.tar.gz"), "back", |_| ());
     assert!(matches!(&gone, Err(failure @ Failure::Io { .. }) if failure.kind() == Kind::Environment), "{gone:?}");
     assert_eq!(told(&bench, bench.restored(bench.folder.path(), "back", |_| ())).0, Kind::Environment);
+}
+
+#[test]
+fn older_archives_name_their_members_as_they_like() {
+    let bench = small();
+    let db = fs::read(bench.db()).unwrap();
+    let of = |meta: &str, more: &[(&str, &[u8])]| {
+        let members: Vec<u8> = more.iter().flat_map(|(name, content)| file(name, content)).collect();
+        gzip(&[file("metadata.json", meta.as_bytes()), members, vec![0; 1024]].concat())
+    };
+    let good = of(
+        r#"{"files":{"database":"r.db","provenance":"log.txt"}}"#,
+        &[("r.db", &db), ("log.txt", b"{}\n"), ("r.db-shm", b"x")],
+    );
+    fs::write(bench.path("good.tar.gz"), good).unwrap();
+    let done = bench.restored(&bench.path("good.tar.gz"), "back", |_| ()).unwrap();
+    assert_eq!((bench.read("back"), bench.read("back.jsonl")), (db.clone(), b"{}\n".to_vec()));
+    assert!(done.log.is_some());
+    fs::remove_file(bench.path("back")).unwrap();
+    fs::remove_file(bench.path("back.jsonl")).unwrap();
+    for (meta, word) in [
+        (r#"{"files":{"database":"r.db","provenance":"r.db"}}"#, "for two things"),
+        (r#"{"files":{"database":"r.db","wal":"metadata.json"}}"#, "for two things"),
+        (r#"{"files":{"database":"r.db"}}"#, "no part of a backup"),
+    ] {
+        let text = refusal(&bench, &of(meta, &[("r.db", &db), ("a.jsonl", b""), ("b.jsonl", b"")]));
+        assert!(text.contains(word), "{text}");
+    }
+}
+
+/// Nothing of a member is written that is larger than the metadata before it says.
+#[test]
+fn a_bomb_is_refused_before_it_is_written() {
+    let bench = small();
+    let meta = r#"{"formatVersion":1,"files":{"database":"r"},"sqlite":{"pageSize":512,"pageCount":4}}"#;
+    let bomb = gzip(&[file("metadata.json", meta.as_bytes()), file("r", &vec![0; 8 << 20]), vec![0; 1024]].concat());
+    assert!(bomb.len() < 20_000);
+    let text = refusal(&bench, &bomb);
+    assert_eq!(text, "is refused: `r` in it has 8388608 bytes, and its `metadata.json` says 2048");
 }

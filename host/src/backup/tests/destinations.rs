@@ -4,7 +4,12 @@ use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
 use super::{Bench, Kind, REGISTRY, content, told};
 use crate::{
-    backup::{Failure, Request, restore, tests::at, undo},
+    backup::{
+        Failure, Request, restore,
+        swap::{Note, Swap},
+        tests::at,
+        undo,
+    },
     files::{Lock, beside},
     sqlite::testing::Scene,
 };
@@ -206,4 +211,55 @@ fn one_at_a_time() {
     fs::write(bench.path("r.sqlite.vitalsign-lock"), "").unwrap();
     force(&bench, &archive).unwrap();
     assert!(!bench.path("r.sqlite.vitalsign-lock").exists());
+}
+
+#[test]
+fn an_export_that_cannot_be_placed_leaves_the_database_as_it_was() {
+    let bench = Bench::with(REGISTRY);
+    let archive = archive(&bench);
+    fs::create_dir(bench.path("r.sqlite.jsonl")).unwrap();
+    let before = bench.everything();
+    let (kind, text) = told(&bench, force(&bench, &archive));
+    assert_eq!((kind, text.contains("is a folder")), (Kind::Refused, true), "{text}");
+    assert_eq!(before, bench.everything());
+}
+
+#[test]
+fn a_database_in_use_at_the_last_moment_leaves_the_export_as_it_was() {
+    let scene = Scene::with(&format!("PRAGMA journal_mode = wal; {REGISTRY}"));
+    let (new, log, new_log) = (scene.side("-new"), scene.side(".jsonl"), scene.side(".new.jsonl"));
+    let _other = scene.other_process("SELECT count(*) FROM records");
+    for old in [Some("old"), None] {
+        fs::write(&new, "new").unwrap();
+        fs::write(&new_log, "new").unwrap();
+        match old {
+            Some(text) => fs::write(&log, text).unwrap(),
+            None => fs::remove_file(&log).unwrap(),
+        }
+        let real = fs::canonicalize(scene.path()).unwrap();
+        let swap = Swap {
+            real: &real,
+            new: Some(&new),
+            log: Some((Some(&new_log), &log)),
+            note: Note { at: String::new(), by: String::new(), log: Some(log.clone()) },
+        };
+        assert_eq!(crate::backup::swap::swap(&swap).unwrap_err().kind(), Kind::Refused);
+        assert_eq!(fs::read_to_string(&log).ok().as_deref(), old);
+        assert!(!scene.side(".replaced-1").exists());
+    }
+}
+
+#[test]
+fn an_undo_brings_back_what_the_last_restore_replaced_and_nothing_older() {
+    let bench = Bench::with(REGISTRY);
+    let archive = archive(&bench);
+    let oldest = bench.read("r.sqlite");
+    force(&bench, &archive).unwrap();
+    fs::remove_file(bench.db()).unwrap();
+    fs::write(bench.path("r.sqlite.jsonl"), "the export before").unwrap();
+    // Only the export was replaced this time.
+    force(&bench, &archive).unwrap();
+    undo(&bench.db(), &std::env::temp_dir(), &at("2026-11-24T14:00:00Z")).unwrap();
+    assert_eq!(bench.read("r.sqlite.jsonl"), b"the export before");
+    assert_ne!(bench.read("r.sqlite"), oldest);
 }
