@@ -10,6 +10,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::sqlite::Cell;
 
+/// Bytes that are encoded at a time; a multiple of three, so that only the last piece is padded.
+const BASE64_STEP_BYTES: usize = 48 * 1024;
+
 /// Turns rows into lines.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
@@ -62,7 +65,14 @@ fn value(cell: Cell<'_>, out: &mut Vec<u8>) {
             Ok(text) => serde_json::to_writer(&mut *out, text).map_err(Into::into),
             Err(_) => write!(out, r#"{{"$text":"{}"}}"#, STANDARD.encode(bytes)),
         },
-        Cell::Blob(bytes) => write!(out, r#"{{"$blob":"{}"}}"#, STANDARD.encode(bytes)),
+        Cell::Blob(bytes) => {
+            out.extend_from_slice(br#"{"$blob":""#);
+            // In pieces that need no padding: a large value is not held in memory once more.
+            for piece in bytes.chunks(BASE64_STEP_BYTES) {
+                out.extend_from_slice(STANDARD.encode(piece).as_bytes());
+            }
+            out.write_all(br#""}"#)
+        }
     };
 }
 

@@ -11,10 +11,10 @@ use super::{
 };
 use crate::clock::Deadline;
 
-/// For how long a read that was overtaken by a writer is begun anew.
+/// For how long a read that may only be quiet is begun anew when a writer has overtaken it.
 const RESTART_LIMIT: Duration = Duration::from_secs(60);
 
-/// How often a read that leaves no trace may be overtaken before one joins those who use the database.
+/// How often a quiet read may be overtaken before one joins those who use the database.
 const QUIET_TRIES: u32 = 2;
 
 /// What a long read may use up.
@@ -39,7 +39,7 @@ impl Registry {
         limits: HoldLimits,
         read: impl FnMut(&Snapshot<'_>) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        self.held(limits, u32::MAX, read)
+        self.held(limits, RESTART_LIMIT, u32::MAX, read)
     }
 
     /// The same, but after a few reads that writers have overtaken it joins those who use the database: see [`Open::joining`].
@@ -51,18 +51,19 @@ impl Registry {
         limits: HoldLimits,
         read: impl FnMut(&Snapshot<'_>) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        self.held(limits, QUIET_TRIES, read)
+        self.held(limits, limits.time, QUIET_TRIES, read)
     }
 
     fn held<T>(
         &self,
         limits: HoldLimits,
+        restart_for: Duration,
         quiet_tries: u32,
         mut read: impl FnMut(&Snapshot<'_>) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
         let until = Deadline::after(limits.time);
         let mut overtaken = 0;
-        self.retried(until.at_most(RESTART_LIMIT), || {
+        self.retried(until.at_most(restart_for), || {
             let open = if overtaken < quiet_tries { self.pool.take(Trust::Ours) } else { Open::joining(self.path()) };
             let found = open.and_then(|open| {
                 let budget = Budget { time: until.remaining(), wal_growth: Some(limits.wal_growth) };
