@@ -11,11 +11,11 @@ use std::{
 use super::{
     Failure, Progress, raw,
     record::{Record, Verdict},
-    snapshot::{About, Taken, take},
+    snapshot::{About, Proven, Taken, take},
     unpack::{Unpacked, unpack},
 };
 use crate::{
-    archive::{Compression, Damage, Flaw, Member, Stamp, Tag, Writer, file_name, parse_file_name},
+    archive::{Compression, Damage, Flaw, Member, Stamp, Tag, Writer, Written, file_name, parse_file_name},
     clock::{Clock, Timestamp},
     files::{self, Draft, Kind, Lock, Stat, beside},
     sqlite::{HoldLimits, Registry},
@@ -89,23 +89,17 @@ pub fn create(request: &Request<'_>, clock: &dyn Clock, progress: &dyn Progress)
         provenance_table: request.provenance_table,
         checked: request.verify,
     };
+    let prove = |written| proven(written, &draft, request, ground.database.bytes, progress);
     let taken = if request.raw {
-        raw::take(&about, request, || writer(&draft, request), progress)?
+        raw::take(&about, request, || writer(&draft, request), &prove, progress)?
     } else {
-        from_snapshot(&registry, &about, request, &draft, progress)?
+        from_snapshot(&registry, &about, request, &draft, &prove, progress)?
     };
-    draft.sync().map_err(|error| full(error, request.out, estimate(request, ground.database.bytes)))?;
     let mut record = record_of(&taken, request.out);
-    if request.verify {
-        let found = unpack(&draft.path(), true, request.out, &mut |_| Ok(None), progress)?;
-        held_against(&found, &taken.written.members)
-            .map_err(|flaw| Failure::Archive { path: request.out.join("the new archive"), flaw })?;
-        record.sha256 = found.digest;
-        // A raw copy holds what lay on the disk; whether that is a database one can restore, nobody has looked.
-        if !request.raw {
-            record.verdict = Verdict::Verified;
-            record.verified_at = Some(format!("{:.0}", clock.now()));
-        }
+    // A raw copy holds what lay on the disk; whether that is a database one can restore, nobody has looked.
+    if request.verify && !request.raw {
+        record.verdict = Verdict::Verified;
+        record.verified_at = Some(format!("{:.0}", clock.now()));
     }
     let path = publish(&draft, request, now)?;
     record.archive = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -114,6 +108,28 @@ pub fn create(request: &Request<'_>, clock: &dyn Clock, progress: &dyn Progress)
         tracing::warn!("{} is whole, but its proof is not written down: {failure}", path.display());
     }
     Ok(Made { path, record })
+}
+
+/// Syncs the finished archive, reads it back from the disk and holds it against what was taken in while it was written.
+fn proven(
+    written: Written,
+    draft: &Draft,
+    request: &Request<'_>,
+    database_bytes: u64,
+    progress: &dyn Progress,
+) -> Result<Proven, Failure> {
+    draft.sync().map_err(|error| full(error, request.out, estimate(request, database_bytes)))?;
+    if !request.verify {
+        return Ok(Proven { written, digest: None });
+    }
+    let damaged = |flaw| Failure::Archive { path: request.out.join("the new archive"), flaw };
+    let found =
+        unpack(&draft.path(), true, request.out, &mut |_| Ok(None), progress).map_err(|failure| match failure {
+            Failure::Archive { flaw, .. } => damaged(flaw),
+            failure => failure,
+        })?;
+    held_against(&found, &written.members).map_err(damaged)?;
+    Ok(Proven { written, digest: found.digest })
 }
 
 /// One backup, restore or return of a database at a time. The lock ends with its process, however that ends.
@@ -161,6 +177,7 @@ fn from_snapshot(
     about: &About<'_>,
     request: &Request<'_>,
     draft: &Draft,
+    prove: &(dyn Fn(Written) -> Result<Proven, Failure> + Sync),
     progress: &dyn Progress,
 ) -> Result<Taken, Failure> {
     let needed = RefCell::new(0);
@@ -169,7 +186,7 @@ fn from_snapshot(
         room(request.out, *needed.borrow())
     };
     let taken = registry.hold_or_join(request.limits, |snapshot| match writer(draft, request) {
-        Ok(writer) => take(snapshot, about, writer, &may_begin, request.out, progress),
+        Ok(writer) => take(snapshot, about, writer, &may_begin, prove, request.out, progress),
         Err(failure) => Ok(Err(failure)),
     });
     let needed = *needed.borrow();
@@ -220,9 +237,10 @@ pub(super) fn room(folder: &Path, needed: u64) -> Result<(), Failure> {
 
 fn record_of(taken: &Taken, out: &Path) -> Record {
     let database = taken.metadata.files.as_ref().and_then(|files| files.database.as_ref());
-    let database = taken.written.members.iter().find(|member| Some(&member.name) == database);
+    let database = taken.proven.written.members.iter().find(|member| Some(&member.name) == database);
     Record {
-        bytes: taken.written.bytes,
+        bytes: taken.proven.written.bytes,
+        sha256: taken.proven.digest,
         created_at: taken.metadata.created_at.clone(),
         structure: taken.structure.clone(),
         source: taken.metadata.source.clone(),

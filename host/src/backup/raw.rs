@@ -12,10 +12,10 @@ use super::{
     Failure, Progress, Request,
     create::{estimate, room},
     record::Structure,
-    snapshot::{About, Taken, text},
+    snapshot::{About, Proven, Taken, text},
 };
 use crate::{
-    archive::{Files, Writer},
+    archive::{Files, Metadata, Writer, Written},
     files::{self, Stat, beside},
 };
 
@@ -36,6 +36,7 @@ pub(super) fn take(
     about: &About<'_>,
     request: &Request<'_>,
     writer: impl Fn() -> Result<Writer, Failure>,
+    prove: &dyn Fn(Written) -> Result<Proven, Failure>,
     progress: &dyn Progress,
 ) -> Result<Taken, Failure> {
     for _ in 0..MAX_TRIES {
@@ -48,7 +49,9 @@ pub(super) fn take(
         let taken = taken?;
         let still = |part: &Part| stat(&part.path).is_ok_and(|now| now.is_some_and(|now| now.same_content(&part.stat)));
         if parts.iter().all(still) && self::parts(about)?.len() == parts.len() {
-            return Ok(taken);
+            let (written, metadata) = taken;
+            let structure = Structure::NotChecked("--raw".to_owned());
+            return Ok(Taken { proven: prove(written)?, metadata, structure });
         }
     }
     let what = format!("{} was written to each time while its files were copied", about.real.display());
@@ -82,7 +85,12 @@ fn parts(about: &About<'_>) -> Result<Vec<Part>, Failure> {
     Ok(parts)
 }
 
-fn copy(about: &About<'_>, parts: &[Part], mut writer: Writer, progress: &dyn Progress) -> Result<Taken, Failure> {
+fn copy(
+    about: &About<'_>,
+    parts: &[Part],
+    mut writer: Writer,
+    progress: &dyn Progress,
+) -> Result<(Written, Metadata), Failure> {
     let named = |suffix: &str| {
         let name = format!("{}{suffix}", about.member());
         parts.iter().any(|part| part.member == name).then_some(name)
@@ -115,7 +123,7 @@ fn copy(about: &About<'_>, parts: &[Part], mut writer: Writer, progress: &dyn Pr
     let written = writer
         .finish(&about.header("", None))
         .map_err(|error| Failure::io("write the archive of", about.real, error))?;
-    Ok(Taken { written, metadata, structure: Structure::NotChecked("--raw".to_owned()) })
+    Ok((written, metadata))
 }
 
 /// Reads until `room` is full or the file ends.

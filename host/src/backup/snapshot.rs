@@ -2,13 +2,14 @@
 //!
 //! Knows no file names but those of the members, and no folder.
 
-use std::{io, path::Path};
+use std::{io, path::Path, thread};
 
 use super::{Failure, Progress, jsonl::Lines, record::Structure};
 use crate::{
     archive::{Files, Header, METADATA, Metadata, SqliteFacts, Writer, Written, is_reserved},
     files::Stat,
     sqlite::{Snapshot, Trouble, linked_version},
+    value::Digest,
 };
 
 /// The member with the rows of the provenance table.
@@ -41,9 +42,16 @@ pub(super) struct About<'a> {
     pub(super) checked: bool,
 }
 
+/// An archive that is finished, synced and, if that was asked for, proven.
+pub(super) struct Proven {
+    pub(super) written: Written,
+    /// The archive's own digest, once it was read back.
+    pub(super) digest: Option<Digest>,
+}
+
 /// What was written.
 pub(super) struct Taken {
-    pub(super) written: Written,
+    pub(super) proven: Proven,
     pub(super) metadata: Metadata,
     pub(super) structure: Structure,
 }
@@ -89,6 +97,7 @@ pub(super) fn take(
     about: &About<'_>,
     mut writer: Writer,
     may_begin: &dyn Fn(u64) -> Result<(), Failure>,
+    prove: &(dyn Fn(Written) -> Result<Proven, Failure> + Sync),
     archive: &Path,
     progress: &dyn Progress,
 ) -> Result<Result<Taken, Failure>, Trouble> {
@@ -135,16 +144,24 @@ pub(super) fn take(
     if progress.is_cancelled() {
         return Ok(Err(Failure::Interrupted));
     }
-    let written = match ended.and_then(|()| writer.finish(&about.header("", None))) {
-        Ok(written) => written,
-        Err(error) => return Ok(Err(Failure::io("write", archive, error))),
-    };
-    let structure = if about.checked {
-        structure(snapshot, about.real)?
-    } else {
-        Ok(Structure::NotChecked("--no-verify".to_owned()))
-    };
-    Ok(structure.map(|structure| Taken { written, metadata, structure }))
+    if let Err(error) = ended {
+        return Ok(Err(Failure::io("write", archive, error)));
+    }
+    // The archive is finished and proven while its pages are checked: neither needs the other.
+    let (proven, structure) = thread::scope(|scope| {
+        let finish = || writer.finish(&about.header("", None)).map_err(|error| Failure::io("write", archive, error));
+        let finishing = scope.spawn(|| finish().and_then(prove));
+        let structure = if about.checked {
+            structure(snapshot, about.real)
+        } else {
+            Ok(Ok(Structure::NotChecked("--no-verify".to_owned())))
+        };
+        (finishing.join(), structure)
+    });
+    let gone = || Failure::io("write", archive, io::Error::other("the thread that finishes it is gone"));
+    let structure = structure?;
+    let proven = proven.unwrap_or_else(|_| Err(gone()));
+    Ok(structure.and_then(|structure| Ok(Taken { proven: proven?, metadata, structure })))
 }
 
 /// The rows of the provenance table; `None` where there is none that can be read.
