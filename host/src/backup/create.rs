@@ -122,6 +122,7 @@ fn proven(
     if !request.verify {
         return Ok(Proven { written, digest: None });
     }
+    draft.forget();
     let damaged = |flaw| Failure::Archive { path: request.out.join("the new archive"), flaw };
     let found =
         unpack(&draft.path(), true, request.out, &mut |_| Ok(None), progress).map_err(|failure| match failure {

@@ -68,15 +68,18 @@ impl Draft {
         }
     }
 
-    /// Syncs it and has the system forget its pages, so that whoever reads it next reads the disk.
+    /// Syncs it.
     ///
     /// # Errors
     /// What the system says; the content may then be anything.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_all()?;
+        self.file.sync_all()
+    }
+
+    /// Has the system forget its pages, so that whoever reads it next reads the disk. What is not synced stays.
+    pub fn forget(&self) {
         // A hint: where it is not taken, what is read next is what was written all the same.
         let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
-        Ok(())
     }
 
     /// Gives it its name and syncs the folder.
