@@ -114,7 +114,7 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
         real: &database.real,
         new: Some(&found.database),
         log: exported.then_some((Some(staging.log.as_path()), log.real.as_path())),
-        note: Note { at: at.clone(), by, log: exported.then(|| log.real.clone()) },
+        note: Note { at: at.clone(), by, log: exported.then(|| log.real.clone()), was: None },
     })?;
     written_down(request.archive, &at, &restored);
     Ok(restored)

@@ -59,7 +59,8 @@ fn plan_one(listed: &[Listed], keep: Keep) -> Vec<Pruned> {
         .map(|one| Pruned { path: one.path.clone(), created_at: one.created_at, bytes: one.bytes, kept: Vec::new() })
         .collect();
     let last = usize::try_from(keep.last).unwrap_or(usize::MAX);
-    out.iter_mut().take(last).for_each(|one| one.kept.push("last"));
+    let sound = out.iter_mut().zip(listed).filter(|(_, one)| one.standing != Standing::Damaged);
+    sound.take(last).for_each(|(one, _)| one.kept.push("last"));
     for (reason, most, period) in [
         ("hourly", keep.hourly, hour as fn(Timestamp) -> String),
         ("daily", keep.daily, day),
@@ -67,9 +68,22 @@ fn plan_one(listed: &[Listed], keep: Keep) -> Vec<Pruned> {
         ("monthly", keep.monthly, month),
         ("yearly", keep.yearly, year),
     ] {
-        let mut seen = BTreeSet::new();
-        for one in &mut out {
-            if seen.len() < usize::try_from(most).unwrap_or(usize::MAX) && seen.insert(period(one.created_at)) {
+        // A period is represented by its newest proven archive, else by its newest; a damaged one represents nothing.
+        let mut best: Vec<(String, usize)> = Vec::new();
+        for (at, one) in listed.iter().enumerate().filter(|(_, one)| one.standing != Standing::Damaged) {
+            let name = period(one.created_at);
+            match best.iter_mut().find(|(other, _)| *other == name) {
+                None => best.push((name, at)),
+                Some((_, kept)) => {
+                    let is_proven = |at: usize| listed.get(at).is_some_and(|one| one.standing == Standing::Verified);
+                    if is_proven(at) && !is_proven(*kept) {
+                        *kept = at;
+                    }
+                }
+            }
+        }
+        for (_, at) in best.into_iter().take(usize::try_from(most).unwrap_or(usize::MAX)) {
+            if let Some(one) = out.get_mut(at) {
                 one.kept.push(reason);
             }
         }

@@ -62,6 +62,9 @@ pub(super) struct Note {
     pub(super) by: String,
     /// Where the export lay.
     pub(super) log: Option<PathBuf>,
+    /// What the database was, before anything beside it was moved.
+    #[serde(default)]
+    pub(super) was: Option<String>,
 }
 
 /// The folder for what is replaced, made when first needed.
@@ -85,7 +88,9 @@ impl Kept<'_> {
         files::new_private_folder(&folder).map_err(|error| Failure::io("make the folder", &folder, error))?;
         let note = folder.join(NOTE);
         // A struct of text always serialises.
-        let text = serde_json::to_string_pretty(&self.swap.note).unwrap_or_default() + "\n";
+        let was = stat(self.swap.real)?.map(|found| was(&found));
+        let noted = Note { was, ..self.swap.note.clone() };
+        let text = serde_json::to_string_pretty(&noted).unwrap_or_default() + "\n";
         files::write_new(&note, &text).map_err(|error| Failure::io("write", &note, error))?;
         Ok(folder)
     }
@@ -133,17 +138,53 @@ fn take_back(real: &Path, folder: &Path) -> Result<(), Failure> {
     if held.is_some() && held.map(|held| held.id) != now.map(|now| now.id) {
         return Ok(());
     }
+    let note = note_in(folder);
+    // A log belongs only beside the very content that it was moved from.
+    let is_unchanged = note.as_ref().and_then(|note| note.was.clone()) == now.map(|now| was(&now));
+    let mut is_left = false;
     for side in SIDES {
         let (from, to) = (beside(&folder.join(DATABASE), side), beside(real, side));
-        if stat(&from)?.is_some() && stat(&to)?.is_none() {
+        if stat(&from)?.is_none() {
+            continue;
+        }
+        if (is_unchanged || held.is_none()) && stat(&to)?.is_none() {
             files::move_to(&from, &to).map_err(|error| Failure::io("move back", &from, error))?;
+        } else {
+            is_left = true;
         }
     }
     let old_log = folder.join(LOG);
-    if let (Some(_), Some(log)) = (stat(&old_log)?, note_in(folder).and_then(|note| note.log)) {
-        files::replace_by(&old_log, &log).map_err(|error| Failure::io("put back", &log, error))?;
+    if stat(&old_log)?.is_some() {
+        match note.and_then(|note| note.log) {
+            Some(log) => put(&old_log, &log).map_err(|error| Failure::io("put back", &log, error))?,
+            None => is_left = true,
+        }
+    }
+    if is_left {
+        let second = folder.join(DATABASE);
+        tracing::warn!("{} holds what nobody can say the place of; look at it, then remove it", folder.display());
+        return files::remove(&second).map_err(|error| Failure::io("remove", &second, error));
     }
     files::remove_folder(folder).map_err(|error| Failure::io("remove", folder, error))
+}
+
+/// By what a database is known again that nobody has written to.
+fn was(found: &Stat) -> String {
+    format!("{} bytes, modified {}", found.bytes, found.modified_ns)
+}
+
+/// Puts `from` in the place of `to`, on another file system too.
+fn put(from: &Path, to: &Path) -> std::io::Result<()> {
+    match files::replace_by(from, to) {
+        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+            let near = beside(to, ".vitalsign-restoring");
+            files::remove(&near)?;
+            files::copy_to(from, &near)?;
+            files::replace_by(&near, to)?;
+            files::remove(from)
+        }
+        done => done,
+    }
 }
 
 /// What was written down when something was replaced.
@@ -198,12 +239,20 @@ fn open_in(real: &Path, there: &[Occupant]) -> Failure {
 /// The export comes first, since it is only a copy of what the database holds, and is put back where the database fails.
 pub(super) fn swap(swap: &Swap<'_>) -> Result<Option<PathBuf>, Failure> {
     let mut kept = Kept { swap, folder: None };
+    let new_id = match swap.new {
+        Some(new) => stat(new)?.map(|found| found.id),
+        None => None,
+    };
     let is_new_log = match swap.log {
         Some((_, log)) => stat(log)?.is_none(),
         None => false,
     };
     let swapped = place_log(swap, &mut kept).and_then(|()| place_database(swap, &mut kept));
     let Err(failure) = swapped else { return Ok(kept.folder) };
+    // What failed may be the last sync, with the new database in its place already: then nothing is taken back.
+    if new_id.is_some() && stat(swap.real)?.map(|now| now.id) == new_id {
+        return Err(failure);
+    }
     let mut is_back = true;
     if let Some(folder) = &kept.folder
         && stat(folder)?.is_some()
@@ -231,10 +280,14 @@ fn place_log(swap: &Swap<'_>, kept: &mut Kept<'_>) -> Result<(), Failure> {
     let placed = match (stat(log)?, new) {
         (Some(_), Some(new)) => {
             let name = kept.folder()?.join(LOG);
-            files::second_name(log, &name).and_then(|()| files::replace_by(new, log))
+            let held = match files::second_name(log, &name) {
+                Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => files::copy_to(log, &name),
+                held => held,
+            };
+            held.and_then(|()| put(new, log))
         }
-        (Some(_), None) => files::move_to(log, &kept.folder()?.join(LOG)),
-        (None, Some(new)) => files::move_to(new, log),
+        (Some(_), None) => put(log, &kept.folder()?.join(LOG)),
+        (None, Some(new)) => put(new, log),
         (None, None) => Ok(()),
     };
     placed.map_err(|error| Failure::io("put in place", log, error))
@@ -242,9 +295,16 @@ fn place_log(swap: &Swap<'_>, kept: &mut Kept<'_>) -> Result<(), Failure> {
 
 fn over(swap: &Swap<'_>, new: &Path, kept: &mut Kept<'_>) -> Result<(), Failure> {
     let real = swap.real;
-    settle(real)?;
+    let is_one_file = settle(real)?;
     let lock = locked(real)?;
     unoccupied(real)?;
+    if is_one_file && (filled(real, "-wal")? || filled(real, "-journal")?) {
+        // Somebody came and went since: what was written then belongs to the database, and the next try folds it in.
+        return Err(open_in(real, &[]));
+    }
+    // Whoever opens the new file has to wait as well until it is decided which one stays.
+    let new_lock = locked(new)?;
+    let new_id = new_lock.id().map_err(|error| Failure::io("look at", new, error))?;
     let id = lock.id().map_err(|error| Failure::io("look at", real, error))?;
     if stat(real)?.is_none_or(|found| found.id != id) {
         let what = format!("{} was replaced by somebody else just now; nothing was changed", real.display());
@@ -257,29 +317,51 @@ fn over(swap: &Swap<'_>, new: &Path, kept: &mut Kept<'_>) -> Result<(), Failure>
         files::replace_by(new, real).map_err(|error| Failure::io("put in place", real, error))
     })();
     replaced?;
-    // Whoever opened the old file since it was locked has read nothing yet, but would go on with it.
-    let late = files::occupants(&[id]);
-    if let (false, Some(folder)) = (late.is_empty(), &kept.folder) {
-        let name = folder.join(DATABASE);
-        files::replace_by(&name, real).map_err(|error| Failure::io("put back", real, error))?;
-        return Err(open_in(real, &late));
-    }
-    drop(lock);
-    Ok(())
+    let decided = decide(real, kept, id, new_id);
+    drop((lock, new_lock));
+    decided
 }
 
-/// Brings the old database into its one file where a log or a journal lies beside it.
+/// Whoever opened the old file since it was locked has read nothing yet, but would go on with it: then it is put back, unless
+/// somebody has the new one open by now.
+fn decide(real: &Path, kept: &Kept<'_>, old: FileId, new: FileId) -> Result<(), Failure> {
+    let until = Deadline::after(OPEN_PATIENCE);
+    let mut late = files::occupants(&[old]);
+    while !late.is_empty() && !until.has_passed() {
+        park_timeout(OPEN_STEP);
+        late = files::occupants(&[old]);
+    }
+    let (false, Some(folder)) = (late.is_empty(), &kept.folder) else { return Ok(()) };
+    if !files::occupants(&[new]).is_empty() {
+        let why =
+            std::io::Error::other("it is replaced, but some process still has the old file open: stop all of them now");
+        return Err(Failure::io("finish replacing", real, why));
+    }
+    let name = folder.join(DATABASE);
+    files::replace_by(&name, real).map_err(|error| Failure::io("put back", real, error))?;
+    Err(open_in(real, &late))
+}
+
+/// Whether the file beside the database under this suffix holds anything.
+fn filled(real: &Path, side: &str) -> Result<bool, Failure> {
+    Ok(stat(&beside(real, side))?.is_some_and(|found| found.bytes > 0))
+}
+
+/// Brings the old database into its one file where a log or a journal lies beside it; says whether it is one file now.
 ///
-/// One that SQLite cannot read has no content that a log could complete: its files are kept as they are.
-fn settle(real: &Path) -> Result<(), Failure> {
-    let filled = |side: &str| Ok::<_, Failure>(stat(&beside(real, side))?.is_some_and(|found| found.bytes > 0));
-    if !filled("-wal")? && !filled("-journal")? {
-        return Ok(());
+/// One that SQLite cannot read has no content that a log could complete: its files are kept as they are. Of one that is
+/// empty SQLite would delete them.
+fn settle(real: &Path) -> Result<bool, Failure> {
+    if !filled(real, "-wal")? && !filled(real, "-journal")? {
+        return Ok(true);
+    }
+    if stat(real)?.is_some_and(|found| found.bytes == 0) {
+        return Ok(false);
     }
     match sqlite::settle(real) {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(true),
         Err(Trouble::Locked { .. }) => Err(open_in(real, &[])),
-        Err(trouble) if trouble.is_damage() => Ok(()),
+        Err(trouble) if trouble.is_damage() => Ok(false),
         Err(trouble) => Err(Failure::Database(trouble)),
     }
 }
@@ -336,6 +418,7 @@ pub fn undo(db: &Path, scratch: &Path, clock: &dyn Clock) -> Result<Option<PathB
             at: format!("{:.0}", clock.now()),
             by: format!("restore --undo, from {}", folder.display()),
             log: log.map(Path::to_owned),
+            was: None,
         },
     })?;
     // What SQLite could not fold in belongs beside its database again; beside another it would be replayed into that.

@@ -168,7 +168,15 @@ pub fn verify(path: &Path, scratch: &Path, clock: &dyn Clock, progress: &dyn Pro
         .map_err(|error| Failure::io("make a folder in", scratch, error))?;
     // SQLite follows no link on its way to what it writes.
     let real = files::resolved(folder.path()).map_err(|error| Failure::io("find", folder.path(), error))?;
+    let before = files::stat(path).map_err(|error| Failure::io("look at", path, error))?;
     let found = Layout::new(real, None).lay_out(path, true, progress);
+    let after = files::stat(path).map_err(|error| Failure::io("look at", path, error))?;
+    if let (Some(before), Some(after)) = (&before, &after)
+        && !before.same_content(after)
+    {
+        let what = format!("{} was changed while it was read, so nothing is known of it", path.display());
+        return Err(Failure::refused(what, "find out who writes to it, and try again"));
+    }
     let at = format!("{:.0}", clock.now());
     let mut record = match &found {
         Ok(found) => fresh(path, found),

@@ -16,7 +16,7 @@ pub use flusher::Flusher;
 pub use lock::Lock;
 pub use occupants::{Occupant, occupants};
 pub use place::{
-    WholeFileLock, append_line, beside, create_private, hand_over, move_to, names, new_private_folder, remove,
+    WholeFileLock, append_line, beside, copy_to, create_private, hand_over, move_to, names, new_private_folder, remove,
     remove_folder, replace_by, second_name, sync_folder,
 };
 pub use stat::{FileId, Kind, Stat, free_bytes, may_read, read_at, stat};

@@ -5,7 +5,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -113,9 +113,27 @@ pub fn names(folder: &Path, most: usize) -> io::Result<Vec<String>> {
 /// # Errors
 /// What the system says.
 pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(no_follow()).open(path)?;
     file.write_all(format!("{line}\n").as_bytes())?;
     file.sync_all()
+}
+
+fn no_follow() -> i32 {
+    rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()
+}
+
+/// Copies a file to a new one of mode 0600, where a second name cannot be had because it is another file system.
+///
+/// # Errors
+/// `AlreadyExists`, or what the system says; nothing new stays behind then.
+pub fn copy_to(from: &Path, to: &Path) -> io::Result<()> {
+    let mut source = File::open(from)?;
+    let mut file = create_private(to)?;
+    let copied = io::copy(&mut source, &mut file).and_then(|_| file.sync_all());
+    copied.and_then(|()| sync_folder(folder_of(to))).inspect_err(|_| {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(to);
+    })
 }
 
 /// A new file of mode 0600 for writing.
@@ -131,12 +149,18 @@ pub fn create_private(path: &Path) -> io::Result<File> {
 /// # Errors
 /// What the system says; only root may give files away.
 pub fn hand_over(file: &Path, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
+    // By the descriptor, and of no link: whoever owns the folder may have put anything under this name.
+    let file = OpenOptions::new().read(true).custom_flags(no_follow()).open(file)?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.nlink() != 1 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "somebody has put something else in its place"));
+    }
     if let Some((uid, gid)) = owner {
-        std::os::unix::fs::chown(file, Some(uid), Some(gid))?;
+        std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
     }
     // After the owner: a change of owner takes bits away.
-    fs::set_permissions(file, fs::Permissions::from_mode(mode))?;
-    File::open(file)?.sync_all()
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.sync_all()
 }
 
 /// A lock over all of a file, as SQLite's own locks are made, until it is dropped.
@@ -164,7 +188,6 @@ impl WholeFileLock {
     /// # Errors
     /// What the system says.
     pub fn id(&self) -> io::Result<super::FileId> {
-        use std::os::unix::fs::MetadataExt as _;
         let found = self.0.metadata()?;
         Ok(super::FileId { device: found.dev(), inode: found.ino() })
     }

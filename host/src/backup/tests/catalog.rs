@@ -33,7 +33,7 @@ fn listed(times: &[(&str, Standing)]) -> Vec<Listed> {
 }
 
 #[test]
-fn each_rule_keeps_the_newest_of_its_periods() {
+fn each_rule_keeps_the_newest_proven_one_of_its_periods() {
     use Standing::{Damaged, Unverified, Verified};
     let all = listed(&[
         ("2026-11-24T12:30:00Z", Damaged),
@@ -49,9 +49,9 @@ fn each_rule_keeps_the_newest_of_its_periods() {
     let told: Vec<String> =
         plan(&all, keep).iter().map(|one| format!("{} {}", one.created_at, one.kept.join(", "))).collect();
     insta::assert_snapshot!(told.join("\n"), @"
-    2026-11-24T12:30:00Z last, hourly, daily, weekly, monthly, yearly
-    2026-11-24T12:00:00Z 
-    2026-11-24T03:00:00Z hourly, newest verified
+    2026-11-24T12:30:00Z 
+    2026-11-24T12:00:00Z last, hourly
+    2026-11-24T03:00:00Z hourly, daily, weekly, monthly, yearly, newest verified
     2026-11-23T23:59:59Z daily
     2026-11-22T03:00:00Z daily, weekly
     2026-10-31T03:00:00Z monthly

@@ -241,7 +241,7 @@ fn a_database_in_use_at_the_last_moment_leaves_the_export_as_it_was() {
             real: &real,
             new: Some(&new),
             log: Some((Some(&new_log), &log)),
-            note: Note { at: String::new(), by: String::new(), log: Some(log.clone()) },
+            note: Note { at: String::new(), by: String::new(), log: Some(log.clone()), was: None },
         };
         assert_eq!(crate::backup::swap::swap(&swap).unwrap_err().kind(), Kind::Refused);
         assert_eq!(fs::read_to_string(&log).ok().as_deref(), old);
