@@ -42,7 +42,7 @@ impl Registry {
         self.held(limits, RESTART_LIMIT, u32::MAX, read)
     }
 
-    /// The same, but after a few reads that writers have overtaken it joins those who use the database: see [`Open::joining`].
+    /// The same, but after a few reads that writers have overtaken it joins those who use the database.
     ///
     /// # Errors
     /// As [`Registry::hold`].
