@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     archive::{Flaw, ReadError},
+    files::{self, Stat},
     sqlite::Trouble,
     value::bytes,
 };
@@ -149,4 +150,9 @@ impl Failure {
         };
         text.to_owned()
     }
+}
+
+/// What `stat` says of a file, or the failure to ask.
+pub(super) fn stat(path: &Path) -> Result<Option<Stat>, Failure> {
+    files::stat(path).map_err(|error| Failure::io("look at", path, error))
 }

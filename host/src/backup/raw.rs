@@ -3,14 +3,12 @@
 //! Opens the files outside SQLite. Closing them would drop every lock that this process holds on them, so they stay open to
 //! its end, and nothing in this process has the database open through SQLite while this runs.
 
-use std::{
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::{io::Read as _, path::PathBuf};
 
 use super::{
     Failure, Progress, Request,
     create::{estimate, room},
+    failure::stat,
     record::Structure,
     snapshot::{About, Proven, Taken, text},
 };
@@ -59,10 +57,6 @@ pub(super) fn take(
         format!("{what}; nothing was kept"),
         "stop the registry first, or make a backup without --raw, which may run beside it",
     ))
-}
-
-fn stat(path: &Path) -> Result<Option<Stat>, Failure> {
-    files::stat(path).map_err(|error| Failure::io("look at", path, error))
 }
 
 /// The database and what lies beside it.

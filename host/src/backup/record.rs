@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::Failure;
+use super::{Failure, failure::stat};
 use crate::{
     files::{self, Draft, beside},
     value::Digest,
@@ -112,7 +112,7 @@ impl Record {
 
     /// Takes over the archive's size and time stamp, by which it is known again.
     pub(super) fn stamp(&mut self, archive: &Path) -> Result<(), Failure> {
-        let found = files::stat(archive).map_err(|error| Failure::io("look at", archive, error))?;
+        let found = stat(archive)?;
         if let Some(found) = found {
             (self.bytes, self.modified_ns) = (found.bytes, found.modified_ns.to_string());
         }

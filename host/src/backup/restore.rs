@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{
     Failure, Progress,
     create::lock,
+    failure::stat,
     record::{LEDGER, Structure, note},
     swap::{Note, Swap, clean, refuse_if_open, swap},
     verify::{LaidOut, Layout},
@@ -58,7 +59,7 @@ pub struct Restored {
 /// # Errors
 /// [`Failure`]; nothing at the destination has changed then, unless it was the very last sync that failed.
 pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn Progress) -> Result<Restored, Failure> {
-    if files::stat(request.archive).map_err(|error| Failure::io("look at", request.archive, error))?.is_none() {
+    if stat(request.archive)?.is_none() {
         return Err(Failure::io("read", request.archive, rustix::io::Errno::NOENT.into()));
     }
     let database = Place::of(request.db)?;

@@ -16,7 +16,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, create::lock};
+use super::{Failure, create::lock, failure::stat};
 use crate::{
     clock::{Clock, Deadline},
     files::{self, FileId, Kind, Occupant, Stat, WholeFileLock, beside},
@@ -116,10 +116,6 @@ fn kept(real: &Path) -> Result<Vec<(u32, PathBuf)>, Failure> {
     Ok(found)
 }
 
-fn stat(path: &Path) -> Result<Option<Stat>, Failure> {
-    files::stat(path).map_err(|error| Failure::io("look at", path, error))
-}
-
 /// Takes back swaps that were cut off before the database was replaced.
 pub(super) fn clean(real: &Path) -> Result<(), Failure> {
     let Some(now) = stat(real)? else { return Ok(()) };
@@ -203,18 +199,23 @@ pub(super) fn refuse_if_open(real: &Path) -> Result<(), Failure> {
 }
 
 fn unoccupied(real: &Path) -> Result<(), Failure> {
-    let until = Deadline::after(OPEN_PATIENCE);
-    loop {
+    let there = those_who_stay(|| {
         let mut ids: Vec<FileId> = stat(real)?.into_iter().map(|found| found.id).collect();
         for side in SIDES {
             ids.extend(stat(&beside(real, side))?.map(|found| found.id));
         }
-        let there = files::occupants(&ids);
-        if there.is_empty() {
-            return Ok(());
-        }
-        if until.has_passed() {
-            return Err(open_in(real, &there));
+        Ok(ids)
+    })?;
+    if there.is_empty() { Ok(()) } else { Err(open_in(real, &there)) }
+}
+
+/// The processes that have one of these files open, and still do when they were waited for.
+fn those_who_stay(ids: impl Fn() -> Result<Vec<FileId>, Failure>) -> Result<Vec<Occupant>, Failure> {
+    let until = Deadline::after(OPEN_PATIENCE);
+    loop {
+        let there = files::occupants(&ids()?);
+        if there.is_empty() || until.has_passed() {
+            return Ok(there);
         }
         park_timeout(OPEN_STEP);
     }
@@ -325,12 +326,7 @@ fn over(swap: &Swap<'_>, new: &Path, kept: &mut Kept<'_>) -> Result<(), Failure>
 /// Whoever opened the old file since it was locked has read nothing yet, but would go on with it: then it is put back, unless
 /// somebody has the new one open by now.
 fn decide(real: &Path, kept: &Kept<'_>, old: FileId, new: FileId) -> Result<(), Failure> {
-    let until = Deadline::after(OPEN_PATIENCE);
-    let mut late = files::occupants(&[old]);
-    while !late.is_empty() && !until.has_passed() {
-        park_timeout(OPEN_STEP);
-        late = files::occupants(&[old]);
-    }
+    let late = those_who_stay(|| Ok(vec![old]))?;
     let (false, Some(folder)) = (late.is_empty(), &kept.folder) else { return Ok(()) };
     if !files::occupants(&[new]).is_empty() {
         let why =

@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     Failure, Progress,
+    failure::stat,
     record::{Record, Structure, Verdict},
     snapshot::judged,
     unpack::{Unpacked, unpack},
@@ -168,9 +169,9 @@ pub fn verify(path: &Path, scratch: &Path, clock: &dyn Clock, progress: &dyn Pro
         .map_err(|error| Failure::io("make a folder in", scratch, error))?;
     // SQLite follows no link on its way to what it writes.
     let real = files::resolved(folder.path()).map_err(|error| Failure::io("find", folder.path(), error))?;
-    let before = files::stat(path).map_err(|error| Failure::io("look at", path, error))?;
+    let before = stat(path)?;
     let found = Layout::new(real, None).lay_out(path, true, progress);
-    let after = files::stat(path).map_err(|error| Failure::io("look at", path, error))?;
+    let after = stat(path)?;
     if let (Some(before), Some(after)) = (&before, &after)
         && !before.same_content(after)
     {
