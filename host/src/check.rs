@@ -9,7 +9,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     clock::Deadline,
-    report::{Fact, Finding, Measure, Origin, Status},
+    report::{Fact, Finding, Measure, Origin, Status, Weight},
     value::Name,
 };
 
@@ -21,8 +21,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub struct Schedule {
     /// Whether it runs when nobody asks for it by name.
     pub enabled: bool,
-    /// Whether its error is the whole registry's error.
-    pub critical: bool,
+    /// How much it matters.
+    pub weight: Weight,
     /// The time between two starts.
     pub interval: Duration,
     /// The wall-clock limit for one run.
@@ -40,8 +40,8 @@ pub struct Schedule {
 pub struct Overrides {
     /// See [`Schedule::enabled`].
     pub enabled: Option<bool>,
-    /// See [`Schedule::critical`].
-    pub critical: Option<bool>,
+    /// See [`Schedule::weight`]. Without `groups`, it also decides whether the check counts for readiness.
+    pub weight: Option<Weight>,
     /// See [`Schedule::interval`].
     pub interval: Option<Duration>,
     /// See [`Schedule::timeout`].
@@ -60,12 +60,12 @@ impl Schedule {
     pub fn with(self, changes: &Overrides) -> Self {
         Self {
             enabled: changes.enabled.unwrap_or(self.enabled),
-            critical: changes.critical.unwrap_or(self.critical),
+            weight: changes.weight.unwrap_or(self.weight),
             interval: changes.interval.unwrap_or(self.interval),
             timeout: changes.timeout.unwrap_or(self.timeout),
             failure_threshold: changes.failure_threshold.unwrap_or(self.failure_threshold),
             success_threshold: changes.success_threshold.unwrap_or(self.success_threshold),
-            groups: changes.groups.clone().unwrap_or(self.groups),
+            groups: changes.groups.clone().or(changes.weight.map(usual_groups)).unwrap_or(self.groups),
         }
     }
 }
@@ -119,17 +119,25 @@ pub fn parsed<C: DeserializeOwned + Default>(config: &serde_json::Value) -> Resu
     if config.is_null() { Ok(C::default()) } else { serde_path_to_error::deserialize(config) }
 }
 
+/// The group of checks that decide on readiness.
+pub const READY_GROUP: &str = "ready";
+
+/// The groups of a check for which nobody names any: a critical one counts for readiness.
+fn usual_groups(weight: Weight) -> Vec<String> {
+    if weight == Weight::Critical { vec![READY_GROUP.to_owned()] } else { Vec::new() }
+}
+
 /// The usual schedule of a check that takes milliseconds; a critical one counts for readiness.
 #[must_use]
-pub fn every(seconds: u64, critical: bool) -> Schedule {
+pub fn every(seconds: u64, weight: Weight) -> Schedule {
     Schedule {
         enabled: true,
-        critical,
+        weight,
         interval: Duration::from_secs(seconds),
         timeout: Duration::from_secs(2),
         failure_threshold: 1,
         success_threshold: 1,
-        groups: if critical { vec!["ready".to_owned()] } else { Vec::new() },
+        groups: usual_groups(weight),
     }
 }
 
@@ -177,6 +185,12 @@ impl Outcome {
     #[must_use]
     pub fn of(finding: Finding) -> Self {
         Self { summary: finding.message.clone(), findings: vec![finding], ..Self::default() }
+    }
+
+    /// Whether it says that the database is corrupt.
+    #[must_use]
+    pub fn is_corrupt(&self) -> bool {
+        self.findings.iter().any(|finding| finding.bearing.corrupt && finding.status == Status::Error)
     }
 
     /// The status that the findings add up to.

@@ -2,10 +2,12 @@
 //!
 //! A report is data. Knows nothing of how a check works, when it ran, or how a report is printed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
+
+use serde::ser::SerializeStruct as _;
 
 use crate::value::{Digest, Name};
 
@@ -71,16 +73,58 @@ impl Severity {
     }
 }
 
-/// The severity rule: what a check's `status` weighs in the report, given whether the check is `critical`.
+/// How much a check matters: what its `unknown` counts as, whether it gates a start and readiness, and whether its error is one.
 ///
-/// A non-critical check makes the report `warn` at most; `unknown` counts as `error` when critical, else as `warn`.
-#[must_use]
-pub fn severity(status: Status, critical: bool) -> Severity {
-    match (status, critical) {
-        (Status::Ok | Status::Skipped, _) => Severity::Ok,
-        (Status::Warn, _) | (Status::Unknown | Status::Error, false) => Severity::Warn,
-        (Status::Unknown | Status::Error, true) => Severity::Error,
+/// Serialises as the two keys `critical` and `advisory`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Weight {
+    /// It never makes the report worse than `warn`.
+    Advisory,
+    /// Its error is an error.
+    #[default]
+    Ordinary,
+    /// Its error is an error, and so is not knowing; it gates a start and readiness.
+    Critical,
+}
+
+impl Weight {
+    /// All weights, the lightest first.
+    pub const ALL: [Self; 3] = [Self::Advisory, Self::Ordinary, Self::Critical];
+}
+
+impl Serialize for Weight {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut keys = serializer.serialize_struct("Weight", 2)?;
+        keys.serialize_field("critical", &(*self == Self::Critical))?;
+        keys.serialize_field("advisory", &(*self == Self::Advisory))?;
+        keys.end()
     }
+}
+
+/// The severity rule: what a check's `status` counts as in the report, given the check's weight.
+///
+/// An error is an error. `unknown` is one too when the check is critical, and otherwise a warning. An advisory check counts as
+/// a warning at most.
+#[must_use]
+pub fn severity(status: Status, weight: Weight) -> Severity {
+    let counts = match (status, weight) {
+        (Status::Ok | Status::Skipped, _) => Severity::Ok,
+        (Status::Warn, _) => Severity::Warn,
+        (Status::Unknown, Weight::Critical) | (Status::Error, _) => Severity::Error,
+        (Status::Unknown, _) => Severity::Warn,
+    };
+    if weight == Weight::Advisory { counts.min(Severity::Warn) } else { counts }
+}
+
+/// What a finding means beyond the check that has it. It decides how the report and the start-up gate treat the finding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bearing {
+    /// The database is corrupt: the check counts as critical, whichever it is.
+    pub corrupt: bool,
+    /// The registry itself repairs it when it starts, and nobody else can: no reason to keep it from starting.
+    pub repaired_by_start: bool,
+    /// The database as a whole is missing, locked or damaged, so that every check that needs it finds the same.
+    pub of_database: bool,
 }
 
 /// One thing that was found.
@@ -96,13 +140,17 @@ pub struct Finding {
     pub subject: Option<String>,
     /// What to do now.
     pub hint: Option<String>,
+    /// What it means beyond this check.
+    #[serde(skip)]
+    pub bearing: Bearing,
 }
 
 impl Finding {
-    /// A finding without subject or hint.
+    /// A finding without subject or hint, which concerns its own check alone.
     #[must_use]
     pub fn new(status: Status, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { status, code: code.into(), message: message.into(), subject: None, hint: None }
+        let bearing = Bearing::default();
+        Self { status, code: code.into(), message: message.into(), subject: None, hint: None, bearing }
     }
 
     /// Says what it is about.
@@ -118,6 +166,40 @@ impl Finding {
         self.hint = Some(hint.into());
         self
     }
+
+    /// Says that the database is corrupt, which counts as critical whichever check finds it.
+    #[must_use]
+    pub fn corrupt(mut self) -> Self {
+        self.bearing.corrupt = true;
+        self
+    }
+
+    /// Says that the registry itself repairs it when it starts.
+    #[must_use]
+    pub fn repaired_by_start(mut self) -> Self {
+        self.bearing.repaired_by_start = true;
+        self
+    }
+
+    /// Says that it is about the database as a whole, on which other checks depend.
+    #[must_use]
+    pub fn of_database(mut self) -> Self {
+        self.bearing.of_database = true;
+        self
+    }
+}
+
+/// How far the value of a measure can be relied on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exactness {
+    /// It was counted or read.
+    #[default]
+    Exact,
+    /// It was estimated from a sample, and may be off in either direction.
+    Estimated,
+    /// It is an upper bound: the true value is not larger.
+    Bound,
 }
 
 /// One number that was measured.
@@ -133,13 +215,28 @@ pub struct Measure {
     pub warn: Option<f64>,
     /// From this value on it is an error.
     pub error: Option<f64>,
+    /// Whether the value is exact, estimated, or an upper bound.
+    pub exactness: Exactness,
 }
 
 impl Measure {
     /// A measure without thresholds.
     #[must_use]
     pub fn new(name: impl Into<String>, value: f64, unit: impl Into<String>) -> Self {
-        Self { name: name.into(), value, unit: unit.into(), warn: None, error: None }
+        let (warn, error, exactness) = (None, None, Exactness::Exact);
+        Self { name: name.into(), value, unit: unit.into(), warn, error, exactness }
+    }
+
+    /// Says that the value was estimated from a sample.
+    #[must_use]
+    pub fn estimated(self) -> Self {
+        Self { exactness: Exactness::Estimated, ..self }
+    }
+
+    /// Says that the value is an upper bound.
+    #[must_use]
+    pub fn bound(self) -> Self {
+        Self { exactness: Exactness::Bound, ..self }
     }
 }
 
@@ -259,8 +356,9 @@ pub struct Entry {
     pub status: Status,
     /// What its last run said by itself.
     pub raw_status: Status,
-    /// Whether its error is the whole registry's.
-    pub critical: bool,
+    /// How much it matters; an entry with a corrupt database is critical, unless its check is advisory.
+    #[serde(flatten)]
+    pub weight: Weight,
     /// The groups it belongs to.
     pub groups: Vec<String>,
     /// One line that says how it stands.
@@ -281,14 +379,23 @@ impl Entry {
     /// What the entry weighs in the report.
     #[must_use]
     pub fn severity(&self) -> Severity {
-        severity(self.status, self.critical)
+        severity(self.status, self.weight)
     }
 
     /// What one of its findings weighs: never more than the entry itself, so that hysteresis hides both alike.
     #[must_use]
     pub fn finding_severity(&self, finding: &Finding) -> Severity {
-        severity(finding.status, self.critical).min(self.severity())
+        severity(finding.status, self.weight).min(self.severity())
     }
+}
+
+/// What a report is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// The path of the database as it was configured.
+    pub database: String,
+    /// The name of the machine that looked.
+    pub host: String,
 }
 
 /// The whole report, as `/health` and `check --format json` give it.
@@ -296,6 +403,12 @@ impl Entry {
 pub struct Report {
     /// The worst severity of any check.
     pub status: Severity,
+    /// The path of the database.
+    pub database: String,
+    /// The name of the machine that looked.
+    pub host: String,
+    /// The version of this program.
+    pub version: &'static str,
     /// What is known of the registry.
     pub registry: Registry,
     /// One sentence for each finding that weighs as a warning.
@@ -313,10 +426,12 @@ impl Report {
     ///
     /// Without any entry the report is `error`: nobody has looked.
     ///
-    /// An entry that no finding explains speaks through its summary, so `errors` is empty unless `status` is `error`.
+    /// An entry that no finding explains speaks through its summary, so `errors` is empty unless `status` is `error`. What
+    /// several checks say of the database as a whole stays with one of them; the others say that they depend on it.
     #[must_use]
-    pub fn new(registry: Registry, mut entries: Vec<Entry>, generated_at: Timestamp) -> Self {
+    pub fn new(subject: &Subject, registry: Registry, mut entries: Vec<Entry>, generated_at: Timestamp) -> Self {
         entries.sort_by(|a, b| a.name.cmp(&b.name));
+        tell_once(&mut entries);
         let mut sentences: BTreeMap<Severity, Vec<String>> = BTreeMap::new();
         if entries.is_empty() {
             sentences.entry(Severity::Error).or_default().push("no check was run".to_owned());
@@ -332,6 +447,9 @@ impl Report {
         }
         Self {
             status: entries.iter().map(Entry::severity).max().unwrap_or(Severity::Error),
+            database: subject.database.clone(),
+            host: subject.host.clone(),
+            version: env!("CARGO_PKG_VERSION"),
             registry,
             warnings: sentences.remove(&Severity::Warn).unwrap_or_default(),
             errors: sentences.remove(&Severity::Error).unwrap_or_default(),
@@ -339,6 +457,44 @@ impl Report {
             generated_at,
         }
     }
+}
+
+/// Leaves each finding about the database as a whole with the entry that it weighs most in. In the others, in its place, stands
+/// that they depend on the database.
+fn tell_once(entries: &mut [Entry]) {
+    let about = |entry: &Entry, code: &str| {
+        entry.findings.iter().any(|finding| finding.bearing.of_database && finding.code == code)
+    };
+    let codes: BTreeSet<String> = entries
+        .iter()
+        .flat_map(|entry| &entry.findings)
+        .filter(|finding| finding.bearing.of_database)
+        .map(|finding| finding.code.clone())
+        .collect();
+    for code in codes {
+        // The first in name order among those that weigh most: `max_by_key` takes the last of equals.
+        let keeper = entries.iter().rev().filter(|entry| about(entry, &code));
+        let keeper = keeper.max_by_key(|entry| (entry.severity(), entry.weight)).map(|entry| entry.name.clone());
+        let Some(keeper) = keeper else { continue };
+        for entry in entries.iter_mut().filter(|entry| entry.name != keeper) {
+            depend_on(entry, &code, &keeper);
+        }
+    }
+}
+
+fn depend_on(entry: &mut Entry, code: &str, keeper: &Name) {
+    for finding in entry.findings.iter_mut().filter(|one| one.bearing.of_database && one.code == code) {
+        let message = format!("could not be checked, because it depends on the database: see the check `{keeper}`");
+        if entry.summary == finding.message {
+            entry.summary.clone_from(&message);
+        }
+        let told =
+            Finding { bearing: finding.bearing, ..Finding::new(Status::Unknown, "depends-on-database", message) };
+        *finding = told;
+    }
+    let worst = Status::worst(entry.findings.iter().map(|finding| finding.status));
+    entry.status = entry.status.min(worst);
+    entry.raw_status = entry.raw_status.min(worst);
 }
 
 #[cfg(test)]

@@ -14,13 +14,13 @@ use crate::{
     check::{BoxFuture, Check, Context, NoConfig, Outcome, Overrides, Row, Schedule, Spec, every},
     clock::{Clock, Timestamp},
     files,
-    report::{Finding, Measure, Origin, Status},
+    report::{Finding, Measure, Origin, Status, Weight},
     value::{self, Name, bytes},
 };
 
 /// The check in the table of all checks.
 pub const ROW: Row =
-    Row::of::<NoConfig>("backup", "The newest backup is young, proven and whole.", || every(60, false));
+    Row::of::<NoConfig>("backup", "The newest backup is young, proven and whole.", || every(60, Weight::Ordinary));
 
 /// Predecessors that the newest archive is held against.
 const PREDECESSORS: usize = 5;

@@ -6,7 +6,7 @@ use super::{Builtin, NoConfig, Settings, every, failed, number};
 use crate::{
     check::{Outcome, Schedule},
     clock::Deadline,
-    report::{Disk, Fact, Finding, Measure, Status},
+    report::{Disk, Fact, Finding, Measure, Status, Weight},
     sqlite::Registry,
     value::bytes,
 };
@@ -22,7 +22,7 @@ impl Builtin for DiskCheck {
     const SUMMARY: &'static str = "The file system of the database has room left.";
 
     fn schedule() -> Schedule {
-        every(15, true)
+        every(15, Weight::Critical)
     }
 
     fn new(registry: &Registry, settings: &Settings, _: NoConfig) -> Self {

@@ -9,7 +9,7 @@ use super::{Builtin, NoConfig, Settings, almost, every, failed, finding, number,
 use crate::{
     check::{Outcome, Schedule},
     clock::{Deadline, Stopwatch},
-    report::{Finding, Measure, Status},
+    report::{Finding, Measure, Status, Weight},
     sqlite::{ForeignKey, Parent, Registry, Slice, Trouble},
     value::{grouped, printable},
 };
@@ -46,7 +46,7 @@ impl Builtin for ForeignKeys {
     const SUMMARY: &'static str = "Every foreign key refers to a row that is there.";
 
     fn schedule() -> Schedule {
-        Schedule { timeout: Duration::from_secs(10), ..every(5 * 60, false) }
+        Schedule { timeout: Duration::from_secs(10), ..every(5 * 60, Weight::Ordinary) }
     }
 
     fn new(registry: &Registry, _: &Settings, _: NoConfig) -> Self {

@@ -12,7 +12,7 @@ use super::{Builtin, Settings, almost, every, failed, number};
 use crate::{
     check::{Outcome, Schedule},
     clock::{Deadline, Stopwatch},
-    report::{Finding, Measure, Status},
+    report::{Finding, Measure, Status, Weight},
     sqlite::{QuickCheckLimits, Registry, Trouble},
     value::printable,
 };
@@ -50,7 +50,7 @@ impl Builtin for Integrity {
             interval: Duration::from_secs(24 * 60 * 60),
             timeout: Duration::from_secs(5 * 60),
             groups: Vec::new(),
-            ..every(0, true)
+            ..every(0, Weight::Critical)
         }
     }
 

@@ -6,7 +6,7 @@ use super::{Builtin, NoConfig, Settings, Table, every, failed, finding, number};
 use crate::{
     check::{Outcome, Schedule},
     clock::{Clock as _, Deadline, SystemClock},
-    report::{Fact, Finding, Measure, Status},
+    report::{Fact, Finding, Measure, Status, Weight},
     sqlite::Registry,
     value::{grouped, printable},
 };
@@ -23,7 +23,7 @@ impl Builtin for Records {
     const SUMMARY: &'static str = "How many records and provenance rows there are.";
 
     fn schedule() -> Schedule {
-        every(60, false)
+        every(60, Weight::Ordinary)
     }
 
     fn new(registry: &Registry, settings: &Settings, _: NoConfig) -> Self {

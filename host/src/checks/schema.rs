@@ -6,7 +6,7 @@ use super::{Builtin, NoConfig, Settings, every, failed};
 use crate::{
     check::{Outcome, Schedule},
     clock::Deadline,
-    report::{Fact, Finding, Status},
+    report::{Fact, Finding, Status, Weight},
     sqlite::Registry,
 };
 
@@ -21,7 +21,7 @@ impl Builtin for SchemaCheck {
     const SUMMARY: &'static str = "The schema version is the one that the configuration expects.";
 
     fn schedule() -> Schedule {
-        every(15, true)
+        every(15, Weight::Critical)
     }
 
     fn new(registry: &Registry, settings: &Settings, _: NoConfig) -> Self {

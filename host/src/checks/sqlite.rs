@@ -7,7 +7,7 @@ use crate::{
     check::{Outcome, Schedule},
     clock::Deadline,
     files::Stat,
-    report::{Finding, Measure, Status},
+    report::{Finding, Measure, Status, Weight},
     sqlite::{Ground, Registry, linked_version},
     value::{bytes, printable},
 };
@@ -22,7 +22,7 @@ impl Builtin for SqliteCheck {
     const SUMMARY: &'static str = "The database's files lie safely: names, owners, modes, no leftover journal.";
 
     fn schedule() -> Schedule {
-        every(60, false)
+        every(60, Weight::Ordinary)
     }
 
     fn new(registry: &Registry, _: &Settings, _: NoConfig) -> Self {

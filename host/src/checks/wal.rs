@@ -9,7 +9,7 @@ use super::{Builtin, Settings, every, failed, finding, number};
 use crate::{
     check::{Outcome, Schedule},
     clock::Deadline,
-    report::{Fact, Finding, Measure, Status},
+    report::{Fact, Finding, Measure, Status, Weight},
     sqlite::Registry,
     value::{bytes, grouped},
 };
@@ -40,7 +40,7 @@ impl Builtin for Wal {
     const SUMMARY: &'static str = "The journal mode is WAL, and the write-ahead log stays small.";
 
     fn schedule() -> Schedule {
-        every(15, true)
+        every(15, Weight::Critical)
     }
 
     fn new(registry: &Registry, _: &Settings, config: Config) -> Self {

@@ -76,7 +76,8 @@ impl House {
             min_free_bytes: settled.checks.min_free_bytes,
             ..report::Registry::default()
         };
-        Ok(Self { settled, runner: Runner::new(checks, base, Arc::new(SystemClock)), tasks, last_backup })
+        let subject = report::Subject { database: settled.db.display().to_string(), host: files::host_name() };
+        Ok(Self { settled, runner: Runner::new(checks, subject, base, Arc::new(SystemClock)), tasks, last_backup })
     }
 
     /// Runs the critical checks once and says whether the registry may be started on.
@@ -87,12 +88,14 @@ impl House {
                 .hint("set `critical` and `enabled` for one check in `health.checks` at least")
         })?;
         let report = self.tasks.block_on(self.runner.round(&chosen));
-        run::gate(&report).map_err(|reasons| {
+        let noted = run::gate(&report).map_err(|reasons| {
             let what = if reasons.len() == 1 { "a critical check is bad" } else { "critical checks are bad" };
             let reasons = reasons.join("\n    ");
             Failure::new(Exit::Unhealthy, format!("not started, because {what}:\n    {reasons}"))
                 .hint("`vitalsign check` shows the whole report and what to do")
-        })
+        })?;
+        noted.iter().for_each(|note| tracing::warn!("started all the same, since the start repairs it: {note}"));
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::check::Schedule;
+use crate::{check::Schedule, report::Weight};
 
 /// The database.
 pub(super) const DB: &str = "var/registry.sqlite";
@@ -32,7 +32,7 @@ pub(super) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCAL
 pub(super) fn plugin_schedule(timeout: Duration) -> Schedule {
     Schedule {
         enabled: true,
-        critical: false,
+        weight: Weight::Ordinary,
         interval: Duration::from_secs(60),
         timeout,
         failure_threshold: 1,

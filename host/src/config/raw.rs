@@ -122,8 +122,10 @@ pub(super) struct Health {
 pub(super) struct Check {
     /// Whether it runs when nobody asks for it by name.
     pub(super) enabled: Option<bool>,
-    /// Whether its error is the whole registry's error; otherwise it makes a warning at most.
+    /// Whether it gates a start and readiness; "could not be checked" is then an error too, and otherwise a warning.
     pub(super) critical: Option<bool>,
+    /// Whether it counts as a warning at most, whatever it finds.
+    pub(super) advisory: Option<bool>,
     /// Seconds between two starts.
     #[schemars(range(min = INTERVAL_SECONDS.min, max = INTERVAL_SECONDS.max))]
     pub(super) interval_seconds: Option<u64>,

@@ -21,7 +21,9 @@ use crate::{
     archive::Compression,
     backup::{self, Keep},
     check::{Overrides, Row, Schedule},
-    checks, files, plugin, serve,
+    checks, files, plugin,
+    report::Weight,
+    serve,
     sqlite::HoldLimits,
     value::{self, Name},
 };
@@ -207,9 +209,19 @@ impl Settler<'_> {
                 self.fault(&spot.key("groups").index(index), message);
             }
         }
+        let weight = match (raw.critical, raw.advisory) {
+            (Some(true), Some(true)) => {
+                self.fault(&spot.key("advisory"), "a check is either `critical` or `advisory`; keep one of the two");
+                None
+            }
+            (Some(true), _) => Some(Weight::Critical),
+            (_, Some(true)) => Some(Weight::Advisory),
+            (Some(false), _) => Some(Weight::Ordinary),
+            (None, _) => None,
+        };
         let overrides = Overrides {
             enabled: raw.enabled,
-            critical: raw.critical,
+            weight,
             interval: raw.interval_seconds.map(Duration::from_secs),
             timeout: raw.timeout_ms.map(Duration::from_millis),
             failure_threshold: raw.failure_threshold,
@@ -218,7 +230,8 @@ impl Settler<'_> {
         };
         let schedule = default.with(&overrides);
         self.ledger.note(&spot.key("enabled"), schedule.enabled);
-        self.ledger.note(&spot.key("critical"), schedule.critical);
+        self.ledger.note(&spot.key("critical"), schedule.weight == Weight::Critical);
+        self.ledger.note(&spot.key("advisory"), schedule.weight == Weight::Advisory);
         self.ledger.note(&spot.key("intervalSeconds"), schedule.interval.as_secs());
         if with_timeout {
             self.ledger.note(&spot.key("timeoutMs"), defaults::millis(schedule.timeout));

@@ -8,7 +8,9 @@ use super::*;
 use crate::{
     backup::Keep,
     check::{Row, Schedule},
-    plugin, serve,
+    plugin,
+    report::Weight,
+    serve,
 };
 
 mod wrong;
@@ -41,7 +43,7 @@ fn builtins() -> Vec<Row> {
     fn schedule() -> Schedule {
         Schedule {
             enabled: true,
-            critical: true,
+            weight: Weight::Critical,
             interval: Duration::from_secs(15),
             timeout: Duration::from_secs(2),
             failure_threshold: 1,
@@ -108,13 +110,16 @@ fn the_contract_is_accepted_letter_for_letter() {
     assert_eq!(settled.checks.expected_schema_version, Some(1));
     assert_eq!(settled.checks.min_free_bytes, 268_435_456);
     let disk = &settled.checks.checks["disk"];
-    assert_eq!((disk.overrides.critical, disk.overrides.interval), (Some(true), Some(Duration::from_secs(15))));
+    assert_eq!(
+        (disk.overrides.weight, disk.overrides.interval),
+        (Some(Weight::Critical), Some(Duration::from_secs(15)))
+    );
     assert_eq!(disk.config, json!({}));
     let [plugin] = settled.plugins.as_slice() else { panic!("one plugin") };
     assert_eq!((plugin.name.as_str(), plugin.grants), ("provenance-chain", plugin::Grants { registry: true }));
     assert_eq!(plugin.limits, plugin::Limits::default());
     assert_eq!(plugin.schedule.timeout, plugin.limits.time);
-    assert!(!plugin.schedule.critical);
+    assert_eq!(plugin.schedule.weight, Weight::Ordinary);
     let keep = Keep { last: 7, daily: 7, weekly: 5, monthly: 12, ..Keep::default() };
     assert_eq!(settled.backup.keep, Some(keep));
     assert_eq!(settled.backup.max_age, Some(Duration::from_secs(93_600)));
@@ -135,7 +140,7 @@ fn a_plugin_is_scheduled_like_any_check() {
     let plugin = &settled.plugins[0];
     assert_eq!((plugin.written.as_str(), plugin.component.as_path()), ("m.wasm", Path::new("/srv/m.wasm")));
     assert_eq!(plugin.config, json!({}), "a config type whose fields all have defaults reads this, and not null");
-    assert_eq!((plugin.schedule.critical, plugin.schedule.enabled), (true, false));
+    assert_eq!((plugin.schedule.weight, plugin.schedule.enabled), (Weight::Critical, false));
     assert_eq!(plugin.schedule.interval, Duration::from_secs(5));
     assert_eq!(plugin.schedule.timeout, Duration::from_millis(30));
 }
@@ -160,6 +165,7 @@ registry.provenanceTable             "provenance"                       default
 health.minFreeBytes                  268435456                          default
 health.checks.disk.enabled           true                               default
 health.checks.disk.critical          true                               default
+health.checks.disk.advisory          false                              default
 health.checks.disk.intervalSeconds   15                                 default
 health.checks.disk.timeoutMs         2000                               default
 health.checks.disk.failureThreshold  1                                  default
@@ -167,6 +173,7 @@ health.checks.disk.successThreshold  1                                  default
 health.checks.disk.groups            ["ready"]                          default
 health.checks.wal.enabled            true                               default
 health.checks.wal.critical           true                               default
+health.checks.wal.advisory           false                              default
 health.checks.wal.intervalSeconds    15                                 default
 health.checks.wal.timeoutMs          100                                c.json:3:49
 health.checks.wal.failureThreshold   1                                  default
@@ -190,6 +197,7 @@ plugins[0].limits.sqlTimeMs          50                                 default
 plugins[0].limits.compileTimeMs      60000                              default
 health.checks.mine.enabled           true                               default
 health.checks.mine.critical          false                              default
+health.checks.mine.advisory          false                              default
 health.checks.mine.intervalSeconds   60                                 default
 health.checks.mine.failureThreshold  1                                  default
 health.checks.mine.successThreshold  1                                  default

@@ -191,6 +191,14 @@ pub fn temporary_folder(folder: &Path) -> io::Result<tempfile::TempDir> {
         .map_err(|error| io::Error::from(error.kind()))
 }
 
+/// The name of this machine, or of this container; empty where the system does not tell it.
+#[must_use]
+pub fn host_name() -> String {
+    const MAX_HOST_NAME_BYTES: u64 = 256;
+    let text = read_text(Path::new("/proc/sys/kernel/hostname"), MAX_HOST_NAME_BYTES).unwrap_or_default();
+    text.trim().to_owned()
+}
+
 /// Whether this process may give files away and read everybody's.
 #[must_use]
 pub fn is_root() -> bool {

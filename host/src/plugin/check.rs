@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     check::{BoxFuture, Check, Context, Outcome, Spec},
-    report::{Finding, Measure, Status},
+    report::{Bearing, Exactness, Finding, Measure, Status},
     value::printable,
 };
 
@@ -131,6 +131,7 @@ fn outcome(report: abi::Report) -> Outcome {
                 unit: printable(&measure.unit, MAX_NAME_BYTES),
                 warn: finite(measure.warn),
                 error: finite(measure.error),
+                exactness: Exactness::Exact,
             });
         } else {
             let message = format!("the plugin measured {name} as {}, which is no number", measure.value);
@@ -156,6 +157,7 @@ fn finding(finding: &abi::types::Finding) -> Finding {
         },
         subject: finding.subject.as_deref().map(sentence),
         hint: finding.hint.as_deref().map(sentence),
+        bearing: Bearing::default(),
     }
 }
 

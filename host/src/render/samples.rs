@@ -1,7 +1,7 @@
 //! Reports to render in tests.
 
 use crate::{
-    report::{Entry, Finding, Measure, Origin, Registry, Report, Status},
+    report::{Entry, Finding, Measure, Origin, Registry, Report, Status, Subject, Weight},
     value::{Digest, Name},
 };
 
@@ -11,7 +11,7 @@ pub(super) fn entry(name: &str, status: Status, summary: &str, findings: Vec<Fin
         origin: Origin::Builtin,
         status,
         raw_status: status,
-        critical: true,
+        weight: Weight::Critical,
         groups: Vec::new(),
         summary: summary.to_owned(),
         findings,
@@ -23,7 +23,8 @@ pub(super) fn entry(name: &str, status: Status, summary: &str, findings: Vec<Fin
 }
 
 pub(super) fn report(entries: Vec<Entry>) -> Report {
-    Report::new(Registry::default(), entries, "2025-10-27T16:43:49Z".parse().unwrap())
+    let subject = Subject { database: "/srv/registry/registry.sqlite".to_owned(), host: "db-1".to_owned() };
+    Report::new(&subject, Registry::default(), entries, "2025-10-27T16:43:49Z".parse().unwrap())
 }
 
 fn finding(status: Status, message: &str) -> Finding {
@@ -62,7 +63,7 @@ pub(super) fn mixed() -> Report {
         Measure::new("busy", 0.25, ""),
     ];
     for (at, digest) in [(2, Some(Digest::of(b"growth"))), (4, None)] {
-        entries[at].critical = false;
+        entries[at].weight = Weight::Ordinary;
         let component = format!("plugins/{}.wasm", entries[at].name.as_str().replace('-', "_"));
         entries[at].origin = Origin::Plugin { component, digest };
     }

@@ -10,7 +10,7 @@ use std::{
 use anstyle::{AnsiColor, Style};
 
 use crate::{
-    report::{Entry, Finding, Measure, Origin, Report, Severity, Status},
+    report::{Entry, Finding, Measure, Origin, Report, Severity, Status, Weight},
     value::{self, printable},
 };
 
@@ -153,8 +153,12 @@ fn one(page: &mut Page, entry: &Entry, names: usize, shared: &Shared<'_>) {
     // A long name must not push every summary to the edge.
     let lead = format!("{word:<7}  {:<width$}  ", entry.name.as_str(), width = names.min(24));
     page.write(&lead, colour(entry.status), &summary, PLAIN);
-    if matches!(entry.status, Status::Error | Status::Unknown) && !entry.critical {
-        page.write(INDENT, PLAIN, "not critical: counts as a warning", DIM);
+    match (entry.status, entry.weight) {
+        (Status::Unknown, Weight::Ordinary) => page.write(INDENT, PLAIN, "not critical: counts as a warning", DIM),
+        (Status::Error | Status::Unknown, Weight::Advisory) => {
+            page.write(INDENT, PLAIN, "advisory: counts as a warning", DIM);
+        }
+        _ => {}
     }
     let own: Vec<&Finding> = worth_showing(entry).filter(|one| !shared.contains_key(&Key::of(one))).collect();
     for finding in own.iter().take(MAX_FINDINGS) {
@@ -337,14 +341,13 @@ mod tests {
     #[test]
     fn mixed_with_the_worst_first() {
         insta::assert_snapshot!(plain(&samples::mixed()), @r#"
-    ERROR    unhealthy; of 5 checks 1 failed: disk; 3 need a look: growth, provenance-chain, wal
+    ERROR    unhealthy; of 5 checks 2 failed: disk, provenance-chain; 2 need a look: growth, wal
 
     error    disk              100.0 MiB free
              /srv/registry: only 100.0 MiB are free on the database's file system, 256.0 MiB are wanted
              → Free space there, or lower health.minFreeBytes.
              free_bytes: 100.0 MiB (error at 256.0 MiB)
     error    provenance-chain  1 of 900,000 records is broken
-             not critical: counts as a warning
              record 17: the chain of digests is broken
     unknown  growth            gave no answer within 2 s (timeoutMs)
              not critical: counts as a warning

@@ -2,22 +2,25 @@
 
 use super::*;
 
-/// The rule once more, row by row: status, weight when critical, weight when not.
-const RULE: [(Status, Severity, Severity); 5] = [
-    (Status::Skipped, Severity::Ok, Severity::Ok),
-    (Status::Ok, Severity::Ok, Severity::Ok),
-    (Status::Warn, Severity::Warn, Severity::Warn),
-    (Status::Unknown, Severity::Error, Severity::Warn),
-    (Status::Error, Severity::Error, Severity::Warn),
+/// The rule once more, row by row: status, then what it counts as when critical, ordinary, advisory.
+const RULE: [(Status, [Severity; 3]); 5] = [
+    (Status::Skipped, [Severity::Ok, Severity::Ok, Severity::Ok]),
+    (Status::Ok, [Severity::Ok, Severity::Ok, Severity::Ok]),
+    (Status::Warn, [Severity::Warn, Severity::Warn, Severity::Warn]),
+    (Status::Unknown, [Severity::Error, Severity::Warn, Severity::Warn]),
+    (Status::Error, [Severity::Error, Severity::Error, Severity::Warn]),
 ];
 
-fn entry(name: &str, status: Status, critical: bool, findings: Vec<Finding>) -> Entry {
+/// The columns of [`RULE`] and of the table in the docs.
+const COLUMNS: [Weight; 3] = [Weight::Critical, Weight::Ordinary, Weight::Advisory];
+
+fn entry(name: &str, status: Status, weight: Weight, findings: Vec<Finding>) -> Entry {
     Entry {
         name: Name::parse(name).unwrap(),
         origin: Origin::Builtin,
         status,
         raw_status: status,
-        critical,
+        weight,
         groups: Vec::new(),
         summary: "the summary".to_owned(),
         findings,
@@ -32,21 +35,24 @@ fn noon() -> Timestamp {
     "2025-10-27T12:00:00Z".parse().unwrap()
 }
 
-fn report(entries: Vec<Entry>) -> Report {
-    Report::new(Registry::default(), entries, noon())
+fn subject() -> Subject {
+    Subject { database: "var/registry.sqlite".to_owned(), host: "db-1".to_owned() }
 }
 
-/// Every status with either weight: the ten kinds of entry there are.
-fn kinds() -> Vec<(Status, bool)> {
-    Status::ALL.into_iter().flat_map(|status| [(status, true), (status, false)]).collect()
+fn report(entries: Vec<Entry>) -> Report {
+    Report::new(&subject(), Registry::default(), entries, noon())
+}
+
+/// Every status with every weight: the fifteen kinds of entry there are.
+fn kinds() -> Vec<(Status, Weight)> {
+    Status::ALL.into_iter().flat_map(|status| Weight::ALL.map(|weight| (status, weight))).collect()
 }
 
 #[test]
-fn the_rule_is_as_listed_for_every_status() {
+fn the_rule_is_as_listed_for_every_status_and_weight() {
     assert_eq!(RULE.map(|row| row.0), Status::ALL);
-    for (status, critical, other) in RULE {
-        assert_eq!(severity(status, true), critical, "critical {status:?}");
-        assert_eq!(severity(status, false), other, "other {status:?}");
+    for (status, counts) in RULE {
+        assert_eq!(COLUMNS.map(|weight| severity(status, weight)), counts, "{status:?}");
     }
 }
 
@@ -61,10 +67,9 @@ fn the_docs_hold_the_same_table() {
         .collect();
     assert_eq!(rows.len(), Status::ALL.len());
     for (row, status) in rows.iter().zip(Status::ALL) {
-        let [word, _, critical, other] = row.as_slice() else { panic!("four cells in {row:?}") };
+        let [word, _, counts @ ..] = row.as_slice() else { panic!("five cells in {row:?}") };
         assert_eq!(word, status.as_str());
-        assert_eq!(critical, severity(status, true).as_str(), "{word}, critical");
-        assert_eq!(other, severity(status, false).as_str(), "{word}, other");
+        assert_eq!(counts, COLUMNS.map(|weight| severity(status, weight).as_str()), "{word}");
     }
 }
 
@@ -104,12 +109,12 @@ fn the_top_status_is_the_worst_of_every_combination_and_always_explained() {
 
 #[test]
 fn a_finding_never_weighs_more_than_its_entry() {
-    for (status, critical) in kinds() {
+    for (status, weight) in kinds() {
         for found in Status::ALL {
-            let entry = entry("a", status, critical, vec![Finding::new(found, "code", "found")]);
+            let entry = entry("a", status, weight, vec![Finding::new(found, "code", "found")]);
             assert!(entry.finding_severity(&entry.findings[0]) <= entry.severity());
             let report = report(vec![entry]);
-            assert_eq!(!report.errors.is_empty(), report.status == Severity::Error, "{status:?} {critical} {found:?}");
+            assert_eq!(!report.errors.is_empty(), report.status == Severity::Error, "{status:?} {weight:?} {found:?}");
         }
     }
 }
@@ -117,10 +122,52 @@ fn a_finding_never_weighs_more_than_its_entry() {
 #[test]
 fn each_finding_has_a_sentence_that_names_its_check() {
     let findings = vec![Finding::new(Status::Error, "x", "gone"), Finding::new(Status::Warn, "y", "slow")];
-    let report =
-        report(vec![entry("b", Status::Error, true, findings.clone()), entry("a", Status::Error, false, findings)]);
+    let report = report(vec![
+        entry("b", Status::Error, Weight::Ordinary, findings.clone()),
+        entry("a", Status::Error, Weight::Advisory, findings),
+    ]);
     assert_eq!(report.errors, ["b: gone"]);
     assert_eq!(report.warnings, ["a: gone", "a: slow", "b: slow"]);
+}
+
+#[test]
+fn a_missing_database_is_one_finding_on_which_the_others_depend() {
+    let missing = || {
+        let finding = Finding::new(Status::Error, "missing", "there is no database").hint("start it").of_database();
+        vec![finding.repaired_by_start()]
+    };
+    let with_own = vec![missing().remove(0), Finding::new(Status::Error, "own", "a finding of its own")];
+    let mut summarised = entry("wal", Status::Error, Weight::Critical, missing());
+    summarised.summary = "there is no database".to_owned();
+    let report = report(vec![
+        entry("records", Status::Error, Weight::Ordinary, missing()),
+        summarised,
+        entry("schema", Status::Error, Weight::Critical, missing()),
+        entry("sqlite", Status::Error, Weight::Ordinary, with_own),
+        entry("disk", Status::Ok, Weight::Critical, Vec::new()),
+    ]);
+    let depends = "could not be checked, because it depends on the database: see the check `schema`";
+    assert_eq!(
+        report.errors,
+        [
+            "schema: there is no database".to_owned(),
+            "sqlite: a finding of its own".to_owned(),
+            format!("wal: {depends}"),
+        ]
+    );
+    assert_eq!(report.warnings, [format!("records: {depends}"), format!("sqlite: {depends}")]);
+    let statuses: Vec<_> = report.checks.iter().map(|entry| (entry.name.as_str(), entry.status)).collect();
+    let expected = [
+        ("disk", Status::Ok),
+        ("records", Status::Unknown),
+        ("schema", Status::Error),
+        ("sqlite", Status::Error),
+        ("wal", Status::Unknown),
+    ];
+    assert_eq!(statuses, expected);
+    let wal = &report.checks[4];
+    assert_eq!((wal.summary.as_str(), wal.findings[0].code.as_str()), (depends, "depends-on-database"));
+    assert!(wal.findings[0].bearing.repaired_by_start, "the gate treats it like what it depends on");
 }
 
 #[test]
@@ -133,12 +180,15 @@ fn the_existing_keys_are_exactly_these() {
     registry.learn(Fact::Disk(Disk { free_bytes: 1024 * 1024 * 1024, threshold_bytes: 268_435_456 }));
     let warning =
         Finding::new(Status::Warn, "big", "The WAL is big.").subject("registry.sqlite-wal").hint("Checkpoint it.");
-    let mut wal = entry("wal", Status::Warn, true, vec![warning]);
+    let mut wal = entry("wal", Status::Warn, Weight::Critical, vec![warning]);
     wal.measures.push(Measure { warn: Some(10.0), ..Measure::new("wal_bytes", 12.0, "bytes") });
-    let report = Report::new(registry, vec![wal], noon());
-    insta::assert_snapshot!(serde_json::to_string_pretty(&report).unwrap(), @r#"
+    let report = Report::new(&subject(), registry, vec![wal], noon());
+    insta::assert_snapshot!(serde_json::to_string_pretty(&report).unwrap().replace(env!("CARGO_PKG_VERSION"), "VERSION"), @r#"
     {
       "status": "warn",
+      "database": "var/registry.sqlite",
+      "host": "db-1",
+      "version": "VERSION",
       "registry": {
         "driver": "sqlite",
         "wal": true,
@@ -165,6 +215,7 @@ fn the_existing_keys_are_exactly_these() {
           "status": "warn",
           "raw_status": "warn",
           "critical": true,
+          "advisory": false,
           "groups": [],
           "summary": "the summary",
           "findings": [
@@ -182,7 +233,8 @@ fn the_existing_keys_are_exactly_these() {
               "value": 12.0,
               "unit": "bytes",
               "warn": 10.0,
-              "error": null
+              "error": null,
+              "exactness": "exact"
             }
           ],
           "duration_ms": 1.5,

@@ -2,7 +2,7 @@
 //!
 //! A pure state machine over statuses. Knows no time, no check and no report.
 
-use crate::report::{Severity, Status, severity};
+use crate::report::{Severity, Status, Weight, severity};
 
 /// The thresholds of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ const LEVELS: [Severity; 3] = [Severity::Ok, Severity::Warn, Severity::Error];
 
 /// `unknown` is as bad as `error` here, and `skipped` as good as `ok`: going from one to the other is no change.
 fn level(status: Status) -> Severity {
-    severity(status, true)
+    severity(status, Weight::Critical)
 }
 
 impl Hold {

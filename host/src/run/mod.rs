@@ -25,7 +25,7 @@ use slot::{Busy, Flight, Moment, Slot, Wait};
 use crate::{
     check::{Check, Context, Outcome},
     clock::{Clock, Deadline, Stopwatch, Timestamp},
-    report::{Entry, Finding, Registry, Report, Status},
+    report::{Entry, Finding, Registry, Report, Status, Subject},
     value,
 };
 
@@ -90,6 +90,7 @@ impl Place {
 /// Runs checks and keeps what they said.
 pub struct Runner {
     slots: Vec<Arc<Slot>>,
+    subject: Subject,
     base: Registry,
     clock: Arc<dyn Clock>,
     places: Arc<Semaphore>,
@@ -98,17 +99,24 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// A runner of `checks`, whose names are unique. `base` is what is known of the registry before any check has run.
+    /// A runner of `checks`, whose names are unique, on `subject`. `base` is what is known of the registry before any check
+    /// has run.
     #[must_use]
-    pub fn new(checks: Vec<Arc<dyn Check>>, base: Registry, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self::build(checks, base, clock, Place::Thread))
+    pub fn new(checks: Vec<Arc<dyn Check>>, subject: Subject, base: Registry, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self::build(checks, subject, base, clock, Place::Thread))
     }
 
-    fn build(mut checks: Vec<Arc<dyn Check>>, base: Registry, clock: Arc<dyn Clock>, place: Place) -> Self {
+    fn build(
+        mut checks: Vec<Arc<dyn Check>>,
+        subject: Subject,
+        base: Registry,
+        clock: Arc<dyn Clock>,
+        place: Place,
+    ) -> Self {
         checks.sort_by(|a, b| a.spec().name.cmp(&b.spec().name));
         let places = Arc::new(Semaphore::new(MAX_CONCURRENT));
         let slots = checks.into_iter().map(Slot::new).collect();
-        Self { slots, base, clock, places, version: watch::Sender::new(0), place }
+        Self { slots, subject, base, clock, places, version: watch::Sender::new(0), place }
     }
 
     /// Looks a selection up.
@@ -147,18 +155,21 @@ impl Runner {
         self.report_of(&self.enabled())
     }
 
-    /// What is known of the chosen checks. Runs nothing.
+    /// What is known of the chosen checks, and of every other one that found the database to be corrupt. Runs nothing.
     #[must_use]
     pub fn report_of(&self, chosen: &Chosen) -> Report {
         let now = Instant::now();
         let mut registry = self.base.clone();
         let mut entries = Vec::with_capacity(chosen.count());
-        for slot in chosen.0.iter().filter_map(|at| self.slots.get(*at)) {
+        let concerns = |(at, slot): &(usize, &Arc<Slot>)| {
+            chosen.0.contains(at) || (slot.spec().schedule.enabled && slot.is_corrupt())
+        };
+        for (_, slot) in self.slots.iter().enumerate().filter(concerns) {
             let (entry, facts) = slot.view(now);
             entries.push(entry);
             facts.into_iter().for_each(|fact| registry.learn(fact));
         }
-        Report::new(registry, entries, self.clock.now())
+        Report::new(&self.subject, registry, entries, self.clock.now())
     }
 
     /// What is known of one check that is enabled. Runs nothing.

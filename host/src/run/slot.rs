@@ -13,7 +13,7 @@ use super::hold::{Held, Hold, Thresholds, Verdict};
 use crate::{
     check::{Check, Outcome, Spec},
     clock::Timestamp,
-    report::{Entry, Fact, Finding, Status},
+    report::{Entry, Fact, Finding, Status, Weight},
     value,
 };
 
@@ -122,6 +122,11 @@ impl Slot {
         state.latest = Some(Latest { outcome, raw_status, verdict, took, at: now.wall, ended: now.steady });
     }
 
+    /// Whether the last run found the database to be corrupt.
+    pub(super) fn is_corrupt(&self) -> bool {
+        self.state().latest.as_ref().is_some_and(|latest| latest.outcome.is_corrupt())
+    }
+
     /// The check's entry as it counts now, and what its last run tells of the registry.
     pub(super) fn view(&self, now: Instant) -> (Entry, Vec<Fact>) {
         let Spec { name, origin, schedule } = self.spec();
@@ -130,7 +135,7 @@ impl Slot {
             origin: origin.clone(),
             status: Status::Unknown,
             raw_status: Status::Unknown,
-            critical: schedule.critical,
+            weight: schedule.weight,
             groups: schedule.groups.clone(),
             summary: String::new(),
             findings: Vec::new(),
@@ -161,6 +166,10 @@ impl Slot {
             return (entry, Vec::new());
         }
         entry.status = latest.verdict.effective;
+        // A corrupt database is critical, whichever check comes across it.
+        if schedule.weight == Weight::Ordinary && latest.outcome.is_corrupt() {
+            entry.weight = Weight::Critical;
+        }
         entry.summary.clone_from(&latest.outcome.summary);
         entry.findings.extend(latest.verdict.held.map(|held| explain(held, latest)));
         entry.findings.extend(latest.outcome.findings.iter().cloned());

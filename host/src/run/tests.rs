@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     check::{BoxFuture, Schedule, Spec},
     clock::FixedClock,
-    report::{Fact, Origin, Severity},
+    report::{Fact, Origin, Severity, Weight},
     value::Name,
 };
 
@@ -38,7 +38,7 @@ impl Check for Probe {
 fn schedule() -> Schedule {
     Schedule {
         enabled: true,
-        critical: true,
+        weight: Weight::Critical,
         interval: Duration::from_secs(15),
         timeout: Duration::from_secs(2),
         failure_threshold: 1,
@@ -68,7 +68,7 @@ fn hanging() -> Answer {
 fn runner(checks: &[&Arc<Probe>], place: Place) -> Arc<Runner> {
     let checks = checks.iter().map(|check| Arc::clone(check) as Arc<dyn Check>).collect();
     let clock = Arc::new(FixedClock("2025-10-27T12:00:00Z".parse().unwrap()));
-    Arc::new(Runner::build(checks, Registry::default(), clock, place))
+    Arc::new(Runner::build(checks, Subject::default(), Registry::default(), clock, place))
 }
 
 fn runs(probe: &Arc<Probe>) -> u32 {
@@ -359,4 +359,20 @@ async fn a_thread_that_blocks_is_given_up_on() {
     runner.round(&only).await;
     assert_eq!((code(&runner, "blocks").as_str(), runs(&check)), ("still-running", 1));
     drop(wake);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_corrupt_database_is_critical_whichever_check_finds_it() {
+    let corrupt = |text: &str| Outcome::of(Finding::new(Status::Error, "corrupt", text).corrupt());
+    let found = corrupt("page 7 is not a page");
+    let finds: Answer = Box::new(move |_| Box::pin(std::future::ready(found.clone())));
+    let ordinary = Schedule { weight: Weight::Ordinary, ..schedule() };
+    let ready = Schedule { groups: vec!["ready".to_owned()], ..schedule() };
+    let checks = [probe("records", ordinary, finds), probe("wal", ready, saying(&[Status::Ok]))];
+    let runner = runner(&[&checks[0], &checks[1]], Place::Task);
+    let all = runner.choose(&Selection::default()).unwrap();
+    assert_eq!(runner.round(&all).await.checks[0].weight, Weight::Critical);
+    let group = Selection { group: Some("ready".to_owned()), ..Selection::default() };
+    let ready = runner.report_of(&runner.choose(&group).unwrap());
+    assert_eq!(ready.errors, ["records: page 7 is not a page"], "readiness falls, though the check is in no group");
 }

@@ -21,14 +21,12 @@ use super::{
     cache::{Cache, Rendered},
 };
 use crate::{
+    check::READY_GROUP,
     clock::Stopwatch,
-    report::{Severity, Status, severity},
+    report::{Severity, Status, Weight, severity},
     run::{Runner, Selection},
     value,
 };
-
-/// The group of checks that `/readyz` looks at.
-pub const READY_GROUP: &str = "ready";
 
 /// The longest part of an unknown path that an answer repeats, in bytes.
 const MAX_PATH_BYTES: usize = 200;
@@ -92,7 +90,7 @@ async fn one(State(app): State<Arc<Shared>>, name: Result<Path<String>, PathReje
     match app.runner.entry(&name) {
         Ok(entry) => {
             // Asked for by itself, a check answers for itself, whether or not it is critical to the whole.
-            let code = code(severity(entry.status, true));
+            let code = code(severity(entry.status, Weight::Critical));
             let full = || serde_json::to_vec(&entry).unwrap_or_default().into();
             answer(code, if allowed { full() } else { bare(entry.status.as_str()) })
         }

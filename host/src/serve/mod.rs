@@ -12,7 +12,7 @@ mod tests;
 use std::{net::SocketAddr, path::PathBuf};
 
 pub use access::{Access, Token};
-pub use app::{App, READY_GROUP, app};
+pub use app::{App, app};
 pub use server::{Stop, serve};
 
 /// What the server is configured with.

@@ -23,9 +23,9 @@ use tower::ServiceExt;
 
 use super::{cache::MAX_AGE, *};
 use crate::{
-    check::{BoxFuture, Check, Context, Outcome, Schedule, Spec},
+    check::{BoxFuture, Check, Context, Outcome, READY_GROUP, Schedule, Spec},
     clock::FixedClock,
-    report::{Fact, Finding, Measure, Origin, Registry, Status},
+    report::{Fact, Finding, Measure, Origin, Registry, Status, Subject, Weight},
     run::{Runner, Selection},
     value::Name,
 };
@@ -67,7 +67,7 @@ struct World {
 fn probe(name: &str, status: Status, critical: bool, group: &str) -> Arc<Probe> {
     let schedule = Schedule {
         enabled: true,
-        critical,
+        weight: if critical { Weight::Critical } else { Weight::Ordinary },
         interval: Duration::from_secs(15),
         timeout: Duration::from_secs(2),
         failure_threshold: 1,
@@ -88,7 +88,7 @@ impl World {
         let (disk, wal) = (probe("disk", disk, true, group), probe("wal", wal, false, "other"));
         let checks = vec![Arc::clone(&disk) as Arc<dyn Check>, Arc::clone(&wal) as Arc<dyn Check>];
         let clock = Arc::new(FixedClock("2025-10-27T12:00:00Z".parse().unwrap()));
-        let runner = Runner::new(checks, Registry::default(), clock);
+        let runner = Runner::new(checks, Subject::default(), Registry::default(), clock);
         Self { disk, wal, runner }
     }
 
@@ -140,7 +140,7 @@ async fn every_route_answers_every_status_in_every_mode() {
     let table = [
         (Ok, Ok, (200, "ok"), (200, "ok"), (200, "ok"), (200, "ok")),
         (Ok, Warn, (200, "warn"), (200, "ok"), (200, "warn"), (200, "ok")),
-        (Ok, Error, (200, "warn"), (200, "ok"), (503, "error"), (200, "ok")),
+        (Ok, Error, (503, "error"), (200, "ok"), (503, "error"), (200, "ok")),
         (Ok, Unknown, (200, "warn"), (200, "ok"), (503, "unknown"), (200, "ok")),
         (Skipped, Skipped, (200, "ok"), (200, "skipped"), (200, "skipped"), (200, "ok")),
         (Warn, Ok, (200, "warn"), (200, "warn"), (200, "ok"), (200, "warn")),
