@@ -39,6 +39,7 @@ fn main() {
     let tasks = run::runtime().unwrap();
     let runner = Runner::new(
         checks::build(&Registry::new(database), &settings),
+        report::Subject::default(),
         report::Registry::default(),
         Arc::new(SystemClock),
     );

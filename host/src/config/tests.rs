@@ -146,6 +146,7 @@ fn a_plugin_is_scheduled_like_any_check() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the snapshot is the whole list")]
 fn every_settled_value_is_shown_with_its_origin() {
     let text = r#"{
   "registry": { "expectedSchemaVersion": 3 },
