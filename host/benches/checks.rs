@@ -51,6 +51,7 @@ fn report_of(database: &Path, keys: Keys) {
         // A new handle each time: the cost of opening the database is part of what a `check` process pays.
         let runner = Runner::new(
             checks::build(&Registry::new(database.to_owned()), &settings),
+            report::Subject::default(),
             report::Registry::default(),
             Arc::new(SystemClock),
         );

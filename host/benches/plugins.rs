@@ -59,7 +59,7 @@ fn settings(number: usize) -> PluginSettings {
         limits: Limits::default(),
         schedule: Schedule {
             enabled: true,
-            critical: false,
+            weight: report::Weight::Ordinary,
             interval: Duration::from_secs(60),
             timeout: Duration::from_secs(2),
             failure_threshold: 1,
@@ -136,7 +136,7 @@ fn one_run(registry: &Registry, check: &Arc<dyn Check>, handle: &tokio::runtime:
 fn thousand(runtime: &Arc<Runtime>, tasks: &tokio::runtime::Runtime) {
     let plugins: Vec<_> = (0..1000).map(settings).collect();
     let checks = runtime.load(&plugins, None);
-    let runner = Runner::new(checks, report::Registry::default(), Arc::new(SystemClock));
+    let runner = Runner::new(checks, report::Subject::default(), report::Registry::default(), Arc::new(SystemClock));
     let all = runner.choose(&Selection::default()).unwrap();
     let mut rounds: Vec<_> = (0..15)
         .map(|_| {
