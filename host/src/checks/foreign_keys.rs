@@ -92,7 +92,12 @@ impl ForeignKeys {
         let mut slice = Slice { after: None, rows: FIRST_SLICE };
         loop {
             let watch = Stopwatch::start();
-            match self.registry.look(deadline, |snapshot| snapshot.broken_references(key, slice)) {
+            let can_shrink = key.can_be_sliced() && slice.rows > 1;
+            let found = match can_shrink {
+                true => self.registry.look_at_part(deadline, |snapshot| snapshot.broken_references(key, slice)),
+                false => self.registry.look(deadline, |snapshot| snapshot.broken_references(key, slice)),
+            };
+            match found {
                 Ok(sliced) => {
                     walk.rows += sliced.rows;
                     walk.broken += sliced.broken;
@@ -101,7 +106,7 @@ impl ForeignKeys {
                     slice.after = Some(last);
                     slice.rows = next_size(slice.rows, watch.elapsed());
                 }
-                Err(Trouble::OutOfTime { .. }) if key.can_be_sliced() && slice.rows > 1 && !deadline.has_passed() => {
+                Err(Trouble::OutOfTime { .. }) if can_shrink && !deadline.has_passed() => {
                     slice.rows = (slice.rows / 4).max(1);
                 }
                 Err(trouble) => {
