@@ -54,7 +54,7 @@ pub(super) enum Trust {
 
 /// An open connection.
 pub(super) struct Open {
-    // Dropped in this order: the seat is left only once the connection is closed.
+    // Dropped in this order: the database counts as closed only once the connection is.
     pub(super) conn: Connection,
     _seat: Seat,
     pub(super) leash: Arc<Leash>,
@@ -140,7 +140,7 @@ impl Open {
         let refused = Arc::default();
         let opened = if way == Way::Joined { open_joining(&uri, flags) } else { open_looking(&uri, flags) };
         let made = opened.and_then(|mut conn| {
-            harden(&mut conn, &leash)?;
+            harden(&mut conn, &leash, trust)?;
             // The last to leave tidies up, or the log would stay behind.
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, way != Way::Joined)?;
             if trust == Trust::Foreign {
@@ -246,14 +246,16 @@ fn open_joining(uri: &str, flags: OpenFlags) -> rusqlite::Result<Connection> {
 }
 
 /// Nothing on this connection writes, runs code from the schema, or outlives its allowance.
-fn harden(conn: &mut Connection, leash: &Arc<Leash>) -> rusqlite::Result<()> {
+fn harden(conn: &mut Connection, leash: &Arc<Leash>, trust: Trust) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     conn.execute_batch("PRAGMA query_only = ON")?;
     conn.pragma_update(None, "hard_heap_limit", HEAP_LIMIT_BYTES)?;
-    linear::install(conn)?;
+    if trust == Trust::Foreign {
+        linear::install(conn)?;
+    }
     conn.busy_handler(Some(waiting::for_lock))?;
     let leash = Arc::clone(leash);
     conn.progress_handler(PROGRESS_OPCODES, Some(move || leash.is_used_up()))

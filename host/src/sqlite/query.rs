@@ -1,4 +1,4 @@
-//! Foreign SQL: one statement, judged by `allow`, ended by the leash, its answer capped while it is read.
+//! Foreign SQL: one statement, judged by `allow`, ended when its time is over, its answer capped while it is read.
 //!
 //! Knows no plugin. A value too large for the cap is never copied.
 

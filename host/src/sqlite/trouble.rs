@@ -219,10 +219,11 @@ impl Trouble {
         )
     }
 
-    /// Whether the next program that opens the database for writing repairs it by that, and nobody else may.
+    /// Whether it goes away when the registry opens the database for writing, and nobody else may do that.
     #[must_use]
     pub fn is_repaired_by_start(&self) -> bool {
-        matches!(self, Self::HotJournal(_) | Self::WalWithoutShm(_) | Self::WalIndex(_))
+        // With another owner of the log only we may not open it as root; the registry opens it, or says why it cannot.
+        matches!(self, Self::HotJournal(_) | Self::WalWithoutShm(_) | Self::WalIndex(_) | Self::OtherOwner { .. })
     }
 
     /// Whether it concerns the database as a whole, so that nothing in it can be read: then every check that reads meets it.
@@ -403,7 +404,7 @@ mod tests {
         wal-recovery: repaired-by-start of-database
           `r.db` needs its write-ahead log recovered by a writer before it can be read
           start the registry: its first access recovers the log; never delete the `-wal` or `-shm`
-        other-owner: of-database
+        other-owner: repaired-by-start of-database
           `r.db` belongs to another user than its `-shm` file, and opening them as root would change that
           run vitalsign as the registry's user, or give the files one owner
         changing: of-database

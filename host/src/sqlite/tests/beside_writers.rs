@@ -191,3 +191,17 @@ fn reading_the_head_keeps_the_locks_of_this_process() {
     assert_eq!(looking::head(&scene.path(), 1 << 20).unwrap().len(), 3 * 4096, "no more than there is");
     assert!(looking::head(&scene.side("-none"), 100).is_err());
 }
+
+#[test]
+fn no_database_is_mapped_into_memory() {
+    // A file that is cut under a mapping kills whoever touches it.
+    let scene = Scene::with("PRAGMA journal_mode = wal; CREATE TABLE t(a)");
+    let mapped = || scene.registry().look(ample(), |snapshot| snapshot.number("PRAGMA mmap_size"));
+    assert_eq!(mapped(), Ok(0), "alone");
+    let mut writer = scene.other_process("INSERT INTO t VALUES (1)");
+    assert_eq!(mapped(), Ok(0), "with a log");
+    writer.sql("PRAGMA wal_checkpoint(TRUNCATE)");
+    writer.close();
+    scene.sql("PRAGMA journal_mode = delete");
+    assert_eq!(mapped(), Ok(0), "with a rollback journal");
+}
