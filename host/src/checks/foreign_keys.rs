@@ -154,8 +154,12 @@ fn violated(key: &ForeignKey, walk: &Walk) -> Option<Finding> {
 fn unfinished(key: &ForeignKey, walk: &Walk) -> Option<Finding> {
     let trouble = walk.stopped.as_ref()?;
     // A lock that was met on the way is one that was waited for until the end of the time.
-    let out_of_time = matches!(trouble, Trouble::OutOfTime { .. });
-    if !out_of_time && !(walk.rows > 0 && matches!(trouble, Trouble::Locked { .. })) {
+    let ran_out_of_time = match trouble {
+        Trouble::OutOfTime { .. } => true,
+        Trouble::Locked { .. } => walk.rows > 0,
+        _ => false,
+    };
+    if !ran_out_of_time {
         return Some(finding(trouble).subject(printable(&key.table, 100)));
     }
     let child = shown(&key.table, &key.columns);

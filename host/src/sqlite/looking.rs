@@ -202,7 +202,9 @@ unsafe extern "C" fn map(
             // An index without its first region is one that SQLite takes for invalid. Of a later one it relies on being there.
             true if region == 0 => return code,
             true => None,
-            false => watched.index.copy(region, (*place).cast_const().cast(), usize::try_from(bytes).unwrap_or_default()),
+            false => {
+                watched.index.copy(region, (*place).cast_const().cast(), usize::try_from(bytes).unwrap_or_default())
+            }
         };
         *place = copy.unwrap_or(ptr::null_mut()).cast();
         if copy.is_some() { code } else { ffi::SQLITE_IOERR_SHMMAP }
@@ -282,7 +284,8 @@ impl Index {
     /// # Safety
     /// `bytes` bytes are mapped at `live` until the regions are cleared; they need not be there in the file.
     unsafe fn copy(&mut self, number: c_int, live: *const u8, bytes: usize) -> Option<*mut u64> {
-        let known = self.regions.get(&number).is_some_and(|region| region.live == live && region.copy.len() * 8 == bytes);
+        let known =
+            self.regions.get(&number).is_some_and(|region| region.live == live && region.copy.len() * 8 == bytes);
         if !known {
             if self.relay.is_none() {
                 let flags = rustix::fs::MemfdFlags::CLOEXEC;

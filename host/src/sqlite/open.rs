@@ -20,18 +20,9 @@ use std::{
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
-    allow,
-    damage::MAGIC,
-    ground::Ground,
-    linear, looking,
-    occupancy::Seat,
-    trouble::Trouble,
-    waiting,
-    watchdog::Leash,
+    allow, damage::MAGIC, ground::Ground, linear, looking, occupancy::Seat, trouble::Trouble, waiting, watchdog::Leash,
 };
-use crate::{
-    files::{self, Kind, Stat, beside},
-};
+use crate::files::{self, Kind, Stat, beside};
 
 /// How a database is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -122,7 +122,7 @@ pub enum Trouble {
         detail: String,
     },
     /// SQLite refused for a reason that has no case of its own.
-    #[error("SQLite could not look at `{}`: {detail} (code {code})", shown(.path))]
+    #[error("SQLite could not read `{}`: {detail} (code {code})", shown(.path))]
     Other {
         /// The file.
         path: PathBuf,
@@ -213,10 +213,7 @@ impl Trouble {
     /// A missing or empty file is not: that is how a registry begins. An encrypted one may be as it should be.
     #[must_use]
     pub fn is_corrupt(&self) -> bool {
-        matches!(
-            self,
-            Self::NotSqlite(_) | Self::Truncated { .. } | Self::Unintelligible { .. } | Self::Corrupt { .. }
-        )
+        matches!(self, Self::NotSqlite(_) | Self::Truncated { .. } | Self::Unintelligible { .. } | Self::Corrupt { .. })
     }
 
     /// Whether it goes away when the registry opens the database for writing, and nobody else may do that.
@@ -231,10 +228,7 @@ impl Trouble {
     /// A malformed part is not of this kind, nor is a read that ran out of its time: the next one may succeed.
     #[must_use]
     pub fn is_of_database(&self) -> bool {
-        !matches!(
-            self,
-            Self::Corrupt { .. } | Self::OutOfTime { .. } | Self::WalGrew { .. } | Self::Other { .. }
-        )
+        !matches!(self, Self::Corrupt { .. } | Self::OutOfTime { .. } | Self::WalGrew { .. } | Self::Other { .. })
     }
 
     /// The trouble of a read that asks for nothing but the schema: what stops it stops every read.
@@ -356,71 +350,79 @@ mod tests {
                 (trouble.is_of_database(), "of-database"),
             ];
             let words: Vec<_> = words.into_iter().filter_map(|(holds, word)| holds.then_some(word)).collect();
-            table += &format!("{}: {}\n  {trouble}\n  {}\n", trouble.code(), words.join(" "), trouble.hint());
+            let words = if words.is_empty() { "none of these".to_owned() } else { words.join(" ") };
+            table += &format!("{}: {words}\n", trouble.code());
         }
         insta::assert_snapshot!(table, @"
         missing: damage of-database
-          there is no database at `r.db`
-          check `dbPath` (or `--db`), or start the registry once so that it makes its database
         directory: damage of-database
-          `r.db` is a directory, not a database
-          let `dbPath` (or `--db`) name the database file itself
         not-a-file: damage of-database
-          `r.db` is not a regular file, so it is not a database
-          let `dbPath` (or `--db`) name the database file itself
         special-file: damage of-database
-          `r.db-wal` is not a regular file, so `r.db` cannot be opened: SQLite could wait for it for ever
-          find out who put it there, and move it away while the registry is stopped
         unreadable: of-database
-          `r.db` may not be read by the user that runs vitalsign
-          run vitalsign as the registry's user, or let its user read the file and its folder
         empty: damage of-database
-          `r.db` is empty (0 bytes): it holds no database yet
-          start the registry once so that it makes its tables, or restore a backup
         not-sqlite: damage corrupt of-database
-          `r.db` is not a SQLite database
-          check `dbPath` (or `--db`); if this was the registry, restore a backup
         encrypted: of-database
-          `r.db` looks encrypted (no SQLite header, and its bytes look random)
-          vitalsign reads plain SQLite only; if this was never encrypted, restore a backup
         truncated: damage corrupt of-database
-          `r.db` is truncated: its header promises 8.0 KiB, the file has 4.0 KiB
-          stop the registry, keep a copy of its files, and restore a backup
         corrupt: damage corrupt of-database
-          `r.db` is corrupt, and nothing in it can be read: said SQLite
-          stop the registry, keep a copy of its files, and restore a backup
         corrupt: damage corrupt
-          `r.db` is corrupt: said SQLite
-          stop the registry, keep a copy of its files, and restore a backup
         locked: of-database
-          `r.db` is locked by another process, and stayed locked for 50 ms
-          find the process that holds the lock (`fuser` on the file) and end its transaction
         hot-journal: repaired-by-start of-database
-          `r.db` has a hot journal: a write was cut off, and nobody has rolled it back yet
-          start the registry: its first access rolls the journal back; never delete the journal
         wal-without-shm: repaired-by-start of-database
-          `r.db` has a `-wal` file without its `-shm` file, and reading it would create one
-          start the registry: it makes the file; never delete the `-wal`, it holds committed rows
         wal-recovery: repaired-by-start of-database
-          `r.db` needs its write-ahead log recovered by a writer before it can be read
-          start the registry: its first access recovers the log; never delete the `-wal` or `-shm`
         other-owner: repaired-by-start of-database
-          `r.db` belongs to another user than its `-shm` file, and opening them as root would change that
-          run vitalsign as the registry's user, or give the files one owner
         changing: of-database
-          `r.db` kept changing while it was read
-          run the check again; if the message stays, find the program that opens and closes the database all the time
-        read-budget: 
-          reading `r.db` was stopped after 50 ms, so as not to hold up its write-ahead log
-          give vitalsign more processor time, or run the check again when the disk is less busy
-        wal-growth: 
-          reading `r.db` was stopped: its write-ahead log grew by more than 4.0 KiB meanwhile
-          run the check again when less is written, or allow the log to grow more meanwhile
+        read-budget: none of these
+        wal-growth: none of these
         io: of-database
-          `r.db` could not be read: said SQLite
+        sqlite: none of these
+        ");
+    }
+
+    #[test]
+    fn what_each_trouble_says() {
+        let said: Vec<_> = all().iter().map(|trouble| format!("{trouble}\n  {}", trouble.hint())).collect();
+        insta::assert_snapshot!(said.join("\n"), @"
+        there is no database at `r.db`
+          check `dbPath` (or `--db`), or start the registry once so that it makes its database
+        `r.db` is a directory, not a database
+          let `dbPath` (or `--db`) name the database file itself
+        `r.db` is not a regular file, so it is not a database
+          let `dbPath` (or `--db`) name the database file itself
+        `r.db-wal` is not a regular file, so `r.db` cannot be opened: SQLite could wait for it for ever
+          find out who put it there, and move it away while the registry is stopped
+        `r.db` may not be read by the user that runs vitalsign
+          run vitalsign as the registry's user, or let its user read the file and its folder
+        `r.db` is empty (0 bytes): it holds no database yet
+          start the registry once so that it makes its tables, or restore a backup
+        `r.db` is not a SQLite database
+          check `dbPath` (or `--db`); if this was the registry, restore a backup
+        `r.db` looks encrypted (no SQLite header, and its bytes look random)
+          vitalsign reads plain SQLite only; if this was never encrypted, restore a backup
+        `r.db` is truncated: its header promises 8.0 KiB, the file has 4.0 KiB
+          stop the registry, keep a copy of its files, and restore a backup
+        `r.db` is corrupt, and nothing in it can be read: said SQLite
+          stop the registry, keep a copy of its files, and restore a backup
+        `r.db` is corrupt: said SQLite
+          stop the registry, keep a copy of its files, and restore a backup
+        `r.db` is locked by another process, and stayed locked for 50 ms
+          find the process that holds the lock (`fuser` on the file) and end its transaction
+        `r.db` has a hot journal: a write was cut off, and nobody has rolled it back yet
+          start the registry: its first access rolls the journal back; never delete the journal
+        `r.db` has a `-wal` file without its `-shm` file, and reading it would create one
+          start the registry: it makes the file; never delete the `-wal`, it holds committed rows
+        `r.db` needs its write-ahead log recovered by a writer before it can be read
+          start the registry: its first access recovers the log; never delete the `-wal` or `-shm`
+        `r.db` belongs to another user than its `-shm` file, and opening them as root would change that
+          run vitalsign as the registry's user, or give the files one owner
+        `r.db` kept changing while it was read
+          run the check again; if the message stays, find the program that opens and closes the database all the time
+        reading `r.db` was stopped after 50 ms, so as not to hold up its write-ahead log
+          give vitalsign more processor time, or run the check again when the disk is less busy
+        reading `r.db` was stopped: its write-ahead log grew by more than 4.0 KiB meanwhile
+          run the check again when less is written, or allow the log to grow more meanwhile
+        `r.db` could not be read: said SQLite
           look for errors of the disk and its mount (`dmesg`), and at the free space
-        sqlite: 
-          SQLite could not look at `r.db`: said SQLite (code 1)
+        SQLite could not read `r.db`: said SQLite (code 1)
           look the code up at https://sqlite.org/rescode.html
         ");
     }
