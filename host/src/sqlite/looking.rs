@@ -29,7 +29,10 @@ use std::{
     sync::OnceLock,
 };
 
-use rusqlite::ffi::{self, sqlite3_file, sqlite3_int64, sqlite3_io_methods, sqlite3_vfs};
+use rusqlite::{
+    Connection,
+    ffi::{self, sqlite3_file, sqlite3_int64, sqlite3_io_methods, sqlite3_vfs},
+};
 
 use super::waiting;
 
@@ -274,9 +277,11 @@ struct Region {
     copy: Vec<u64>,
 }
 
-/// The two headers, and then what is known of checkpoints and readers.
+/// The two headers.
 const HEADERS_BYTES: usize = 96;
-const HEAD_BYTES: usize = HEADERS_BYTES + 40;
+
+/// The two headers, and then what is known of checkpoints and readers.
+pub(super) const INDEX_HEAD_BYTES: usize = HEADERS_BYTES + 40;
 
 impl Index {
     /// Copies a region that is mapped at `live`, and gives the place of the copy; `None` when the region cannot be read.
@@ -296,7 +301,7 @@ impl Index {
         }
         let (relay, region) = (self.relay.as_ref()?, self.regions.get_mut(&number)?);
         // In two parts, so that the first is not newer than the second.
-        let split = if number == 0 { HEAD_BYTES.min(bytes) } else { 0 };
+        let split = if number == 0 { INDEX_HEAD_BYTES.min(bytes) } else { 0 };
         let done = region.pull(relay, 0, split).and_then(|()| region.pull(relay, split, bytes - split));
         done.map(|()| region.copy.as_mut_ptr())
     }
@@ -306,10 +311,10 @@ impl Index {
         let Some(relay) = &self.relay else { return };
         let Some(first) = self.regions.get_mut(&0) else { return };
         let before = first.bytes().first_chunk::<HEADERS_BYTES>().copied();
-        let mut done = first.pull(relay, 0, HEAD_BYTES);
+        let mut done = first.pull(relay, 0, INDEX_HEAD_BYTES);
         if done.is_some() && first.bytes().first_chunk().copied() != before {
             done = self.regions.iter_mut().try_for_each(|(number, region)| {
-                let start = if *number == 0 { HEAD_BYTES } else { 0 };
+                let start = if *number == 0 { INDEX_HEAD_BYTES } else { 0 };
                 let rest = region.bytes().len().saturating_sub(start);
                 region.pull(relay, start, rest)
             });
@@ -332,14 +337,52 @@ impl Region {
     fn pull(&mut self, relay: &OwnedFd, start: usize, count: usize) -> Option<()> {
         let live = self.live;
         let into = self.bytes().get_mut(start..start.checked_add(count)?)?;
-        // SAFETY: the range lies within the mapping, whose length the copy has. Only the kernel reads it, and reports what is not
-        // there as an error; other processes may write to it meanwhile, which at worst gives bytes that the header disowns.
-        let source = unsafe { slice::from_raw_parts(live.add(start), count) };
-        let all = |moved: rustix::io::Result<usize>| moved.is_ok_and(|moved| moved == count).then_some(());
-        all(rustix::io::pwrite(relay.as_fd(), source, 0))?;
-        all(rustix::io::pread(relay.as_fd(), into, 0))
+        // SAFETY: the range lies within the mapping, whose length the copy has.
+        unsafe { pull(relay, live.add(start), into) }
     }
 }
+
+/// Fills `into` from a mapping; `None` when its file is too short for that by now.
+///
+/// # Safety
+/// As many bytes are mapped at `live`.
+unsafe fn pull(relay: &OwnedFd, live: *const u8, into: &mut [u8]) -> Option<()> {
+    let count = into.len();
+    // SAFETY: the caller's promise. Only the kernel reads the bytes, and reports what is not there as an error; other processes
+    // may write to them meanwhile, which at worst gives bytes that the header disowns.
+    let source = unsafe { slice::from_raw_parts(live, count) };
+    let all = |moved: rustix::io::Result<usize>| moved.is_ok_and(|moved| moved == count).then_some(());
+    all(rustix::io::pwrite(relay.as_fd(), source, 0))?;
+    all(rustix::io::pread(relay.as_fd(), into, 0))
+}
+
+/// The beginning of the log's index as it is now; `None` when `conn` reads through no index.
+///
+/// It needs no descriptor of ours, whose closing would drop the locks of this process.
+pub(super) fn index_head(conn: &Connection) -> Option<[u8; INDEX_HEAD_BYTES]> {
+    let mut file: *mut sqlite3_file = ptr::null_mut();
+    let (name, wanted) = (c"main".as_ptr(), ffi::SQLITE_FCNTL_FILE_POINTER);
+    // SAFETY: the handle is valid while `conn` is borrowed, and the operation stores one pointer to the open file.
+    let asked = unsafe { ffi::sqlite3_file_control(conn.handle(), name, wanted, (&raw mut file).cast()) };
+    // SAFETY: the pointer is null or the file of `conn`, which stays open.
+    let methods =
+        unsafe { file.as_ref().and_then(|file| file.pMethods.as_ref()) }.filter(|_| asked == ffi::SQLITE_OK)?;
+    if !methods.xShmMap.is_some_and(|found| ptr::fn_addr_eq(found, map as ShmMap)) {
+        return None;
+    }
+    let mut head = [0; INDEX_HEAD_BYTES];
+    // SAFETY: the functions are those that `put` has given the file, so it is as `of` wants it: a connection is used on one thread
+    // at a time, and SQLite is not at work on this one. The first region is longer than its head.
+    unsafe {
+        let index = &Watched::of(file).index;
+        let (relay, first) = (index.relay.as_ref()?, index.regions.get(&0)?);
+        pull(relay, first.live, &mut head)?;
+    }
+    Some(head)
+}
+
+/// The kind of function that maps a region of the index.
+type ShmMap = unsafe extern "C" fn(*mut sqlite3_file, c_int, c_int, c_int, *mut *mut c_void) -> c_int;
 
 /// Up to `count` of a database's first bytes, fewer where it ends.
 ///

@@ -206,3 +206,15 @@ fn no_database_is_mapped_into_memory() {
     scene.sql("PRAGMA journal_mode = delete");
     assert_eq!(mapped(), Ok(0), "with a rollback journal");
 }
+
+#[test]
+fn the_head_of_the_index_is_read_without_a_descriptor_of_its_own() {
+    let scene = Scene::with(PAIR);
+    let head = || scene.registry().look(ample(), |snapshot| Ok(snapshot.log_index())).unwrap();
+    assert_eq!(head(), None, "a rollback journal has no index");
+    let mut writer = scene.other_process("PRAGMA journal_mode = wal");
+    writer.sql(COMMIT);
+    assert_eq!(head().unwrap()[..], fs::read(scene.side("-shm")).unwrap()[..looking::INDEX_HEAD_BYTES]);
+    writer.kill();
+    assert_eq!(head(), None, "SQLite has built one of its own");
+}
