@@ -100,29 +100,35 @@ fn odd_files_get_an_exact_sentence() {
     }
     insta::assert_snapshot!(said, @"
     missing.db: exit 1, error
+      error could not be checked, because it depends on the database: see the check `schema`
       error there is no database at `missing.db`
-      warn  there is no database at `missing.db`
+      warn  could not be checked, because it depends on the database: see the check `schema`
     no/such/folder.db: exit 1, error
+      error could not be checked, because it depends on the database: see the check `schema`
       error there is no database at `no/such/folder.db`
-      warn  there is no database at `no/such/folder.db`
+      warn  could not be checked, because it depends on the database: see the check `schema`
     folder.db: exit 1, error
       error `folder.db` is a directory, not a database
-      warn  `folder.db` is a directory, not a database
+      error could not be checked, because it depends on the database: see the check `schema`
+      warn  could not be checked, because it depends on the database: see the check `schema`
     empty.db: exit 1, error
       error `empty.db` is empty (0 bytes): it holds no database yet
-      warn  `empty.db` is empty (0 bytes): it holds no database yet
+      error could not be checked, because it depends on the database: see the check `schema`
+      warn  could not be checked, because it depends on the database: see the check `schema`
     cut.db: exit 1, error
       error `cut.db` is truncated: its header promises 2.6 MiB, the file has 1.3 MiB
-      warn  `cut.db` is truncated: its header promises 2.6 MiB, the file has 1.3 MiB
+      error could not be checked, because it depends on the database: see the check `foreign-keys`
     text.db: exit 1, error
       error `text.db` is not a SQLite database
-      warn  `text.db` is not a SQLite database
+      error could not be checked, because it depends on the database: see the check `foreign-keys`
     sealed.db: exit 1, error
       error `sealed.db` looks encrypted (no SQLite header, and its bytes look random)
-      warn  `sealed.db` looks encrypted (no SQLite header, and its bytes look random)
+      error could not be checked, because it depends on the database: see the check `schema`
+      warn  could not be checked, because it depends on the database: see the check `schema`
     dangling.db: exit 1, error
+      error could not be checked, because it depends on the database: see the check `schema`
       error there is no database at `dangling.db`
-      warn  there is no database at `dangling.db`
+      warn  could not be checked, because it depends on the database: see the check `schema`
     ");
     assert!(!place.path("missing.db").exists());
 }
@@ -163,15 +169,18 @@ fn states_that_another_program_left_or_holds() {
     a killed writer: exit 0, ok
     a -wal without its -shm: exit 1, error
       error `registry.sqlite` has a `-wal` file without its `-shm` file, and reading it would create one
-      warn  `registry.sqlite` has a `-wal` file without its `-shm` file, and reading it would create one
+      error could not be checked, because it depends on the database: see the check `schema`
+      warn  could not be checked, because it depends on the database: see the check `schema`
     a rollback journal: exit 0, warn
       warn  the journal mode is `delete`, not `wal`: a write shuts out every reader
     locked: exit 1, error
       error `registry.sqlite` is locked by another process, and stayed locked for [duration]
-      warn  `registry.sqlite` is locked by another process, and stayed locked for [duration]
+      error could not be checked, because it depends on the database: see the check `schema`
+      warn  could not be checked, because it depends on the database: see the check `schema`
     a hot journal: exit 1, error
       error `registry.sqlite` has a hot journal: a write was cut off, and nobody has rolled it back yet
-      warn  `registry.sqlite` has a hot journal: a write was cut off, and nobody has rolled it back yet
+      error could not be checked, because it depends on the database: see the check `schema`
+      warn  could not be checked, because it depends on the database: see the check `schema`
     ");
 }
 
@@ -230,9 +239,9 @@ fn a_table_that_init_has_seen_and_that_is_gone_is_not_healthy() {
     assert_eq!(place.run(["init", "--db", "registry.sqlite"]).code, 0);
     Other::open(&place.path("registry.sqlite"), "DROP TABLE provenance; DROP TABLE records").close();
     insta::assert_snapshot!(says(&place, "registry.sqlite"), @"
-    exit 0, warn
-      warn  the table `provenance` is missing, and `registry.provenanceTable` names it
-      warn  the table `records` is missing, and `registry.recordsTable` names it
+    exit 1, error
+      error the table `provenance` is missing, and `registry.provenanceTable` names it
+      error the table `records` is missing, and `registry.recordsTable` names it
     ");
 }
 
@@ -263,8 +272,8 @@ fn nothing_to_check_is_not_healthy() {
     2: vitalsign: nothing would be checked: no check is enabled
     3: vitalsign: not started: nothing would be checked: no check is enabled, so the startup gate would let anything through
       → set `critical` and `enabled` for one check in `health.checks` at least
-    2: vitalsign: nothing would be checked: none of the checks that are named is in the group `ready`
-    2: vitalsign: no check is in the group `slow`; there are: ready
+    2: vitalsign: no check is in the group `ready`; no check is in any group
+    2: vitalsign: no check is in the group `slow`; no check is in any group
     3: vitalsign: not started: nothing would be checked: no enabled check is critical, so the startup gate would let anything through
       → set `critical` and `enabled` for one check in `health.checks` at least
     3: vitalsign: not started: nothing would be checked: no enabled check is critical, so the startup gate would let anything through
@@ -356,9 +365,19 @@ fn the_text_is_made_for_a_person() {
     1
     ERROR    unhealthy; of 7 checks 2 failed: schema, wal; 3 need a look: foreign-keys, records, sqlite
 
-    error    foreign-keys, records, schema, sqlite, wal
-             there is no database at `gone.sqlite`
+    error    schema        there is no database at `gone.sqlite`
              → check `dbPath` (or `--db`), or start the registry once so that it makes its database
+    unknown  wal           could not be checked, because it depends on the database: see the check
+                           `schema`
+    unknown  foreign-keys  could not be checked, because it depends on the database: see the check
+                           `schema`
+             not critical: counts as a warning
+    unknown  records       could not be checked, because it depends on the database: see the check
+                           `schema`
+             not critical: counts as a warning
+    unknown  sqlite        could not be checked, because it depends on the database: see the check
+                           `schema`
+             not critical: counts as a warning
     ok       disk          [size] free, at least 1 B are wanted
     skipped  backup        there are no backups in artifacts/registry/backups, and nothing says that
                            there should be

@@ -22,6 +22,9 @@ const VARIABLE: &str = "VITALSIGN_TEST_OTHER_PROCESS";
 /// What it answers once it has done something.
 const DONE: &str = "@done";
 
+/// Stands before SQL that it runs over and over, until it is killed.
+const FOREVER: &str = "@forever ";
+
 /// The other process.
 pub(crate) struct Other {
     child: Child,
@@ -56,6 +59,11 @@ impl Other {
         }
     }
 
+    /// Has it run `sql` over and over from now on; returns once it has run it for the first time. After that it can only be killed.
+    pub(crate) fn forever(&mut self, sql: &str) {
+        self.sql(&format!("{FOREVER}{sql}"));
+    }
+
     /// Kills it, as a crash would: nothing is checkpointed, nothing is cleaned up.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
@@ -82,8 +90,13 @@ fn other_process() {
     let Some(path) = std::env::var_os(VARIABLE) else { return };
     let conn = rusqlite::Connection::open(path).unwrap();
     for line in std::io::stdin().lines() {
-        conn.execute_batch(&line.unwrap()).unwrap();
+        let line = line.unwrap();
+        let repeated = line.strip_prefix(FOREVER);
+        conn.execute_batch(repeated.unwrap_or(&line)).unwrap();
         println!("{DONE}");
+        while let Some(sql) = repeated {
+            conn.execute_batch(sql).unwrap();
+        }
     }
     conn.close().unwrap();
 }

@@ -71,6 +71,13 @@ impl Deadline {
     }
 }
 
+/// How long this thread has had a processor so far: what is waited for, a disk or a turn, does not count.
+#[must_use]
+pub fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
 /// Measures how long something takes, on the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);

@@ -103,9 +103,7 @@ impl Failure {
         match self {
             Self::Refused { .. } => Kind::Refused,
             Self::Archive { .. } | Self::Structure { .. } => Kind::Damaged,
-            Self::Database(Trouble::NotSqlite(_) | Trouble::Truncated { .. } | Trouble::Corrupt { .. }) => {
-                Kind::Damaged
-            }
+            Self::Database(trouble) if trouble.is_corrupt() => Kind::Damaged,
             Self::Database(_) | Self::Space { .. } | Self::Io { .. } | Self::Interrupted => Kind::Environment,
         }
     }
@@ -115,7 +113,7 @@ impl Failure {
     pub fn hint(&self) -> String {
         let text = match self {
             Self::Refused { hint, .. } => return hint.clone(),
-            Self::Database(trouble @ (Trouble::NotSqlite(_) | Trouble::Truncated { .. } | Trouble::Corrupt { .. })) => {
+            Self::Database(trouble) if trouble.is_corrupt() => {
                 return match trouble {
                     Trouble::NotSqlite(_) => trouble.hint(),
                     _ => "stop the registry, keep its files with `vitalsign backup --raw`, then restore the newest verified archive"

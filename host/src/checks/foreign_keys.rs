@@ -92,7 +92,12 @@ impl ForeignKeys {
         let mut slice = Slice { after: None, rows: FIRST_SLICE };
         loop {
             let watch = Stopwatch::start();
-            match self.registry.look(deadline, |snapshot| snapshot.broken_references(key, slice)) {
+            let can_shrink = key.can_be_sliced() && slice.rows > 1;
+            let found = match can_shrink {
+                true => self.registry.look_at_part(deadline, |snapshot| snapshot.broken_references(key, slice)),
+                false => self.registry.look(deadline, |snapshot| snapshot.broken_references(key, slice)),
+            };
+            match found {
                 Ok(sliced) => {
                     walk.rows += sliced.rows;
                     walk.broken += sliced.broken;
@@ -101,7 +106,7 @@ impl ForeignKeys {
                     slice.after = Some(last);
                     slice.rows = next_size(slice.rows, watch.elapsed());
                 }
-                Err(Trouble::OutOfTime { .. }) if key.can_be_sliced() && slice.rows > 1 && !deadline.has_passed() => {
+                Err(Trouble::OutOfTime { .. }) if can_shrink && !deadline.has_passed() => {
                     slice.rows = (slice.rows / 4).max(1);
                 }
                 Err(trouble) => {
@@ -148,7 +153,13 @@ fn violated(key: &ForeignKey, walk: &Walk) -> Option<Finding> {
 
 fn unfinished(key: &ForeignKey, walk: &Walk) -> Option<Finding> {
     let trouble = walk.stopped.as_ref()?;
-    if !matches!(trouble, Trouble::OutOfTime { .. }) {
+    // A lock that was met on the way is one that was waited for until the end of the time.
+    let ran_out_of_time = match trouble {
+        Trouble::OutOfTime { .. } => true,
+        Trouble::Locked { .. } => walk.rows > 0,
+        _ => false,
+    };
+    if !ran_out_of_time {
         return Some(finding(trouble).subject(printable(&key.table, 100)));
     }
     let child = shown(&key.table, &key.columns);

@@ -156,7 +156,17 @@ impl<B: Builtin> Check for Placed<B> {
 /// The finding that stands for trouble with the database.
 fn finding(trouble: &Trouble) -> Finding {
     let status = if trouble.is_damage() { Status::Error } else { Status::Unknown };
-    Finding::new(status, trouble.code(), trouble.to_string()).hint(trouble.hint())
+    let mut finding = Finding::new(status, trouble.code(), trouble.to_string()).hint(trouble.hint());
+    if trouble.is_corrupt() {
+        finding = finding.corrupt();
+    }
+    if trouble.is_repaired_by_start() {
+        finding = finding.repaired_by_start();
+    }
+    if trouble.is_of_database() {
+        finding = finding.of_database();
+    }
+    finding
 }
 
 /// The outcome of a check that got nowhere.

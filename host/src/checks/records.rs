@@ -7,7 +7,7 @@ use crate::{
     check::{Outcome, Schedule},
     clock::{Clock as _, Deadline, SystemClock},
     report::{Fact, Finding, Measure, Status, Weight},
-    sqlite::Registry,
+    sqlite::{Registry, RowCount},
     value::{grouped, printable},
 };
 
@@ -52,14 +52,14 @@ impl Builtin for Records {
                 };
                 let now = SystemClock.now().strftime("%Y-%m-%dT%H:%M:%SZ");
                 Outcome {
-                    measures: vec![Measure::new("records", number(count.rows), "rows")],
+                    measures: vec![measure("records", count)],
                     facts: vec![Fact::Records(count.rows)],
                     ..Outcome::new(format!("{rows} in `{table}` as of {now}"))
                 }
             }
         };
         match count(&self.provenance.name) {
-            Ok(Some(count)) => outcome.measures.push(Measure::new("provenance_rows", number(count.rows), "rows")),
+            Ok(Some(count)) => outcome.measures.push(measure("provenance_rows", count)),
             Ok(None) if self.provenance.pinned => {
                 outcome.findings.push(missing(&self.provenance, "registry.provenanceTable"));
             }
@@ -68,6 +68,11 @@ impl Builtin for Records {
         }
         outcome
     }
+}
+
+fn measure(name: &str, count: RowCount) -> Measure {
+    let measure = Measure::new(name, number(count.rows), "rows");
+    if count.exact { measure } else { measure.estimated() }
 }
 
 /// A table that the configuration names was there once.
@@ -81,7 +86,7 @@ fn missing(table: &Table, key: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::super::{Settings, Table, testing::*};
-    use crate::sqlite::testing::Scene;
+    use crate::{report::Exactness, sqlite::testing::Scene};
 
     fn tables(records: &str, provenance: &str, pinned: bool) -> Settings {
         let table = |name: &str| Table { name: name.to_owned(), pinned };
@@ -135,8 +140,10 @@ mod tests {
             "PRAGMA page_size = 512; PRAGMA journal_mode = wal; CREATE TABLE records(a, b); INSERT INTO records \
              WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 9000) SELECT x, zeroblob(200) FROM c",
         );
-        let shown = run(&scene, "records");
-        assert!(shown.starts_with("ok: about ") && shown.contains(" rows (estimated) in `records`"), "{shown}");
+        let outcome = outcome(&scene.registry(), "records", &settings());
+        let said = &outcome.summary;
+        assert!(said.starts_with("about ") && said.contains(" rows (estimated) in `records`"), "{said}");
+        assert_eq!(outcome.measures[0].exactness, Exactness::Estimated);
     }
 
     #[test]

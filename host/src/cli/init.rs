@@ -16,7 +16,7 @@ use crate::{
     clock::Deadline,
     config::{self, Asked, Found},
     files,
-    sqlite::{Registry, Trouble},
+    sqlite::Registry,
 };
 
 /// How long a database that is busy is waited for.
@@ -41,7 +41,7 @@ pub(super) fn run(global: &Global, args: &InitArgs) -> Result<Exit, Failure> {
     let (schema_version, tables) = registry
         .look(Deadline::after(LOOK_LIMIT), |snapshot| Ok((snapshot.user_version()?, snapshot.tables()?)))
         .map_err(|trouble| {
-            let exit = if matches!(trouble, Trouble::Corrupt { .. }) { Exit::Damaged } else { Exit::Environment };
+            let exit = if trouble.is_corrupt() { Exit::Damaged } else { Exit::Environment };
             Failure::of(exit, &trouble).hint("name another database with --db PATH")
         })?;
     let db = db.strip_prefix(asked.root).unwrap_or(&db).display().to_string();

@@ -11,7 +11,8 @@ use super::trouble::Trouble;
 /// How many of the first bytes are looked at.
 pub(super) const HEAD_BYTES: usize = 4096;
 
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// How every database begins.
+pub(super) const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// From this entropy on (in bits a byte) a full head counts as noise: text and code stay below 7, compressed and
 /// encrypted bytes come above 7.9.
@@ -26,7 +27,7 @@ pub(super) fn sharpen(path: &Path, trouble: &Trouble, head: &[u8], found: u64) -
         return match promised(head) {
             Some(promised) if promised > found => Trouble::Truncated { path: path.to_owned(), promised, found },
             _ if matches!(trouble, Trouble::NotSqlite(_)) => {
-                Trouble::Corrupt { path: path.to_owned(), detail: "its header makes no sense".to_owned() }
+                Trouble::Unintelligible { path: path.to_owned(), detail: "its header makes no sense".to_owned() }
             }
             _ => trouble.clone(),
         };

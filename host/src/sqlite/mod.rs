@@ -18,6 +18,7 @@ mod open;
 mod pool;
 mod query;
 mod quick_check;
+mod retry;
 pub mod sample;
 mod settle;
 mod shm;
@@ -28,6 +29,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod waiting;
 mod watchdog;
 
 use std::{
@@ -50,12 +52,13 @@ pub use staged::Copy;
 pub use trouble::Trouble;
 
 use crate::{
-    clock::Deadline,
+    clock::{Deadline, processor_time},
     files::{self, beside},
 };
 use damage::HEAD_BYTES;
 use open::{Open, Trust};
 use pool::Pool;
+use retry::{Setback, Tries};
 use watchdog::{Allowance, Stop};
 
 /// The longest a look holds a read transaction: the write-ahead log cannot be reset meanwhile.
@@ -63,12 +66,6 @@ pub const READ_BUDGET: Duration = Duration::from_millis(50);
 
 /// The longest wait for a lock, however much time the read itself has.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How often a look starts over when the ground moved under it: for about a second, by the pauses below.
-const MOST_TRIES: u32 = 30;
-
-/// The pause before a look starts over: none the first time, then longer each time by about what a small commit takes.
-const RETRY_PAUSE: Duration = Duration::from_millis(2);
 
 /// How long a few bytes of a file are waited for while connections of this process are open on it.
 const ALONE_PATIENCE: Duration = Duration::from_millis(20);
@@ -106,7 +103,8 @@ impl Registry {
 
     /// Looks at the database in one consistent read transaction of at most [`READ_BUDGET`].
     ///
-    /// `look` is called again when the ground moved under it. Waits for locks until shortly before the deadline.
+    /// `look` is called again when files changed under it, and when it was cut off because the processor or the disk kept it
+    /// waiting. Waits for locks until shortly before the deadline.
     ///
     /// # Errors
     /// [`Trouble`] when the database is bad or could not be looked at, or what `look` itself returned.
@@ -115,20 +113,41 @@ impl Registry {
         deadline: Deadline,
         mut look: impl FnMut(&Snapshot<'_>) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        self.retried(deadline, || {
-            let open = self.pool.take(Trust::Ours)?;
-            let budget = Budget { time: READ_BUDGET, wal_growth: None };
-            let found = self.in_transaction(&open, deadline, budget, &mut look);
-            self.settle(open, found)
-        })
+        self.retried_when_cut(deadline, READ_BUDGET, || self.look_once(deadline, &mut look))
+    }
+
+    /// The same for whoever looks at a part, and at a smaller part when the first was too large: a look that was cut off is not
+    /// repeated.
+    ///
+    /// # Errors
+    /// As [`Registry::look`]; [`Trouble::OutOfTime`] when the part was too large for one look.
+    pub fn look_at_part<T>(
+        &self,
+        deadline: Deadline,
+        mut look: impl FnMut(&Snapshot<'_>) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        self.retried(deadline, || self.look_once(deadline, &mut look))
+    }
+
+    fn look_once<T>(
+        &self,
+        deadline: Deadline,
+        look: &mut dyn FnMut(&Snapshot<'_>) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let open = self.pool.take(Trust::Ours)?;
+        let budget = Budget { time: READ_BUDGET, wal_growth: None };
+        let found = self.in_transaction(&open, deadline, budget, look);
+        self.settle(open, found)
     }
 
     /// Runs one foreign statement, read-only and capped, and gives its rows.
     ///
+    /// A statement that was cut off because the processor or the disk kept it waiting is run again.
+    ///
     /// # Errors
     /// [`QueryError`] says whether the statement, the time or the database was at fault.
     pub fn query(&self, sql: &str, params: &[Value], caps: &QueryCaps, deadline: Deadline) -> Result<Rows, QueryError> {
-        self.retried(deadline, || {
+        self.retried_when_cut(deadline, caps.time, || {
             let open = self.pool.take(Trust::Foreign).map_err(QueryError::Unreadable)?;
             let found = query::run(&open, self.path(), sql, params, caps, deadline);
             self.settle(open, found)
@@ -168,23 +187,49 @@ impl Registry {
     /// [`Trouble`] when there is no such file.
     pub fn wal_pages_pending(&self, page_bytes: u64) -> Result<Pending, Trouble> {
         let ground = self.ground()?;
+        open::refuse_special_files(&ground, self.path())?;
         self.pool.close_idle();
         Ok(shm::pending(&ground, page_bytes, ALONE_PATIENCE))
     }
 
-    /// Calls `attempt` until it succeeds or fails for good.
-    fn retried<T, E: Retry>(&self, deadline: Deadline, mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
-        let passes = |error: &E| error.trouble().is_some_and(Trouble::is_passing);
-        for tried in 1.. {
-            match attempt() {
-                Err(error) if tried < MOST_TRIES && !deadline.has_passed() && passes(&error) => {
-                    std::thread::park_timeout((RETRY_PAUSE * (tried - 1)).min(deadline.remaining()));
-                }
-                Err(error) => return Err(error.trouble().map(|trouble| self.sharpen(trouble)).map_or(error, E::from)),
-                found => return found,
+    /// Calls `attempt` until it succeeds or fails for good. One that ran out of its time has failed for good.
+    fn retried<T, E: Retry>(&self, deadline: Deadline, attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+        self.retried_by(deadline, None, attempt)
+    }
+
+    /// The same, but an attempt that was cut off after `limit` is repeated as `retry` says.
+    fn retried_when_cut<T, E: Retry>(
+        &self,
+        deadline: Deadline,
+        limit: Duration,
+        attempt: impl FnMut() -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.retried_by(deadline, Some(limit), attempt)
+    }
+
+    fn retried_by<T, E: Retry>(
+        &self,
+        deadline: Deadline,
+        limit: Option<Duration>,
+        mut attempt: impl FnMut() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut tries = Tries::default();
+        loop {
+            let before = processor_time();
+            let error = match attempt() {
+                Ok(found) => return Ok(found),
+                Err(error) => error,
+            };
+            let ran = processor_time().saturating_sub(before);
+            let setback = match limit {
+                Some(limit) if error.is_cut() => Some(Setback::of_cut(ran, limit)),
+                _ => error.trouble().filter(|trouble| trouble.is_passing()).map(|_| Setback::Overtaken),
+            };
+            match setback.filter(|_| !deadline.has_passed()).and_then(|setback| tries.after(setback)) {
+                Some(pause) => std::thread::park_timeout(pause.min(deadline.remaining())),
+                None => return Err(error.trouble().map(|trouble| self.sharpen(trouble)).map_or(error, E::from)),
             }
         }
-        attempt()
     }
 
     /// Decides whether what was read counts, and what becomes of the connection.
@@ -216,10 +261,17 @@ impl Registry {
     ) -> Result<T, Trouble> {
         // What is left after the wait is for the look itself, and for saying what was waited for.
         let patience = (deadline.remaining() * 9 / 10).min(LOCK_PATIENCE);
+        let waiting = Deadline::after(patience);
         open.leash.arm(Allowance { until: deadline, wal: None });
         // A read of its own comes first: it waits for locks and has SQLite read the schema, outside of the transaction.
-        let ready = open.conn.busy_timeout(patience).and_then(|()| touch(open));
-        let found = ready.map_err(|error| Trouble::of(self.path(), &error, patience)).and_then(|()| {
+        let ready = waiting::until(waiting, || touch(open));
+        let begun = ready.map_err(|error| Trouble::of(self.path(), &error, patience).of_all_reads()).and_then(|()| {
+            let begin = || open.conn.prepare_cached("BEGIN").and_then(|mut begin| begin.execute([]));
+            // A writer may have come between the two. Whoever waits for it holds nothing, so the allowance has not begun.
+            let begun = waiting::until(waiting, || begin().and_then(|_| touch(open)));
+            begun.map_err(|error| Trouble::of(self.path(), &error, patience))
+        });
+        let found = begun.and_then(|()| {
             let limit = deadline.remaining().min(budget.time);
             let until = deadline.at_most(budget.time);
             let wal = budget.wal_growth.map(|growth| {
@@ -228,9 +280,6 @@ impl Registry {
                 (path, now.saturating_add(growth))
             });
             open.leash.arm(Allowance { until, wal });
-            let begun =
-                open.conn.prepare_cached("BEGIN").and_then(|mut begin| begin.execute([])).and_then(|_| touch(open));
-            begun.map_err(|error| Trouble::of(self.path(), &error, limit))?;
             look(&Snapshot::new(open, self.path(), until, limit))
         });
         let stop = open.leash.disarm();
@@ -250,9 +299,7 @@ impl Registry {
     fn sharpen(&self, trouble: &Trouble) -> Trouble {
         let head = || {
             let ground = self.ground().ok().filter(|_| trouble.may_be_sharpened())?;
-            self.pool.close_idle();
-            let read = || files::read_at(&ground.real, 0, HEAD_BYTES).ok();
-            let head = occupancy::when_alone(ground.database.id, ALONE_PATIENCE, read).flatten()?;
+            let head = looking::head(&ground.real, HEAD_BYTES).ok()?;
             Some(damage::sharpen(self.path(), trouble, &head, ground.database.bytes))
         };
         head().unwrap_or_else(|| trouble.clone())
@@ -275,11 +322,17 @@ struct Budget {
 /// An error that may stand for trouble with the database.
 trait Retry: From<Trouble> {
     fn trouble(&self) -> Option<&Trouble>;
+    /// Whether the read ran out of its time.
+    fn is_cut(&self) -> bool;
 }
 
 impl Retry for Trouble {
     fn trouble(&self) -> Option<&Trouble> {
         Some(self)
+    }
+
+    fn is_cut(&self) -> bool {
+        matches!(self, Self::OutOfTime { .. })
     }
 }
 
@@ -289,5 +342,9 @@ impl Retry for QueryError {
             Self::Unreadable(trouble) => Some(trouble),
             _ => None,
         }
+    }
+
+    fn is_cut(&self) -> bool {
+        matches!(self, Self::TimeLimit)
     }
 }

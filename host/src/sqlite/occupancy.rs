@@ -1,8 +1,8 @@
 //! Which databases this process has open through SQLite.
 //!
 //! Closing any descriptor on a database or its `-shm` drops every POSIX lock that the process holds on it, SQLite's
-//! too, and another process's write then slips into a running transaction. So every connection takes a seat here before
-//! it opens, and whoever must read such a file by itself does so only while nobody sits, and nobody can sit down.
+//! too, and another process's write then slips into a running transaction. So every connection is counted here before it
+//! opens, and whoever must read such a file by itself does so only while none is open and none can be opened.
 
 use std::{
     collections::BTreeMap,

@@ -20,17 +20,9 @@ use std::{
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
-    allow,
-    ground::Ground,
-    linear, looking,
-    occupancy::Seat,
-    trouble::Trouble,
-    watchdog::{Allowance, Leash},
+    allow, damage::MAGIC, ground::Ground, linear, looking, occupancy::Seat, trouble::Trouble, waiting, watchdog::Leash,
 };
-use crate::{
-    clock::Deadline,
-    files::{self, Stat, beside},
-};
+use crate::files::{self, Kind, Stat, beside};
 
 /// How a database is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +45,7 @@ pub(super) enum Trust {
 
 /// An open connection.
 pub(super) struct Open {
-    // Dropped in this order: the seat is left only once the connection is closed.
+    // Dropped in this order: the database counts as closed only once the connection is.
     pub(super) conn: Connection,
     _seat: Seat,
     pub(super) leash: Arc<Leash>,
@@ -77,34 +69,29 @@ const HEAP_LIMIT_BYTES: i64 = 384 * 1024 * 1024;
 /// Distinct statements kept prepared on a connection; a plugin has a handful.
 const CACHED_STATEMENTS: usize = 32;
 
-/// The time that finding out how to open a database may take, in which it reads one page.
-const PROBE_LIMIT: Duration = Duration::from_millis(500);
+/// Where the header says which journal the database has.
+const VERSIONS: std::ops::Range<usize> = 18..20;
 
 impl Open {
     /// Opens the database at `path`.
     pub(super) fn new(path: &Path, trust: Trust) -> Result<Self, Trouble> {
         let ground = Ground::of(path)?;
-        ground.refuse_the_unreadable(path)?;
+        refuse(&ground, path)?;
         if ground.wal_in_use() {
             return Self::connect(path, ground, Way::Wal, trust);
         }
-        let still = Self::connect(path, ground, Way::Still, trust)?;
-        // A writer in rollback mode may be half way through a commit just now, so an error may be of the moment.
-        let unsure = || still.ground.is_too_young() || !still.stood_still(path);
-        match still.is_marked_wal(path) {
-            Ok(false) => {}
-            Ok(true) if !still.ground.is_too_young() => {
-                return match still.ground.journal_is_filled() {
-                    true => Err(Trouble::HotJournal(path.to_owned())),
-                    false => Ok(still),
-                };
-            }
-            Err(trouble) if !unsure() => return Err(trouble),
-            Ok(true) | Err(_) => return Err(Trouble::Changing(path.to_owned())),
+        let marked_wal = match is_marked_wal(&ground, path) {
+            Ok(marked_wal) => marked_wal,
+            // A writer in rollback mode may be half way through a commit just now, so an error may be of the moment.
+            Err(_) if ground.is_too_young() => return Err(Trouble::Changing(path.to_owned())),
+            Err(trouble) => return Err(trouble),
+        };
+        match marked_wal {
+            false => Self::connect(path, ground, Way::Rollback, trust),
+            true if ground.is_too_young() => Err(Trouble::Changing(path.to_owned())),
+            true if ground.journal_is_filled() => Err(Trouble::HotJournal(path.to_owned())),
+            true => Self::connect(path, ground, Way::Still, trust),
         }
-        let ground = still.ground.clone();
-        drop(still);
-        Self::connect(path, ground, Way::Rollback, trust)
     }
 
     /// Opens the database as its own program does, so that writers who come and go do not matter: a log that is not there is
@@ -113,11 +100,11 @@ impl Open {
     /// For long reads only, and only where looking without a trace was overtaken again and again.
     pub(super) fn joining(path: &Path) -> Result<Self, Trouble> {
         let ground = Ground::of(path)?;
-        ground.refuse_the_unreadable(path)?;
+        refuse(&ground, path)?;
         let mut open = Self::connect(path, ground, Way::Joined, Trust::Ours)?;
         open.may_linger = false;
         let mode: Result<String, _> = open.conn.pragma_query_value(None, "journal_mode", |row| row.get(0));
-        let mode = mode.map_err(|error| Trouble::of(path, &error, PROBE_LIMIT))?;
+        let mode = mode.map_err(|error| Trouble::of(path, &error, Duration::ZERO))?;
         open.way = if mode == "wal" { Way::Joined } else { Way::Rollback };
         Ok(open)
     }
@@ -125,7 +112,7 @@ impl Open {
     /// Opens a private copy, which nobody writes to and which messages call `shown`.
     pub(super) fn as_it_lies(path: &Path, shown: &Path) -> Result<Self, Trouble> {
         let ground = Ground::of(path)?;
-        ground.refuse_the_unreadable(shown)?;
+        refuse(&ground, shown)?;
         Self::connect(shown, ground, Way::Still, Trust::Ours)
     }
 
@@ -144,7 +131,7 @@ impl Open {
         let refused = Arc::default();
         let opened = if way == Way::Joined { open_joining(&uri, flags) } else { open_looking(&uri, flags) };
         let made = opened.and_then(|mut conn| {
-            harden(&mut conn, &leash)?;
+            harden(&mut conn, &leash, trust)?;
             // The last to leave tidies up, or the log would stay behind.
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, way != Way::Joined)?;
             if trust == Trust::Foreign {
@@ -156,22 +143,6 @@ impl Open {
         leash.tie(conn.get_interrupt_handle());
         let wal = beside(&ground.real, "-wal");
         Ok(Self { conn, _seat: seat, leash, refused, way, trust, ground, may_linger: true, wal })
-    }
-
-    /// Whether the header says that the database is in WAL mode.
-    ///
-    /// Bytes 18 and 19 are the file format's write and read versions: 1 is a rollback journal, 2 a write-ahead log.
-    fn is_marked_wal(&self, path: &Path) -> Result<bool, Trouble> {
-        // The authorizer of a foreign connection would refuse the raw page, so this is read by a connection of ours.
-        if self.trust == Trust::Foreign {
-            return Self::connect(path, self.ground.clone(), Way::Still, Trust::Ours)?.is_marked_wal(path);
-        }
-        self.leash.arm(Allowance { until: Deadline::after(PROBE_LIMIT), wal: None });
-        let versions = self.conn.query_row("SELECT substr(data, 19, 2) FROM sqlite_dbpage WHERE pgno = 1", [], |row| {
-            row.get::<_, Vec<u8>>(0)
-        });
-        self.leash.disarm();
-        versions.map(|versions| versions.contains(&2)).map_err(|error| Trouble::of(path, &error, PROBE_LIMIT))
     }
 
     /// Whether the connection, which was idle, still reads what it would read if it were opened now.
@@ -220,14 +191,41 @@ impl Open {
     }
 }
 
-/// Opens through the door that makes nothing.
+/// Refuses what can be refused without opening anything.
+fn refuse(ground: &Ground, path: &Path) -> Result<(), Trouble> {
+    refuse_special_files(ground, path)?;
+    ground.refuse_the_unreadable(path)
+}
+
+/// Refuses a database beside which something else lies where SQLite keeps a file: opening a pipe or a device can block for ever.
+pub(super) fn refuse_special_files(ground: &Ground, path: &Path) -> Result<(), Trouble> {
+    let beside = [("-wal", ground.wal), ("-shm", ground.shm), ("-journal", ground.journal)];
+    match beside.into_iter().find(|(_, file)| file.is_some_and(|file| file.kind != Kind::File)) {
+        Some((suffix, _)) => Err(Trouble::SpecialFile { path: path.to_owned(), suffix }),
+        None => Ok(()),
+    }
+}
+
+/// Whether the header says that the database is in WAL mode.
+///
+/// Bytes 18 and 19 are the file format's write and read versions: 1 is a rollback journal, 2 a write-ahead log.
+fn is_marked_wal(ground: &Ground, path: &Path) -> Result<bool, Trouble> {
+    let head = looking::head(&ground.real, VERSIONS.end).map_err(|code| {
+        let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+        Trouble::of(path, &error, Duration::ZERO)
+    })?;
+    match head.get(VERSIONS) {
+        Some(versions) if head.starts_with(MAGIC) => Ok(versions.contains(&2)),
+        _ => Err(Trouble::NotSqlite(path.to_owned())),
+    }
+}
+
+/// Opens through the file system that makes nothing.
 #[expect(clippy::disallowed_methods, reason = "this room is where databases are opened")]
 fn open_looking(uri: &str, flags: OpenFlags) -> rusqlite::Result<Connection> {
     looking::register().map_err(|code| {
-        rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error::new(code),
-            Some("no file system to look through".to_owned()),
-        )
+        let said = "no file system to look through".to_owned();
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(said))
     })?;
     Connection::open_with_flags_and_vfs(uri, flags, looking::NAME)
 }
@@ -239,14 +237,17 @@ fn open_joining(uri: &str, flags: OpenFlags) -> rusqlite::Result<Connection> {
 }
 
 /// Nothing on this connection writes, runs code from the schema, or outlives its allowance.
-fn harden(conn: &mut Connection, leash: &Arc<Leash>) -> rusqlite::Result<()> {
+fn harden(conn: &mut Connection, leash: &Arc<Leash>, trust: Trust) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     conn.execute_batch("PRAGMA query_only = ON")?;
     conn.pragma_update(None, "hard_heap_limit", HEAP_LIMIT_BYTES)?;
-    linear::install(conn)?;
+    if trust == Trust::Foreign {
+        linear::install(conn)?;
+    }
+    conn.busy_handler(Some(waiting::for_lock))?;
     let leash = Arc::clone(leash);
     conn.progress_handler(PROGRESS_OPCODES, Some(move || leash.is_used_up()))
 }

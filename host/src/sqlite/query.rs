@@ -1,4 +1,4 @@
-//! Foreign SQL: one statement, judged by `allow`, ended by the leash, its answer capped while it is read.
+//! Foreign SQL: one statement, judged by `allow`, ended when its time is over, its answer capped while it is read.
 //!
 //! Knows no plugin. A value too large for the cap is never copied.
 
@@ -12,6 +12,7 @@ use rusqlite::{
 use super::{
     open::{Open, Way},
     trouble::{Trouble, codes, words},
+    waiting,
     watchdog::{Allowance, Stop},
 };
 use crate::{clock::Deadline, value::printable};
@@ -128,11 +129,13 @@ pub(super) fn run(
     let until = deadline.at_most(caps.time);
     let limit = until.remaining();
     open.leash.arm(Allowance { until, wal: None });
-    let found = read(open, sql, params, caps, limit);
+    let found = waiting::until(until, || read(open, sql, params, caps));
     let stopped = open.leash.disarm();
     found.map_err(|error| match (error, stopped) {
         (Fault::Plain(error), _) => error,
         (Fault::Sqlite(error), Some(Stop::Time)) if is_interrupt(&error) => QueryError::TimeLimit,
+        // Reading a log through that a crash has left behind ends so.
+        (Fault::Sqlite(error), _) if until.has_passed() && needs_recovery(&error) => QueryError::TimeLimit,
         (Fault::Sqlite(error), _) => {
             let refused = open.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
             classify(path, &error, refused, limit)
@@ -144,10 +147,8 @@ pub(super) fn run(
 fn wait_for_writers(open: &Open, path: &Path, deadline: Deadline) -> Result<(), QueryError> {
     let patience = deadline.remaining() * 9 / 10;
     open.leash.arm(Allowance { until: deadline, wal: None });
-    let free = open
-        .conn
-        .busy_timeout(patience)
-        .and_then(|()| open.conn.prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1")?.exists([]));
+    let read = || open.conn.prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1")?.exists([]);
+    let free = waiting::until(Deadline::after(patience), read);
     open.leash.disarm();
     free.map(|_| ()).map_err(|error| classify(path, &error, None, patience))
 }
@@ -167,8 +168,7 @@ fn invalid(message: impl Into<String>) -> Fault {
     Fault::Plain(QueryError::Invalid { code: ffi::SQLITE_ERROR, message: message.into() })
 }
 
-fn read(open: &Open, sql: &str, params: &[Value], caps: &QueryCaps, limit: Duration) -> Result<Rows, Fault> {
-    open.conn.busy_timeout(limit)?;
+fn read(open: &Open, sql: &str, params: &[Value], caps: &QueryCaps) -> Result<Rows, Fault> {
     let mut statement = open.conn.prepare_cached(sql)?;
     if !statement.readonly() {
         let message = "checks may only read".to_owned();
@@ -241,6 +241,10 @@ fn copied(value: ValueRef<'_>) -> Value {
 
 fn is_interrupt(error: &rusqlite::Error) -> bool {
     codes(error).is_some_and(|(primary, _)| primary == ffi::SQLITE_INTERRUPT)
+}
+
+fn needs_recovery(error: &rusqlite::Error) -> bool {
+    codes(error).is_some_and(|(_, extended)| extended == ffi::SQLITE_READONLY_RECOVERY)
 }
 
 fn classify(path: &Path, error: &rusqlite::Error, refused: Option<String>, limit: Duration) -> QueryError {

@@ -7,6 +7,7 @@ use std::{path::Path, time::Duration};
 use rusqlite::{OptionalExtension as _, Params, Row};
 
 use super::{
+    looking,
     open::{Open, Way},
     trouble::Trouble,
 };
@@ -92,6 +93,13 @@ impl<'a> Snapshot<'a> {
             Way::Still | Way::Wal | Way::Joined => "wal".to_owned(),
             Way::Rollback => "delete".to_owned(),
         })
+    }
+
+    /// The first 136 bytes of the log's index (the `-shm` file) as they are now, in the machine's byte order: two headers of 48
+    /// bytes, then what is known of checkpoints and readers. `None` where the database is not read through an index that is shared.
+    #[must_use]
+    pub fn log_index(&self) -> Option<[u8; looking::INDEX_HEAD_BYTES]> {
+        looking::index_head(&self.open.conn)
     }
 
     /// `PRAGMA user_version`.

@@ -46,7 +46,7 @@ struct State {
     stop: Option<Stop>,
 }
 
-/// The leash of one connection: what its current read may use, and the means to end it.
+/// What one connection's current read may use, and the means to end it.
 pub(super) struct Leash {
     state: Mutex<State>,
     handle: OnceLock<InterruptHandle>,
@@ -57,7 +57,7 @@ impl Leash {
         Arc::new(Self { state: Mutex::default(), handle: OnceLock::new() })
     }
 
-    /// Ties the leash to a connection and has the watchdog look after it.
+    /// Names the connection, and has the watchdog look after it.
     pub(super) fn tie(self: &Arc<Self>, handle: InterruptHandle) {
         if self.handle.set(handle).is_ok() {
             watchdog().register(self);
@@ -168,7 +168,7 @@ impl Watchdog {
                 std::thread::park_timeout(STEP);
                 continue;
             }
-            // Whoever arms a leash sees the flag, or is seen by this last round: both go through the leash's lock.
+            // Whoever begins a read sees the flag, or is seen by this last round: both go through the lock of its state.
             self.asleep.store(true, Ordering::SeqCst);
             if !self.round() {
                 std::thread::park();

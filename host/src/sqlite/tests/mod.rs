@@ -1,5 +1,6 @@
 //! What the room promises, shown on databases in every state that other programs leave them in.
 
+mod beside_writers;
 mod counts;
 mod odd_files;
 mod queries;

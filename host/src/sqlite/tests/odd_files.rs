@@ -49,7 +49,7 @@ fn each_odd_file_has_its_sentence() {
     fs::remove_file(scene.path()).unwrap();
     std::os::unix::fs::symlink("/dev/null", scene.path()).unwrap();
     add(&scene);
-    insta::assert_snapshot!(lines, @r"
+    insta::assert_snapshot!(lines, @"
     missing (error): there is no database at `DIR/registry.db`
     directory (error): `DIR/registry.db` is a directory, not a database
     empty (error): `DIR/registry.db` is empty (0 bytes): it holds no database yet
@@ -57,7 +57,7 @@ fn each_odd_file_has_its_sentence() {
     encrypted (unknown): `DIR/registry.db` looks encrypted (no SQLite header, and its bytes look random)
     not-sqlite (error): `DIR/registry.db` is not a SQLite database
     truncated (error): `DIR/registry.db` is truncated: its header promises 60.0 KiB, the file has 5.9 KiB
-    corrupt (error): `DIR/registry.db` is corrupt: database disk image is malformed
+    corrupt (error): `DIR/registry.db` is corrupt, and nothing in it can be read: database disk image is malformed
     not-a-file (error): `DIR/registry.db` is not a regular file, so it is not a database
     ");
 }
