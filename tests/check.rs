@@ -172,7 +172,7 @@ fn states_that_another_program_left_or_holds() {
       error could not be checked, because it depends on the database: see the check `schema`
       warn  could not be checked, because it depends on the database: see the check `schema`
     a rollback journal: exit 0, warn
-      warn  the journal mode is `delete`, not `wal`: a write shuts out every reader
+      warn  the journal mode is `delete`, not `wal`: while somebody writes, nobody can read
     locked: exit 1, error
       error `registry.sqlite` is locked by another process, and stayed locked for [duration]
       error could not be checked, because it depends on the database: see the check `schema`
@@ -190,7 +190,7 @@ fn a_database_of_another_shape_is_fine() {
     Other::open(&place.path("o'd d?#%.sqlite"), "CREATE TABLE things (a, b)").close();
     insta::assert_snapshot!(says(&place, "o'd d?#%.sqlite"), @"
     exit 0, warn
-      warn  the journal mode is `delete`, not `wal`: a write shuts out every reader
+      warn  the journal mode is `delete`, not `wal`: while somebody writes, nobody can read
     ");
 }
 
@@ -209,7 +209,7 @@ fn a_schema_that_is_not_the_expected_one_fails_the_check() {
     ok       disk          [size] free, at least 1 B are wanted
     ok       foreign-keys  1 foreign key holds for 3 rows
     ok       records       3 rows in `records` as of [time]
-    ok       sqlite        20.0 KiB, read by SQLite 3.54.1; `synchronous` is chosen by each connection
+    ok       sqlite        20.0 KiB, last written by SQLite 3.54.1
     ");
 }
 

@@ -16,6 +16,7 @@
 mod backup;
 mod check;
 mod config;
+mod deployments;
 mod docs;
 mod env;
 mod other;

@@ -64,6 +64,11 @@ impl Other {
         self.sql(&format!("{FOREVER}{sql}"));
     }
 
+    /// Its number among the processes.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it, as a crash would: nothing is checkpointed, nothing is cleaned up.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

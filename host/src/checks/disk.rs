@@ -1,15 +1,19 @@
-//! Whether the file system of the database has room left.
+//! Whether the file system of the database has room left, for bytes and for files.
 //!
 //! Needs no database: a folder on the way to it is enough.
 
-use super::{Builtin, NoConfig, Settings, every, failed, number};
+use super::{Builtin, NoConfig, Settings, every, failed, number, worst};
 use crate::{
     check::{Outcome, Schedule},
     clock::Deadline,
+    files::Space,
     report::{Disk, Fact, Finding, Measure, Status, Weight},
     sqlite::Registry,
     value::bytes,
 };
+
+/// A write-ahead log, its index and a rollback journal.
+const MIN_FREE_INODES: u64 = 3;
 
 pub(super) struct DiskCheck {
     registry: Registry,
@@ -30,23 +34,33 @@ impl Builtin for DiskCheck {
     }
 
     fn look(&self, _: Deadline) -> Outcome {
-        let free_bytes = match self.registry.free_bytes() {
-            Ok(free_bytes) => free_bytes,
+        let Space { free_bytes, free_inodes, .. } = match self.registry.space() {
+            Ok(space) => space,
             Err(trouble) => return failed(&trouble),
         };
-        let (free, least) = (bytes(free_bytes), bytes(self.min_free_bytes));
-        let outcome = if free_bytes >= self.min_free_bytes {
-            Outcome::new(format!("{free} free, at least {least} are wanted"))
-        } else {
+        // Without a threshold a full disk is still one.
+        let least_bytes = self.min_free_bytes.max(1);
+        let (free, least) = (bytes(free_bytes), bytes(least_bytes));
+        let mut outcome = Outcome::new(format!("{free} free, at least {least} are wanted"));
+        if free_bytes < least_bytes {
             let message = format!("{free} are free where the database lies, less than the {least} that are wanted");
             let hint = "make room on that file system, or lower `health.minFreeBytes`";
-            Outcome::of(Finding::new(Status::Error, "disk-low", message).hint(hint))
-        };
-        Outcome {
-            measures: vec![Measure::new("free_bytes", number(free_bytes), "bytes")],
-            facts: vec![Fact::Disk(Disk { free_bytes, threshold_bytes: self.min_free_bytes })],
-            ..outcome
+            outcome.findings.push(Finding::new(Status::Error, "disk-low", message).hint(hint));
         }
+        if let Some(left) = free_inodes.filter(|left| *left < MIN_FREE_INODES) {
+            let message = format!(
+                "{left} inodes are free where the database lies: SQLite cannot make the {MIN_FREE_INODES} files that it needs beside it"
+            );
+            let hint = "remove files that nobody needs from that file system: many small ones, whatever their size";
+            outcome.findings.push(Finding::new(Status::Error, "no-inodes", message).hint(hint));
+        }
+        if let Some(worst) = worst(&outcome.findings) {
+            outcome.summary.clone_from(&worst.message);
+        }
+        outcome.measures.push(Measure::new("free_bytes", number(free_bytes), "bytes"));
+        outcome.measures.extend(free_inodes.map(|left| Measure::new("free_inodes", number(left), "inodes")));
+        outcome.facts.push(Fact::Disk(Disk { free_bytes, threshold_bytes: self.min_free_bytes }));
+        outcome
     }
 }
 
@@ -63,7 +77,8 @@ mod tests {
         let scene = Scene::with(REGISTRY);
         let with = |min_free_bytes| outcome(&scene.registry(), "disk", &Settings { min_free_bytes, ..settings() });
         let well = with(1);
-        assert_eq!((well.status(), well.findings.len(), well.measures.len()), (Status::Ok, 0, 1));
+        assert_eq!((well.status(), well.findings.len()), (Status::Ok, 0));
+        assert!(well.measures.iter().any(|measure| measure.name == "free_bytes" && measure.value > 1.0));
         let low = with(u64::MAX);
         assert_eq!((low.status(), low.findings[0].code.as_str()), (Status::Error, "disk-low"));
         assert!(matches!(low.facts[..], [Fact::Disk(disk)] if disk.free_bytes > 0 && disk.threshold_bytes == u64::MAX));

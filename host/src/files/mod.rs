@@ -7,19 +7,27 @@
 mod draft;
 mod flusher;
 mod lock;
+mod locks;
+mod mounts;
 mod occupants;
 mod place;
+mod rights;
+mod space;
 mod stat;
 
 pub use draft::Draft;
 pub use flusher::Flusher;
 pub use lock::Lock;
-pub use occupants::{Occupant, occupants};
+pub use locks::{HeldLock, locks_on};
+pub use mounts::{Mount, Reach, mount_of};
+pub use occupants::{Occupant, OpenFile, folder_seen_by, occupants, open_files, process_name, processes};
 pub use place::{
     WholeFileLock, append_line, beside, copy_to, create_private, hand_over, move_to, names, new_private_folder, remove,
     remove_folder, replace_by, second_name, sync_folder,
 };
-pub use stat::{FileId, Kind, Stat, free_bytes, may_read, read_at, stat};
+pub use rights::{Refusal, write_refusal};
+pub use space::{Space, free_bytes, space};
+pub use stat::{FileId, Kind, Stat, is_read_only, may_read, read_at, stat};
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},

@@ -84,7 +84,7 @@ impl Ground {
     ///
     /// SQLite locks the database and its `-shm` but never the journal, so reading it drops no lock.
     pub(super) fn journal_is_filled(&self) -> bool {
-        self.journal.is_some_and(|journal| journal.bytes > 0)
+        self.journal.is_some_and(|journal| journal.kind == Kind::File && journal.bytes > 0)
             && files::read_at(&beside(&self.real, "-journal"), 0, 1)
                 .is_ok_and(|head| head.iter().any(|byte| *byte != 0))
     }

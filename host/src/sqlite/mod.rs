@@ -22,6 +22,7 @@ mod retry;
 pub mod sample;
 mod settle;
 mod shm;
+mod site;
 mod snapshot;
 mod staged;
 #[cfg(test)]
@@ -29,6 +30,8 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod truths;
+mod version;
 mod waiting;
 mod watchdog;
 
@@ -46,10 +49,13 @@ pub use hold::HoldLimits;
 pub use query::{QueryCaps, QueryError, Rows, Value};
 pub use quick_check::{Problems, QuickCheckLimits};
 pub use settle::settle;
-pub use shm::Pending;
+pub use shm::{Log, Pin, frame_bytes};
+pub use site::{Obstacle, Site};
 pub use snapshot::Snapshot;
 pub use staged::Copy;
 pub use trouble::Trouble;
+pub use truths::{Apart, SecondTruth};
+pub use version::Version;
 
 use crate::{
     clock::{Deadline, processor_time},
@@ -66,9 +72,6 @@ pub const READ_BUDGET: Duration = Duration::from_millis(50);
 
 /// The longest wait for a lock, however much time the read itself has.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long a few bytes of a file are waited for while connections of this process are open on it.
-const ALONE_PATIENCE: Duration = Duration::from_millis(20);
 
 /// The version of the SQLite library in this binary, such as `3.54.1`.
 #[must_use]
@@ -168,28 +171,6 @@ impl Registry {
     /// [`Trouble`] when there is no such file, or it is no file.
     pub fn ground(&self) -> Result<Ground, Trouble> {
         Ground::of(self.path())
-    }
-
-    /// Bytes free on the file system of the database, whether it exists or not: its nearest existing folder counts.
-    ///
-    /// # Errors
-    /// When the system will not say.
-    pub fn free_bytes(&self) -> Result<u64, Trouble> {
-        let real = std::fs::canonicalize(self.path()).unwrap_or_else(|_| self.path().to_owned());
-        let folder = real.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        files::free_bytes(folder).map_err(|error| Trouble::Io { path: folder.to_owned(), detail: error.to_string() })
-    }
-
-    /// Pages in the write-ahead log that are not yet in the database.
-    ///
-    /// # Errors
-    /// [`Trouble`] when there is no such file.
-    pub fn wal_pages_pending(&self, page_bytes: u64) -> Result<Pending, Trouble> {
-        let ground = self.ground()?;
-        open::refuse_special_files(&ground, self.path())?;
-        self.pool.close_idle();
-        Ok(shm::pending(&ground, page_bytes, ALONE_PATIENCE))
     }
 
     /// Calls `attempt` until it succeeds or fails for good. One that ran out of its time has failed for good.

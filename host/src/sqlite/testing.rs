@@ -66,6 +66,11 @@ impl Scene {
         Other::open(&self.path(), sql)
     }
 
+    /// Another process that has opened the file at `path`, a second name of the database, and has run `sql`.
+    pub(crate) fn other_at(path: &Path, sql: &str) -> Other {
+        Other::open(path, sql)
+    }
+
     /// Everything in the folder that a look could change, by name.
     pub(crate) fn listing(&self) -> Vec<String> {
         let mut lines: Vec<_> = fs::read_dir(self.folder())

@@ -8,7 +8,7 @@ use crate::{
     clock::Deadline,
     files,
     sqlite::{
-        Pending, Registry, Trouble, occupancy, open, snapshot,
+        Log, Registry, Trouble, occupancy, open, snapshot,
         testing::{Scene, ample},
         watchdog::{Allowance, Leash, Stop},
     },
@@ -31,7 +31,8 @@ fn a_cleanly_closed_wal_database() {
     scene.unchanged(|registry| {
         assert_eq!(rows(registry), Ok(2));
         assert_eq!(mode(registry), "wal");
-        assert_eq!(registry.wal_pages_pending(4096), Ok(Pending { pages: 0, exact: true }));
+        let nothing = Log { bytes: 0, pending_pages: 0, is_exact: true };
+        assert_eq!(registry.log(4096, Duration::ZERO), Ok(nothing));
     });
 }
 
@@ -43,12 +44,13 @@ fn a_living_writer_with_rows_in_its_log() {
     scene.unchanged(|registry| {
         assert_eq!(rows(registry), Ok(2));
         assert_eq!(mode(registry), "wal");
-        let pending = registry.wal_pages_pending(4096).unwrap();
-        assert!(pending.exact && pending.pages > 0, "{pending:?}");
+        let log = registry.log(4096, Duration::ZERO).unwrap();
+        assert!(log.is_exact && log.pending_pages > 0, "{log:?}");
     });
     writer.sql("PRAGMA wal_checkpoint(PASSIVE)");
     scene.unchanged(|registry| {
-        assert_eq!(registry.wal_pages_pending(4096), Ok(Pending { pages: 0, exact: true }));
+        let log = registry.log(4096, Duration::ZERO).unwrap();
+        assert!(log.is_exact && log.pending_pages == 0 && log.bytes > 0, "{log:?}");
     });
     writer.sql("PRAGMA wal_checkpoint(TRUNCATE)");
     assert_eq!(files::stat(&scene.side("-wal")).unwrap().unwrap().bytes, 0);

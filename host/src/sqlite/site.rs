@@ -1,0 +1,327 @@
+//! Where a database lies, and whether its owner can write to it there.
+//!
+//! The owner of the file stands for the registry's user, because whoever looks may be somebody else. Asks the system for
+//! mounts, modes and attributes; writes nothing, not even to try.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use super::{Registry, Trouble, ground::Ground, truths::openers};
+use crate::{
+    clock::Deadline,
+    files::{self, Mount, Occupant, Refusal, Space, beside, folder_of},
+    value::{bytes, printable},
+};
+
+/// The largest file that a FAT file system holds, and how near to it a database has no future there.
+const FAT_LIMIT_BYTES: u64 = u32::MAX as u64;
+const FAT_MARGIN_BYTES: u64 = 256 * 1024 * 1024;
+
+/// The place of a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// The mount that it lies on, where the system tells.
+    pub mount: Option<Mount>,
+    /// Whether the file is mounted by itself, so that the files beside it lie on another mount, or on nothing that lasts.
+    pub is_single_file: bool,
+    /// What keeps the registry from writing.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// Something that keeps the registry from writing, now or soon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The whole file system is read-only.
+    FileSystemReadOnly {
+        /// Where it is mounted.
+        point: PathBuf,
+    },
+    /// This mount is read-only; others of the same file system may not be.
+    MountReadOnly {
+        /// Where it is.
+        point: PathBuf,
+        /// A process that has the database open for writing all the same, by way of another mount.
+        writer: Option<Occupant>,
+    },
+    /// The owner of the database may not write to a file, or make files in the folder.
+    Refused {
+        /// The file or the folder.
+        path: PathBuf,
+        /// Why not.
+        why: Refusal,
+        /// The owner of the database.
+        uid: u32,
+        /// Whether the registry can go on for now, since every file that it would make there is there already.
+        can_wait: bool,
+    },
+    /// A file is nearly as large as the file system allows any file to be.
+    FileSizeLimit {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        size: u64,
+        /// The kind of file system.
+        kind: String,
+    },
+}
+
+impl Obstacle {
+    /// Whether the registry cannot write as things are.
+    #[must_use]
+    pub fn is_in_force(&self) -> bool {
+        match self {
+            Self::FileSystemReadOnly { .. } => true,
+            Self::MountReadOnly { .. } | Self::FileSizeLimit { .. } => false,
+            Self::Refused { can_wait, .. } => !can_wait,
+        }
+    }
+
+    /// A stable word for machines.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::FileSystemReadOnly { .. } => "read-only-file-system",
+            Self::MountReadOnly { .. } => "read-only-mount",
+            Self::Refused { .. } => "not-writable",
+            Self::FileSizeLimit { .. } => "file-size-limit",
+        }
+    }
+
+    /// What it is about.
+    #[must_use]
+    pub fn subject(&self) -> Option<&Path> {
+        match self {
+            Self::FileSystemReadOnly { point } | Self::MountReadOnly { point, .. } => Some(point),
+            Self::Refused { path, .. } | Self::FileSizeLimit { path, .. } => Some(path),
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::FileSystemReadOnly { .. } => {
+                "look into the kernel's log for disk errors (`dmesg`), then mount it for writing again"
+            }
+            Self::MountReadOnly { writer: Some(_), .. } => "nothing needs to be done where only checks run here",
+            Self::MountReadOnly { writer: None, .. } => {
+                "if the registry runs here, mount its folder for writing; if only checks do, set \
+                 `health.checks.sqlite.config.allowReadOnlyMount` to true"
+            }
+            Self::Refused { why: Refusal::Immutable, .. } => "take the attribute away with `chattr -i`",
+            Self::Refused { why: Refusal::AppendOnly, .. } => "take the attribute away with `chattr -a`",
+            Self::Refused { why: Refusal::Permissions, .. } => {
+                "give the owner of the database the right to write, with `chmod u+w` or `chown`"
+            }
+            Self::FileSizeLimit { .. } => "move the database to a file system without that limit, such as ext4",
+        }
+        .to_owned()
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |path: &Path| printable(&path.to_string_lossy(), 4096);
+        match self {
+            Self::FileSystemReadOnly { point } => {
+                write!(f, "the file system at `{}` is read-only: the registry cannot write", shown(point))
+            }
+            Self::MountReadOnly { point, writer: None } => {
+                write!(f, "the mount at `{}` is read-only: a registry that runs here cannot write", shown(point))
+            }
+            Self::MountReadOnly { point, writer: Some(Occupant { pid, name }) } => write!(
+                f,
+                "the mount at `{}` is read-only here; process {pid} (`{name}`) has the database open for writing",
+                shown(point)
+            ),
+            Self::Refused { path, why, uid, can_wait } => {
+                let path = shown(path);
+                match why {
+                    Refusal::Permissions => {
+                        write!(f, "`{path}` cannot be written by user {uid}, who owns the database")?;
+                    }
+                    Refusal::Immutable => write!(f, "`{path}` cannot be written, because it is marked immutable")?,
+                    Refusal::AppendOnly => {
+                        write!(f, "`{path}` cannot be written freely, because it is marked append-only")?;
+                    }
+                }
+                if *can_wait { write!(f, "; the files that SQLite makes there exist already") } else { Ok(()) }
+            }
+            Self::FileSizeLimit { path, size, kind } => write!(
+                f,
+                "`{}` has {}, and a file on this file system ({kind}) ends at {}",
+                shown(path),
+                bytes(*size),
+                bytes(FAT_LIMIT_BYTES)
+            ),
+        }
+    }
+}
+
+impl Registry {
+    /// What can still be written to the file system of the database, whether it exists or not: its nearest existing folder counts.
+    ///
+    /// # Errors
+    /// When the system will not say.
+    pub fn space(&self) -> Result<Space, Trouble> {
+        let real = std::fs::canonicalize(self.path()).unwrap_or_else(|_| self.path().to_owned());
+        let folder = real.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        files::space(folder).map_err(|error| Trouble::Io { path: folder.to_owned(), detail: error.to_string() })
+    }
+
+    /// Where the database lies, and what keeps its owner from writing to it there.
+    ///
+    /// # Errors
+    /// [`Trouble`] when there is no such file.
+    pub fn site(&self, deadline: Deadline) -> Result<Site, Trouble> {
+        let ground = self.ground()?;
+        let folder = folder_of(&ground.real);
+        // A system that does not tell about mounts is one about which nothing can be said.
+        let mount = files::mount_of(&ground.real).ok().flatten();
+        let around = files::mount_of(folder).ok().flatten();
+        let is_single_file = mount.as_ref().zip(around.as_ref()).is_some_and(|(own, around)| own.id != around.id);
+        let mut obstacles = Vec::new();
+        let places = [(ground.real.as_path(), &mount), (folder, &around)];
+        obstacles
+            .extend(places.into_iter().find_map(|(path, mount)| read_only(&ground, path, mount.as_ref(), deadline)));
+        obstacles.extend(refusals(&ground));
+        obstacles.extend(mount.as_ref().and_then(|mount| file_size(&ground, &mount.kind)));
+        Ok(Site { mount, is_single_file, obstacles })
+    }
+}
+
+/// Whether nothing can be written at `path`, and for whom.
+fn read_only(ground: &Ground, path: &Path, mount: Option<&Mount>, deadline: Deadline) -> Option<Obstacle> {
+    let refused = files::is_read_only(path) || files::space(path).is_ok_and(|space| space.read_only);
+    if !refused {
+        return None;
+    }
+    let point = mount.map_or(path, |mount| &mount.point).to_owned();
+    if mount.is_some_and(|mount| mount.file_system_read_only || !mount.read_only) {
+        return Some(Obstacle::FileSystemReadOnly { point });
+    }
+    let openers = openers(deadline, |_, id| id == ground.database.id);
+    let writer = openers.into_iter().find(|opener| opener.files.iter().any(|file| file.writable));
+    Some(Obstacle::MountReadOnly { point, writer: writer.map(|opener| opener.process) })
+}
+
+/// The files, and the folder, that the owner of the database may not write to.
+fn refusals(ground: &Ground) -> Vec<Obstacle> {
+    let uid = ground.database.uid;
+    let refused = |path: &Path, can_wait| {
+        let why = files::write_refusal(path, uid).ok().flatten()?;
+        Some(Obstacle::Refused { path: path.to_owned(), why, uid, can_wait })
+    };
+    let there = [
+        ("", true),
+        ("-wal", ground.wal.is_some()),
+        ("-shm", ground.shm.is_some()),
+        ("-journal", ground.journal.is_some()),
+    ];
+    let files = there.into_iter().filter(|(_, there)| *there);
+    let mut out: Vec<_> = files.filter_map(|(suffix, _)| refused(&beside(&ground.real, suffix), false)).collect();
+    let all_made = (ground.wal.is_some() && ground.shm.is_some()) || ground.journal.is_some();
+    out.extend(refused(folder_of(&ground.real), all_made));
+    out
+}
+
+/// Whether the database or its log comes near to the size at which FAT ends.
+fn file_size(ground: &Ground, kind: &str) -> Option<Obstacle> {
+    if !matches!(kind, "vfat" | "msdos") {
+        return None;
+    }
+    let sizes = [("", ground.database.bytes), ("-wal", ground.wal.map_or(0, |wal| wal.bytes))];
+    let (suffix, size) = sizes.into_iter().find(|(_, size)| *size >= FAT_LIMIT_BYTES - FAT_MARGIN_BYTES)?;
+    Some(Obstacle::FileSizeLimit { path: beside(&ground.real, suffix), size, kind: kind.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::disallowed_methods,
+        clippy::print_stderr,
+        reason = "tests make their own files, and say what they skip"
+    )]
+
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt as _, chown},
+    };
+
+    use super::*;
+    use crate::sqlite::testing::{Scene, ample};
+
+    /// A user who is not root, and is not this test's either.
+    const SOMEBODY: u32 = 54321;
+
+    fn obstacles(scene: &Scene) -> Vec<String> {
+        let site = scene.registry().site(ample()).unwrap();
+        site.obstacles.iter().map(|obstacle| scene.normal(&format!("{}: {obstacle}", obstacle.code()))).collect()
+    }
+
+    /// Gives the folder and everything in it to somebody; only root can, so elsewhere the tests below say nothing.
+    fn given_away(scene: &Scene) -> bool {
+        let all = fs::read_dir(scene.folder()).unwrap().map(|entry| entry.unwrap().path());
+        let all: Vec<_> = all.chain([scene.folder().to_owned()]).collect();
+        let given = all.iter().all(|path| chown(path, Some(SOMEBODY), Some(SOMEBODY)).is_ok());
+        if !given {
+            eprintln!("skipped: only root can give files away");
+        }
+        given
+    }
+
+    fn mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn each_file_that_its_owner_cannot_write_is_named() {
+        let scene = Scene::with("PRAGMA journal_mode = wal; CREATE TABLE t(a)");
+        if !given_away(&scene) {
+            return;
+        }
+        assert_eq!(obstacles(&scene), [""; 0]);
+        mode(scene.folder(), 0o555);
+        mode(&scene.path(), 0o444);
+        assert_eq!(
+            obstacles(&scene),
+            [
+                "not-writable: `DIR/registry.db` cannot be written by user 54321, who owns the database",
+                "not-writable: `DIR` cannot be written by user 54321, who owns the database",
+            ]
+        );
+        mode(&scene.path(), 0o644);
+        fs::write(scene.side("-wal"), "").unwrap();
+        fs::write(scene.side("-shm"), "").unwrap();
+        // Both belong to the user of this test now.
+        mode(&scene.side("-wal"), 0o666);
+        mode(&scene.side("-shm"), 0o644);
+        assert_eq!(
+            obstacles(&scene),
+            [
+                "not-writable: `DIR/registry.db-shm` cannot be written by user 54321, who owns the database",
+                "not-writable: `DIR` cannot be written by user 54321, who owns the database; the files that SQLite makes there \
+             exist already",
+            ]
+        );
+        mode(scene.folder(), 0o755);
+        mode(&scene.side("-shm"), 0o664);
+        assert_eq!(obstacles(&scene), [""; 0], "the user may be in the group");
+    }
+
+    #[test]
+    fn a_file_that_comes_near_to_the_limit_of_its_file_system() {
+        let scene = Scene::with("CREATE TABLE t(a)");
+        fs::OpenOptions::new().write(true).open(scene.path()).unwrap().set_len(FAT_LIMIT_BYTES - 1000).unwrap();
+        let ground = scene.registry().ground().unwrap();
+        let obstacle = file_size(&ground, "vfat").unwrap();
+        assert_eq!(
+            scene.normal(&obstacle.to_string()),
+            "`DIR/registry.db` has 4.0 GiB, and a file on this file system (vfat) ends at 4.0 GiB"
+        );
+        assert_eq!(file_size(&ground, "exfat"), None);
+    }
+}

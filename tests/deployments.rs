@@ -1,0 +1,268 @@
+//! Registries in places where they lie badly: mounts of many kinds, full file systems, users without rights, and processes that
+//! work on other files than the one at the path.
+//!
+//! Most of it only root can set up. As another user such a test says so and shows nothing; continuous integration runs as root.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::{
+    env::{Place, entry},
+    other::Other,
+};
+
+/// A mount, until it is dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// Mounts something at `point`, or says that this cannot be done here.
+    fn at(point: &Path, args: &[&str]) -> Option<Self> {
+        let mounted = mount(args, point).then(|| Self(point.to_owned()));
+        if mounted.is_none() {
+            eprintln!("SKIPPED: `mount {} {}` is not possible here", args.join(" "), point.display());
+        }
+        mounted
+    }
+
+    /// Another view of `from`.
+    fn bound(from: &Path, point: &Path) -> Option<Self> {
+        Self::at(point, &["--bind", from.to_str().unwrap()])
+    }
+
+    /// A small file system in memory with room for a few files.
+    fn memory(point: &Path) -> Option<Self> {
+        fs::create_dir(point).unwrap();
+        Self::at(point, &["-t", "tmpfs", "-o", "size=30m,nr_inodes=40", "test"])
+    }
+
+    fn change(&self, options: &str) -> bool {
+        mount(&["-o", options], &self.0)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let done = Command::new("umount").arg("--lazy").arg(&self.0).stderr(Stdio::null()).status();
+        assert!(done.is_ok_and(|status| status.success()), "a mount stays behind at {}", self.0.display());
+    }
+}
+
+fn mount(args: &[&str], point: &Path) -> bool {
+    let status = Command::new("mount").args(args).arg(point).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// What one check says of `db`: its status, then each finding that it has, by status and code.
+fn says(place: &Place, db: &str, check: &str) -> (String, Value) {
+    let before = place.listing();
+    let ran = place.run(["check", "--format", "json", "--db", db]);
+    assert_eq!(place.listing(), before, "looking changed something");
+    let report = ran.report();
+    let entry = entry(&report, check);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let findings = entry["findings"].as_array().unwrap().iter();
+    let codes: Vec<_> = findings.map(|one| format!("{} {}", text(&one["status"]), text(&one["code"]))).collect();
+    let mut said = vec![text(&entry["status"])];
+    said.extend(codes);
+    (said.join(", "), report)
+}
+
+fn sqlite_says(place: &Place, db: &str) -> String {
+    says(place, db, "sqlite").0
+}
+
+/// The first finding of a check, with the number of a process replaced.
+fn first_message(report: &Value, check: &str, pid: u32) -> String {
+    let message = entry(report, check)["findings"][0]["message"].as_str().unwrap();
+    assert!(message.contains(&format!("process {pid} (`e2e")), "it names the process {pid}: {message}");
+    message.replace(&format!("process {pid} "), "process PID ")
+}
+
+#[test]
+fn a_copy_was_moved_over_a_database_in_use() {
+    let place = Place::with_registry(20);
+    fs::copy(place.path("registry.sqlite"), place.path("copy")).unwrap();
+    let registry = Other::open(&place.path("registry.sqlite"), "DELETE FROM provenance");
+    assert_eq!(sqlite_says(&place, "registry.sqlite"), "ok");
+    fs::rename(place.path("copy"), place.path("registry.sqlite")).unwrap();
+    fs::remove_file(place.path("registry.sqlite-wal")).unwrap();
+    fs::remove_file(place.path("registry.sqlite-shm")).unwrap();
+    let (said, report) = says(&place, "registry.sqlite", "sqlite");
+    assert_eq!(said, "error, error deleted-in-use");
+    assert_eq!((&report["status"], &entry(&report, "sqlite")["critical"]), (&"error".into(), &true.into()));
+    let message = first_message(&report, "sqlite", registry.id());
+    assert!(message.contains("still writes to a file that was deleted or replaced, `"), "{message}");
+    registry.kill();
+    assert_eq!(sqlite_says(&place, "registry.sqlite"), "ok");
+}
+
+#[test]
+fn a_database_in_use_was_moved_away_and_copied_back() {
+    let place = Place::with_registry(20);
+    let registry = Other::open(&place.path("registry.sqlite"), "DELETE FROM provenance");
+    fs::rename(place.path("registry.sqlite"), place.path("registry.old")).unwrap();
+    fs::copy(place.path("registry.old"), place.path("registry.sqlite")).unwrap();
+    let (said, report) = says(&place, "registry.sqlite", "sqlite");
+    assert!(said.starts_with("error, error renamed-in-use"), "{said}");
+    let message = first_message(&report, "sqlite", registry.id());
+    assert!(message.contains("together with another database file"), "{message}");
+}
+
+#[test]
+fn databases_that_only_share_a_name_are_no_second_truth() {
+    let (place, elsewhere) = (Place::with_registry(20), Place::with_registry(20));
+    // As another registry that was deleted while in use, and one whose folder is gone with it.
+    let first = Other::open(&elsewhere.path("registry.sqlite"), "DELETE FROM provenance");
+    fs::remove_file(elsewhere.path("registry.sqlite")).unwrap();
+    assert_eq!(sqlite_says(&place, "registry.sqlite"), "ok");
+    drop(elsewhere);
+    assert_eq!(sqlite_says(&place, "registry.sqlite"), "ok");
+    first.kill();
+}
+
+#[test]
+fn a_database_that_a_container_has_as_a_folder_or_as_a_single_file() {
+    let place = Place::empty();
+    for name in ["host/var/registry.sqlite", "folder/none", "single/registry.sqlite"] {
+        place.write(name, "");
+    }
+    fs::rename(Place::with_registry(20).path("registry.sqlite"), place.path("host/var/registry.sqlite")).unwrap();
+    let db = "host/var/registry.sqlite";
+    let write = "PRAGMA wal_autocheckpoint = 0; DELETE FROM provenance";
+
+    let Some(folder) = Mounted::bound(&place.path("host/var"), &place.path("folder")) else { return };
+    let application = Other::open(&place.path("folder/registry.sqlite"), write);
+    assert_eq!(sqlite_says(&place, db), "ok", "the log lies beside the database in both views");
+    application.close();
+    drop(folder);
+
+    let Some(_file) = Mounted::bound(&place.path(db), &place.path("single/registry.sqlite")) else { return };
+    assert_eq!(sqlite_says(&place, db), "ok", "nobody has it open");
+    assert_eq!(sqlite_says(&place, "single/registry.sqlite"), "warn, warn single-file-mount");
+    let application = Other::open(&place.path("single/registry.sqlite"), write);
+    let (said, report) = says(&place, db, "sqlite");
+    assert_eq!(said, "error, error log-elsewhere");
+    let message = first_message(&report, "sqlite", application.id());
+    assert!(
+        message.contains("`[folder]/single/registry.sqlite-wal`: what it commits cannot be seen here"),
+        "{message}"
+    );
+    application.close();
+    assert_eq!(sqlite_says(&place, db), "ok");
+}
+
+#[test]
+fn file_systems_and_mounts_that_are_read_only() {
+    let place = Place::empty();
+    let Some(memory) = Mounted::memory(&place.path("m")) else { return };
+    fs::copy(Place::with_registry(20).path("registry.sqlite"), place.path("m/registry.sqlite")).unwrap();
+    assert_eq!(sqlite_says(&place, "m/registry.sqlite"), "ok");
+
+    fs::create_dir(place.path("sidecar")).unwrap();
+    let Some(sidecar) = Mounted::bound(&place.path("m"), &place.path("sidecar")) else { return };
+    assert!(sidecar.change("remount,ro,bind"));
+    assert_eq!(sqlite_says(&place, "sidecar/registry.sqlite"), "warn, warn read-only-mount");
+    assert_eq!(sqlite_says(&place, "m/registry.sqlite"), "ok", "it is read-only for the others alone");
+    let registry = Other::open(&place.path("m/registry.sqlite"), "DELETE FROM provenance");
+    let (said, report) = says(&place, "sidecar/registry.sqlite", "sqlite");
+    assert_eq!(said, "ok, ok read-only-mount");
+    let summary = entry(&report, "sqlite")["summary"].as_str().unwrap();
+    assert!(summary.contains(&format!("read-only here; process {} (`e2e", registry.id())), "{summary}");
+    registry.close();
+    drop(sidecar);
+
+    assert!(memory.change("remount,ro"));
+    let (said, report) = says(&place, "m/registry.sqlite", "sqlite");
+    assert_eq!((said.as_str(), &report["status"]), ("error, error read-only-file-system", &"error".into()));
+    assert!(memory.change("remount,rw"));
+    assert_eq!(sqlite_says(&place, "m/registry.sqlite"), "ok");
+}
+
+#[test]
+fn a_file_system_without_inodes() {
+    let place = Place::empty();
+    let Some(_memory) = Mounted::memory(&place.path("m")) else { return };
+    fs::copy(Place::with_registry(20).path("registry.sqlite"), place.path("m/registry.sqlite")).unwrap();
+    place.configure(|_| ());
+    assert_eq!(says(&place, "m/registry.sqlite", "disk").0, "ok");
+    let made = (0..100).take_while(|number| fs::write(place.path(&format!("m/{number}")), "").is_ok()).count();
+    assert!(made < 100, "the inodes do not run out");
+    let (said, report) = says(&place, "m/registry.sqlite", "disk");
+    assert_eq!((said.as_str(), &report["status"]), ("error, error no-inodes", &"error".into()));
+    for number in 0..made {
+        fs::remove_file(place.path(&format!("m/{number}"))).unwrap();
+    }
+    assert_eq!(says(&place, "m/registry.sqlite", "disk").0, "ok");
+}
+
+#[test]
+fn files_that_the_owner_of_the_database_cannot_write() {
+    /// Neither root nor the user of this test.
+    const REGISTRY_USER: u32 = 54321;
+    let place = Place::empty();
+    fs::create_dir(place.path("var")).unwrap();
+    fs::copy(Place::with_registry(20).path("registry.sqlite"), place.path("var/registry.sqlite")).unwrap();
+    for path in ["var", "var/registry.sqlite"] {
+        if chown(place.path(path), Some(REGISTRY_USER), Some(REGISTRY_USER)).is_err() {
+            eprintln!("SKIPPED: only root can give files away");
+            return;
+        }
+    }
+    let mode = |path: &str, mode| fs::set_permissions(place.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    let db = "var/registry.sqlite";
+    assert_eq!(sqlite_says(&place, db), "ok");
+    mode("var", 0o555);
+    assert_eq!(sqlite_says(&place, db), "error, error not-writable");
+    mode("var", 0o755);
+    mode(db, 0o444);
+    assert_eq!(sqlite_says(&place, db), "error, error not-writable");
+    mode(db, 0o644);
+    let immutable = |flag| Command::new("chattr").arg(flag).arg(place.path(db)).stderr(Stdio::null()).status();
+    if immutable("+i").is_ok_and(|status| status.success()) {
+        let (said, report) = says(&place, db, "sqlite");
+        assert!(immutable("-i").unwrap().success());
+        assert_eq!(said, "error, error not-writable");
+        let message = entry(&report, "sqlite")["findings"][0]["message"].as_str().unwrap();
+        assert!(message.ends_with("cannot be written, because it is marked immutable"), "{message}");
+    } else {
+        eprintln!("SKIPPED: `chattr +i` is not possible here");
+    }
+    assert_eq!(sqlite_says(&place, db), "ok");
+}
+
+#[test]
+fn a_reader_that_pins_a_log_far_larger_than_the_database() {
+    let place = Place::with_registry(20);
+    place.configure(|_| ());
+    let db = place.path("registry.sqlite");
+    let mut reader = Other::open(&db, "BEGIN; SELECT count(*) FROM records");
+    let mut writer = Other::open(&db, "PRAGMA synchronous = OFF; PRAGMA cache_spill = OFF; CREATE TABLE scratch(a)");
+    writer.sql("INSERT INTO scratch SELECT randomblob(3000) FROM records, records AS more");
+    assert_eq!(says(&place, "registry.sqlite", "wal").0, "ok", "a reader on a small log");
+    for _ in 0..12 {
+        writer.sql("UPDATE scratch SET a = randomblob(3000)");
+    }
+    let (said, report) = says(&place, "registry.sqlite", "wal");
+    assert_eq!(said, "warn, warn wal-pinned");
+    let message = entry(&report, "wal")["findings"][0]["message"].as_str().unwrap();
+    assert!(message.contains(&format!("is open in process {} (`e2e", reader.id())), "{message}");
+    reader.sql("COMMIT");
+    let (said, _) = says(&place, "registry.sqlite", "wal");
+    assert_eq!(said, "warn, warn wal-size", "nobody keeps it from being written back, and it has not been yet");
+    writer.sql("PRAGMA wal_checkpoint(PASSIVE)");
+    let (said, report) = says(&place, "registry.sqlite", "wal");
+    assert_eq!(said, "ok", "the file stays as large, but is not needed any more");
+    let measures = entry(&report, "wal")["measures"].as_array().unwrap();
+    let measure = |name: &str| measures.iter().find(|one| one["name"] == name).unwrap();
+    assert!(measure("wal_bytes")["value"].as_f64().unwrap() > 16_000_000.0);
+    assert_eq!(
+        (&measure("wal_pages_pending")["value"], &measure("wal_pages_pending")["exactness"]),
+        (&0.0.into(), &"exact".into())
+    );
+}
