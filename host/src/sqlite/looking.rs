@@ -3,7 +3,7 @@
 //! Even on a connection that only reads, SQLite opens a write-ahead log for writing and makes one where there is none. A
 //! `stat` beforehand cannot prevent that: the last writer may close the database in between, and the empty log that a
 //! looking user leaves behind can shut the registry out of its own database. So logs and journals are opened for reading
-//! only, whatever SQLite asks for, and a log that is gone is an error that is looked at again. Knows no database.
+//! only, whatever SQLite asks for, and a log that is gone is an error that is looked at again. Reads no database.
 
 #![expect(unsafe_code, reason = "SQLite takes a file system as a table of C functions; each use has its argument")]
 
@@ -13,7 +13,10 @@ use std::{
     sync::OnceLock,
 };
 
-use rusqlite::ffi::{self, sqlite3_file, sqlite3_vfs};
+use rusqlite::{
+    Connection,
+    ffi::{self, sqlite3_file, sqlite3_vfs},
+};
 
 /// The name that connections ask for it by.
 pub(super) const NAME: &CStr = c"vitalsign-looking";
@@ -75,4 +78,32 @@ unsafe extern "C" fn open(
 /// Deletes nothing. SQLite's temporary files are unlinked as they are opened and never come here.
 unsafe extern "C" fn delete(_: *mut sqlite3_vfs, _: *const c_char, _: c_int) -> c_int {
     ffi::SQLITE_IOERR_DELETE
+}
+
+/// Whether some connection, of any process on this machine, holds the lock that it takes before it writes, where `conn` is
+/// open on a database with a rollback journal. `false` when the system will not say.
+///
+/// SQLite asks the kernel for this with its own descriptor. Another descriptor of ours would drop its locks when it is closed,
+/// and `/proc/locks` does not show those of other containers.
+pub(super) fn somebody_writes(conn: &Connection) -> bool {
+    let mut file: *mut sqlite3_file = ptr::null_mut();
+    // SAFETY: the handle is valid for as long as `conn` is borrowed, and the operation stores one pointer to an open file.
+    let asked = unsafe {
+        ffi::sqlite3_file_control(
+            conn.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_FILE_POINTER,
+            (&raw mut file).cast(),
+        )
+    };
+    if asked != ffi::SQLITE_OK {
+        return false;
+    }
+    // SAFETY: the pointer is null or the file of `conn`, which stays open; its methods are a static table.
+    let methods = unsafe { file.as_ref().and_then(|file| file.pMethods.as_ref()) };
+    let Some(check) = methods.and_then(|methods| methods.xCheckReservedLock) else { return false };
+    let mut reserved: c_int = 0;
+    // SAFETY: the function belongs to this file. Nobody else uses `conn` meanwhile: a connection is not shared by threads.
+    let said = unsafe { check(file, &raw mut reserved) };
+    said == ffi::SQLITE_OK && reserved != 0
 }

@@ -16,6 +16,7 @@ mod looking;
 mod occupancy;
 mod open;
 mod pool;
+mod problem;
 mod query;
 mod quick_check;
 pub mod sample;
@@ -23,6 +24,7 @@ mod settle;
 mod shm;
 mod snapshot;
 mod staged;
+mod structure;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -41,12 +43,14 @@ pub use dump::{Cell, Facts};
 pub use foreign_keys::{ForeignKey, Parent, Slice, Sliced};
 pub use ground::Ground;
 pub use hold::HoldLimits;
+pub use problem::{Kind, Problem};
 pub use query::{QueryCaps, QueryError, Rows, Value};
-pub use quick_check::{Problems, QuickCheckLimits};
+pub use quick_check::Problems;
 pub use settle::settle;
 pub use shm::Pending;
 pub use snapshot::Snapshot;
 pub use staged::Copy;
+pub use structure::{Cancel, Part, Stopped, Structure};
 pub use trouble::Trouble;
 
 use crate::{
