@@ -24,14 +24,6 @@ pub(super) fn install(conn: &Connection) -> rusqlite::Result<()> {
     conn.create_scalar_function("rtrim", 2, flags, |context| trim(context, false, true))
 }
 
-/// Gives the connection SQLite's own functions back.
-pub(super) fn remove(conn: &Connection) -> rusqlite::Result<()> {
-    for (name, arguments) in [("instr", 2), ("replace", 3), ("trim", 2), ("ltrim", 2), ("rtrim", 2)] {
-        conn.remove_function(name, arguments)?;
-    }
-    Ok(())
-}
-
 fn failed(message: &str) -> Error {
     Error::UserFunctionError(message.into())
 }

@@ -47,6 +47,8 @@ pub(super) enum Way {
 pub(super) enum Trust {
     /// The checks' own.
     Ours,
+    /// SQLite's own, which looks through the structure: it needs SQLite's own functions, since rows were written with them.
+    Structure,
     /// A plugin's: every statement is judged, and values are limited.
     Foreign,
 }
@@ -144,7 +146,7 @@ impl Open {
         let refused = Arc::default();
         let opened = if way == Way::Joined { open_joining(&uri, flags) } else { open_looking(&uri, flags) };
         let made = opened.and_then(|mut conn| {
-            harden(&mut conn, &leash)?;
+            harden(&mut conn, &leash, trust)?;
             // The last to leave tidies up, or the log would stay behind.
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, way != Way::Joined)?;
             if trust == Trust::Foreign {
@@ -239,14 +241,16 @@ fn open_joining(uri: &str, flags: OpenFlags) -> rusqlite::Result<Connection> {
 }
 
 /// Nothing on this connection writes, runs code from the schema, or outlives its allowance.
-fn harden(conn: &mut Connection, leash: &Arc<Leash>) -> rusqlite::Result<()> {
+fn harden(conn: &mut Connection, leash: &Arc<Leash>, trust: Trust) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     conn.execute_batch("PRAGMA query_only = ON")?;
     conn.pragma_update(None, "hard_heap_limit", HEAP_LIMIT_BYTES)?;
-    linear::install(conn)?;
+    if trust != Trust::Structure {
+        linear::install(conn)?;
+    }
     let leash = Arc::clone(leash);
     conn.progress_handler(PROGRESS_OPCODES, Some(move || leash.is_used_up()))
 }

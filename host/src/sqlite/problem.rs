@@ -141,6 +141,28 @@ mod tests {
                 shown += &format!("{kind:?} {}: {}\n", subject.as_deref().unwrap_or("-"), text.replace('\n', " / "));
             }
         }
-        insta::assert_snapshot!(shown, @"");
+        insta::assert_snapshot!(shown, @"
+        Structure t: Tree 2 page 9: free space corruption
+        IndexStructure i: Tree 5 page 7 cell 3: Extends off end of page
+        Structure -: Freelist: size is 3 but should be 5
+        Structure -: Page 12: never used
+        Index i: wrong # of entries in index i
+        Index i: row 12 missing from index i
+        Index i: rowid not at end-of-record for row 3 of index i
+        Index i: row 3 values differ from index i
+        Index i: non-unique entry in index i
+        Index i: index i stores an imprecise floating-point value for row 9
+        Structure t: row not in PRIMARY KEY order for t
+        Rule t: NULL value in t.c
+        Rule t: non-INT value in t.c
+        Rule t: NUMERIC value in t.c
+        Rule t: TEXT value in t.c
+        Rule t.u: CHECK constraint failed in t.u
+        Virtual f: malformed inverted index for FTS5 table main.f
+        NotChecked f: unable to validate the inverted index for FTS5 table main.f: SQL logic error
+        Virtual r: In RTree main.r: / Node 3 is too small (0 bytes)
+        Structure -: a sentence of a later version
+        Structure -: database disk image is malformed
+        ");
     }
 }

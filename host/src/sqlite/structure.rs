@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    HoldLimits, READ_BUDGET, Registry, Trouble, linear, looking,
+    HoldLimits, READ_BUDGET, Registry, Trouble, looking,
     open::{Open, Trust, Way},
     problem::{Problem, Tree, sorted},
     snapshot::{Snapshot, quoted, text},
@@ -31,7 +31,7 @@ const POLL: Duration = Duration::from_millis(1);
 const RESTART_LIMIT: Duration = Duration::from_secs(5);
 
 /// Problems asked of SQLite at most in one look: enough to show where they are, few enough to be kept.
-pub const MOST_PROBLEMS: usize = 100;
+const MOST_PROBLEMS: usize = 100;
 
 /// What is looked at in one read transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Registry {
         let watch = Watch { begun: Arc::default(), writer_came: Arc::default(), cancel: Arc::clone(cancel) };
         let mut found = Structure::default();
         let open = |_| {
-            let mut open = Open::new(self.path(), Trust::Ours)?;
+            let mut open = Open::new(self.path(), Trust::Structure)?;
             open.may_linger = false;
             let writer = if open.way == Way::Rollback { Some(Open::new(self.path(), Trust::Ours)?) } else { None };
             watch.set(&mut open, writer).map_err(|error| Trouble::of(self.path(), &error, limits.time))?;
@@ -134,8 +134,6 @@ impl Watch {
 
     /// Has `open` heed it. `writer` is another connection to the same database, which sees who wants to write.
     fn set(&self, open: &mut Open, writer: Option<Open>) -> rusqlite::Result<()> {
-        // Rows and indexes were written with SQLite's own functions.
-        linear::remove(&open.conn)?;
         let leash = Arc::clone(&open.leash);
         let (begun, writer_came, cancel) = (Arc::clone(&self.begun), Arc::clone(&self.writer_came), Arc::clone(&self.cancel));
         let mut last = Stopwatch::start();
@@ -146,7 +144,8 @@ impl Watch {
                     return false;
                 }
                 last = Stopwatch::start();
-                let held = begun.lock().unwrap_or_else(PoisonError::into_inner).map_or(Duration::ZERO, |begun| begun.elapsed());
+                let begun = *begun.lock().unwrap_or_else(PoisonError::into_inner);
+                let held = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
                 let writer = writer.as_ref().filter(|_| held > READ_BUDGET);
                 if writer.is_some_and(|writer| looking::somebody_writes(&writer.conn)) {
                     writer_came.store(true, Ordering::Relaxed);

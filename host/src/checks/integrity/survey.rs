@@ -14,7 +14,7 @@ use std::{
 use crate::{
     clock::{Deadline, Stopwatch},
     files::FileId,
-    sqlite::{Cancel, HoldLimits, Kind, Part, Problem, Registry, Stopped, Structure, Trouble},
+    sqlite::{BadFrame, Cancel, HoldLimits, Kind, Part, Problem, Registry, Stopped, Structure, Trouble},
 };
 
 /// A look is followed by a rest of this many times its length, so that looking takes 5 % of the time at most.
@@ -52,6 +52,7 @@ struct State {
     rested: Option<(Stopwatch, Duration)>,
     full: Option<Full>,
     round: Option<Round>,
+    bad_frame: Option<BadFrame>,
     trouble: Option<Trouble>,
 }
 
@@ -84,6 +85,8 @@ pub(super) struct View {
     pub(super) waiting: Duration,
     /// Everything that is known to be bad.
     pub(super) problems: Vec<Problem>,
+    /// The first committed frame of the write-ahead log that is damaged.
+    pub(super) bad_frame: Option<BadFrame>,
     /// Tables that could not be compared with their indexes and rules, and why.
     pub(super) not_compared: Vec<(String, String)>,
     /// Tables that could not be looked at, and why.
@@ -160,11 +163,14 @@ impl Shared {
         }
         let file = self.state().file;
         let watch = Stopwatch::start();
+        // First: the log's index can only be read while this process does not have the database open.
+        let bad_frame = self.registry.bad_frame();
         let ended = self.go_on();
         let mut state = self.state();
         state.running = None;
         if state.file == file {
             state.rested = ended.is_ok().then(|| (Stopwatch::start(), watch.elapsed()));
+            state.bad_frame = bad_frame;
             state.trouble = ended.err();
         } else {
             // What was read may be of the database before; the next run looks at the new one.
@@ -220,14 +226,14 @@ fn damaged(table: &str, detail: String) -> Structure {
 impl State {
     fn new() -> Self {
         let made = Stopwatch::start();
-        Self { file: None, made, running: None, rested: None, full: None, round: None, trouble: None }
+        Self { file: None, made, running: None, rested: None, full: None, round: None, bad_frame: None, trouble: None }
     }
 
     /// Whether a run should begin now: not while one is under way or the registry is given a rest. Damage is looked at again each
     /// time, so that a repair shows soon.
     fn is_due(&self) -> bool {
         let rests = self.rested.is_some_and(|(since, took)| since.elapsed() < took * REST);
-        self.running.is_none() && (!rests || !self.problems().is_empty())
+        self.running.is_none() && (!rests || self.bad_frame.is_some() || !self.problems().is_empty())
     }
 
     /// Takes in a look at the whole; says whether the tables have to be looked at one by one.
@@ -314,6 +320,7 @@ impl State {
             full: self.full.as_ref().map(|full| (full.begun.elapsed(), full.took)),
             waiting: self.made.elapsed(),
             problems: self.problems().into_iter().cloned().collect(),
+            bad_frame: self.bad_frame,
             not_compared: not_compared.collect(),
             not_looked_at: not_looked_at.collect(),
             progress,

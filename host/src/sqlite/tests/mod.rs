@@ -5,3 +5,4 @@ mod odd_files;
 mod queries;
 mod references;
 mod states;
+mod structure;
