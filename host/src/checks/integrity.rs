@@ -142,8 +142,8 @@ fn bad(kind: Kind, subject: Option<&str>, texts: &[&str]) -> Finding {
             "index-damaged",
             format!("{index} disagrees with its table"),
             format!(
-                "run `REINDEX {}`, which builds it anew from the rows; where two rows share a value that has to be unique, \
-                 correct one of them first. No backup has to be restored",
+                "keep a copy of the files, then run `REINDEX {}`, which builds it anew from the rows; where two rows share a \
+                 value that has to be unique, correct one of them first. No backup has to be restored",
                 name.as_deref().unwrap_or_default()
             ),
         ),

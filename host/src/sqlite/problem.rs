@@ -44,11 +44,17 @@ pub(super) struct Tree {
 /// The heading over damage to pages.
 const HEADING: &str = "***";
 
+/// What SQLite says of an index, before its name, that has more or fewer entries than its table has rows.
+pub(super) const MISCOUNTED: &str = "wrong # of entries in index ";
+
+/// What SQLite says of an index, before its name, that lacks a row of its table.
+pub(super) const LACKING: &str = " missing from index ";
+
 /// What SQLite says of an index before its name.
 const INDEX: [&str; 6] = [
-    "wrong # of entries in index ",
+    MISCOUNTED,
+    LACKING,
     "non-unique entry in index ",
-    " missing from index ",
     " values differ from index ",
     " of index ",
     "index ",

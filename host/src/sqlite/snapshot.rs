@@ -87,11 +87,6 @@ impl<'a> Snapshot<'a> {
         self.open.conn.collation_needed(stand_in).map_err(|error| self.trouble(&error))
     }
 
-    /// Runs a statement that gives nothing worth keeping.
-    pub(super) fn run(&self, sql: &str) -> Result<(), Trouble> {
-        self.open.conn.execute_batch(sql).map_err(|error| self.trouble(&error))
-    }
-
     /// A statement that is used once.
     pub(super) fn prepare(&self, sql: &str) -> Result<rusqlite::Statement<'a>, Trouble> {
         self.open.conn.prepare(sql).map_err(|error| self.trouble(&error))
