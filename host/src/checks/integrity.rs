@@ -70,11 +70,11 @@ impl Builtin for Integrity {
     }
 
     fn look(&self, deadline: Deadline) -> Outcome {
-        outcome(&self.survey.look(almost(deadline)), &self.config)
+        told(&self.survey.look(almost(deadline)), &self.config)
     }
 }
 
-fn outcome(view: &View, config: &Config) -> Outcome {
+fn told(view: &View, config: &Config) -> Outcome {
     let mut outcome = Outcome::default();
     outcome.findings.extend(damage(&view.problems, config));
     outcome.findings.extend(view.bad_frame.map(broken_log));
@@ -98,7 +98,11 @@ fn count(length: usize) -> u64 {
 
 /// What is said when nothing is bad.
 fn sound(view: &View) -> String {
-    let sound = "the structure is intact, and the indexes agree with their tables";
+    let all = view.not_compared.is_empty() && view.not_looked_at.is_empty();
+    let sound = match all {
+        true => "the structure is intact, and the indexes agree with their tables",
+        false => "nothing bad was found, but some tables could not be compared with their indexes",
+    };
     match view.full {
         None => "nothing was looked at yet".to_owned(),
         Some((age, took)) if age < took + WORTH_SAYING => format!("{sound}; looked through in {}", span(took)),
@@ -156,8 +160,8 @@ fn bad(kind: Kind, subject: Option<&str>, texts: &[&str]) -> Finding {
             "virtual-table-damaged",
             format!("{} disagrees with its content", of("the index")),
             format!(
-                "build it anew: `INSERT INTO {0}({0}) VALUES ('rebuild')` for a full-text index; drop and fill an R-tree. No \
-                 backup has to be restored",
+                "keep a copy of the files, then build it anew: `INSERT INTO {0}({0}) VALUES ('rebuild')` for a full-text index; \
+                 drop and fill an R-tree. No backup has to be restored",
                 name.as_deref().unwrap_or("TABLE")
             ),
         ),
@@ -220,7 +224,7 @@ fn how_far(progress: &Progress) -> String {
     };
     let why = progress.left_out.as_ref().map(|(why, table)| match table {
         Some(table) => format!("`{}` was left out because {}", printable(table, 100), reason(why)),
-        None => format!("it is looked at table by table because {}", reason(why)),
+        None => format!("the tables are looked at one by one because {}", reason(why)),
     });
     let running = progress.running.map(|running| format!("a look has been under way for {}", span(running)));
     [tables, why.unwrap_or_default(), running.unwrap_or_default()]
@@ -273,4 +277,121 @@ fn is_missing_here(words: &str) -> bool {
         "unsafe use of",
     ];
     PARTS.iter().any(|part| words.contains(part))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::disallowed_methods, reason = "tests make and damage their own files")]
+
+    use std::fs;
+
+    use super::{super::testing::*, *};
+    use crate::sqlite::testing::{Scene, ample};
+
+    /// What is said of a view, without its hints.
+    fn said(view: &View) -> String {
+        let outcome = told(view, &Config::default());
+        let mut out = format!("{}: {}\n", outcome.status().as_str(), outcome.summary);
+        for finding in outcome.findings {
+            assert!(finding.hint.is_some(), "{finding:?}");
+            out += &format!("- {} {}: {}\n", finding.status.as_str(), finding.code, finding.message);
+        }
+        out
+    }
+
+    fn minutes(count: u64) -> Duration {
+        Duration::from_secs(60 * count)
+    }
+
+    #[test]
+    fn a_sound_database() {
+        let shown = run(&Scene::with(REGISTRY), "integrity");
+        assert!(shown.starts_with("ok: the structure is intact, and the indexes agree with their tables; looked through in "), "{shown}");
+    }
+
+    #[test]
+    fn each_kind_of_damage_has_its_hint() {
+        let scene = Scene::with(&format!("{REGISTRY} CREATE TABLE t(a NOT NULL, b); INSERT INTO t VALUES (1, 2), (3, 4); CREATE INDEX i ON t(a); CREATE VIRTUAL TABLE f USING fts5(x); INSERT INTO f VALUES ('word');"));
+        scene.sql("PRAGMA writable_schema = on; UPDATE sqlite_schema SET sql = 'CREATE INDEX i ON t(a) WHERE 0' WHERE name = 'i'; UPDATE sqlite_schema SET sql = 'CREATE TABLE t(a, b)' WHERE name = 't';");
+        scene.sql("INSERT INTO t VALUES (5, 6), (NULL, 7); DELETE FROM f_content;");
+        scene.sql("PRAGMA writable_schema = on; UPDATE sqlite_schema SET sql = 'CREATE INDEX i ON t(a)' WHERE name = 'i'; UPDATE sqlite_schema SET sql = 'CREATE TABLE t(a NOT NULL, b)' WHERE name = 't';");
+        insta::assert_snapshot!(run(&scene, "integrity"), @"
+        error: the index `i` disagrees with its table: row 3 missing from index i (and 2 more problems)
+        - error index-damaged: the index `i` disagrees with its table: row 3 missing from index i (and 2 more problems)
+          about i
+          keep a copy of the files, then run `REINDEX i`, which builds it anew from the rows; where two rows share a value that has to be unique, correct one of them first. No backup has to be restored
+        - error constraint-violated: rows of `t` break a rule that the table declares: NULL value in t.a
+          about t
+          list them with `PRAGMA integrity_check`, and correct them. No backup has to be restored
+        - error virtual-table-damaged: the index of `f` disagrees with its content: malformed inverted index for FTS5 table main.f
+          about f
+          keep a copy of the files, then build it anew: `INSERT INTO f(f) VALUES ('rebuild')` for a full-text index; drop and fill an R-tree. No backup has to be restored
+        * problems = 3
+        * full_look_age = 0 seconds
+        ");
+        // A page of a table, and one of an index.
+        let scene = Scene::with(REGISTRY);
+        let mut bytes = fs::read(scene.path()).unwrap();
+        (bytes[2 * 4096], bytes[3 * 4096]) = (0x77, 0x77);
+        fs::write(scene.path(), bytes).unwrap();
+        insta::assert_snapshot!(run(&scene, "integrity"), @"");
+    }
+
+    #[test]
+    fn damage_that_is_repaired_is_forgotten() {
+        let scene = Scene::with(REGISTRY);
+        let whole = fs::read(scene.path()).unwrap();
+        let mut bytes = whole.clone();
+        bytes[4096] = 0x77;
+        fs::write(scene.path(), bytes).unwrap();
+        let check = Integrity::new(&scene.registry(), &settings(), Config::default());
+        assert_eq!(check.look(ample()).status(), Status::Error);
+        fs::write(scene.path(), whole).unwrap();
+        assert_eq!(check.look(ample()).status(), Status::Ok);
+        fs::remove_file(scene.path()).unwrap();
+        assert_eq!(check.look(ample()).status(), Status::Error);
+    }
+
+    #[test]
+    fn what_was_not_looked_at_is_said() {
+        let table = |name: &str, why: &str| vec![(name.to_owned(), why.to_owned())];
+        let progress = |looked, left_out| Some(Progress { running: Some(minutes(1)), tables: (looked, 9), left_out });
+        let all = Some((minutes(30), minutes(1)));
+        let mut lines = String::new();
+        for view in [
+            View { progress: Some(Progress { running: Some(minutes(1)), ..Progress::default() }), ..View::default() },
+            View { progress: progress(4, Some((Stopped::WalGrowth, None))), ..View::default() },
+            View { progress: progress(4, Some((Stopped::Writer, Some("t".to_owned())))), ..View::default() },
+            View { progress: progress(4, Some((Stopped::Writer, Some("t".to_owned())))), full: all, ..View::default() },
+            View { full: Some((minutes(30 * 24 * 60), minutes(1))), progress: progress(8, Some((Stopped::Writer, Some("t".to_owned())))), ..View::default() },
+            View { waiting: minutes(30 * 24 * 60), progress: progress(8, Some((Stopped::Writer, Some("t".to_owned())))), ..View::default() },
+            View { full: all, not_compared: table("t", "no such collation sequence: own"), ..View::default() },
+            View { full: all, not_looked_at: table("f", "no such tokenizer: own"), ..View::default() },
+            View { full: all, not_looked_at: table("f", "SQL logic error"), ..View::default() },
+            View { full: all, bad_frame: Some(BadFrame { frame: 12, of: 4711 }), ..View::default() },
+        ] {
+            lines += &said(&view);
+        }
+        insta::assert_snapshot!(lines, @"
+        skipped: not everything was looked at, and nothing bad was found so far: a look has been under way for 1 min
+        - skipped incomplete: not everything was looked at, and nothing bad was found so far: a look has been under way for 1 min
+        skipped: not everything was looked at, and nothing bad was found so far: 4 of 9 tables were looked at; the tables are looked at one by one because the write-ahead log grew too far during the read; a look has been under way for 1 min
+        - skipped incomplete: not everything was looked at, and nothing bad was found so far: 4 of 9 tables were looked at; the tables are looked at one by one because the write-ahead log grew too far during the read; a look has been under way for 1 min
+        skipped: not everything was looked at, and nothing bad was found so far: 4 of 9 tables were looked at; `t` was left out because another program began to write, and with a rollback journal a read would keep it waiting; a look has been under way for 1 min
+        - skipped incomplete: not everything was looked at, and nothing bad was found so far: 4 of 9 tables were looked at; `t` was left out because another program began to write, and with a rollback journal a read would keep it waiting; a look has been under way for 1 min
+        ok: the structure is intact, and the indexes agree with their tables; looked through 30 min ago, in 1 min
+        warn: the database has not been looked through completely for 30 d: 8 of 9 tables were looked at; `t` was left out because another program began to write, and with a rollback journal a read would keep it waiting; a look has been under way for 1 min
+        - warn overdue: the database has not been looked through completely for 30 d: 8 of 9 tables were looked at; `t` was left out because another program began to write, and with a rollback journal a read would keep it waiting; a look has been under way for 1 min
+        warn: the database has not been looked through completely for 30 d: 8 of 9 tables were looked at; `t` was left out because another program began to write, and with a rollback journal a read would keep it waiting; a look has been under way for 1 min
+        - warn overdue: the database has not been looked through completely for 30 d: 8 of 9 tables were looked at; `t` was left out because another program began to write, and with a rollback journal a read would keep it waiting; a look has been under way for 1 min
+        ok: nothing bad was found, but some tables could not be compared with their indexes; looked through 30 min ago, in 1 min
+        - ok not-compared: the structure of `t` was looked at, its indexes or rules were not: no such collation sequence: own
+        ok: nothing bad was found, but some tables could not be compared with their indexes; looked through 30 min ago, in 1 min
+        - ok not-looked-at: `f` could not be looked at: no such tokenizer: own
+        unknown: `f` could not be looked at: SQL logic error
+        - unknown not-looked-at: `f` could not be looked at: SQL logic error
+        error: the write-ahead log is damaged at frame 12 of 4,711: what was committed from there on is lost when SQLite recovers the log after a crash
+        - error wal-damaged: the write-ahead log is damaged at frame 12 of 4,711: what was committed from there on is lost when SQLite recovers the log after a crash
+        ");
+    }
 }

@@ -115,7 +115,8 @@ impl Registry {
     pub fn parts(&self, deadline: Deadline) -> Result<Vec<String>, Trouble> {
         // A view has no pages. `sqlite_schema` does not list itself.
         let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' UNION SELECT 'sqlite_schema' ORDER BY 1";
-        self.look(deadline, |snapshot| snapshot.rows(sql, [], |row| text(row, 0)))
+        let limits = HoldLimits { time: deadline.remaining(), wal_growth: u64::MAX };
+        self.hold(limits, |snapshot| snapshot.rows(sql, [], |row| text(row, 0)))
     }
 }
 

@@ -128,7 +128,7 @@ impl Survey {
             // Another database under this name: nothing that is known is about it. A look that is under way sees the old one.
             *state = State { running: state.running, file, ..State::new() };
         }
-        if state.is_due() {
+        if state.is_due() || (file.is_none() && state.running.is_none()) {
             state.running = Some(Stopwatch::start());
             let work = Arc::clone(shared);
             if let Err(error) = thread::Builder::new().name("integrity".to_owned()).spawn(move || work.run()) {
@@ -336,5 +336,68 @@ impl State {
             tables: (round.looked.len(), round.names.len()),
             left_out: Some(first.unwrap_or_else(|| (round.why.clone(), None))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn bad(text: &str) -> Structure {
+        damaged("t", text.to_owned())
+    }
+
+    fn stopped(why: Stopped) -> Structure {
+        Structure { stopped: Some(why), ..Structure::default() }
+    }
+
+    fn texts(state: &State) -> Vec<&str> {
+        state.problems().into_iter().map(|problem| problem.text.as_str()).collect()
+    }
+
+    #[test]
+    fn damage_is_remembered_until_all_was_looked_at_again() {
+        let mut state = State::new();
+        assert!(!state.take_whole(Stopwatch::start(), bad("first")));
+        assert!(state.full.is_some());
+        // The next look has to go table by table, and finds nothing so far.
+        let cut = Structure { stopped: Some(Stopped::WalGrowth), ..bad("second") };
+        assert!(state.take_whole(Stopwatch::start(), cut));
+        assert_eq!(state.still_open(names(&["a", "b", "c"])), ["a", "b", "c"]);
+        state.take_table("a", Duration::from_secs(1), stopped(Stopped::Writer));
+        state.take_table("b", Duration::from_secs(1), Structure::default());
+        assert_eq!(texts(&state), ["first", "second"]);
+        assert_eq!(state.still_open(names(&["a", "b", "c"])), ["c", "a"], "what was left out comes last");
+        let progress = state.view().progress.unwrap();
+        assert_eq!((progress.tables, progress.left_out), ((1, 3), Some((Stopped::Writer, Some("a".to_owned())))));
+        state.take_table("c", Duration::from_secs(1), stopped(Stopped::Unsupported("no such collation".to_owned())));
+        state.take_table("a", Duration::from_secs(1), Structure::default());
+        assert!(state.round.is_none(), "the round is complete");
+        assert_eq!(texts(&state), Vec::<&str>::new());
+        let view = state.view();
+        assert_eq!(view.full.unwrap().1, Duration::from_secs(4), "the time of all looks together");
+        assert_eq!(view.not_looked_at, [("c".to_owned(), "no such collation".to_owned())]);
+        assert_eq!(view.progress, None);
+    }
+
+    #[test]
+    fn a_long_look_is_followed_by_a_rest_unless_something_is_bad() {
+        let mut state = State::new();
+        assert!(state.is_due());
+        state.take_whole(Stopwatch::start(), Structure::default());
+        state.rested = Some((Stopwatch::start(), Duration::from_secs(60)));
+        assert!(!state.is_due());
+        state.rested = Some((Stopwatch::start(), Duration::ZERO));
+        assert!(state.is_due());
+        state.running = Some(Stopwatch::start());
+        assert!(!state.is_due(), "one look at a time");
+        state.running = None;
+        state.rested = Some((Stopwatch::start(), Duration::from_secs(60)));
+        state.take_whole(Stopwatch::start(), bad("damage"));
+        assert!(state.is_due(), "so that a repair shows");
     }
 }
