@@ -27,6 +27,9 @@ const LONGEST_READ: Duration = Duration::from_secs(30 * 60);
 /// From this age on the summary says how old the last complete look is; below it was made just now.
 const WORTH_SAYING: Duration = Duration::from_secs(2);
 
+/// The code of an index that disagrees with its table.
+const INDEX_DAMAGED: &str = "index-damaged";
+
 /// The longest of SQLite's sentences that a finding repeats, in bytes.
 const MOST_WORDS: usize = 500;
 
@@ -116,9 +119,16 @@ fn damage(problems: &[Problem], config: &Config) -> Vec<Finding> {
     for problem in problems.iter().filter(|problem| problem.kind != Kind::NotChecked) {
         groups.entry((problem.kind, problem.subject.as_deref())).or_default().push(&problem.text);
     }
+    // What is wrong with an index follows from damage to its own pages, or may follow from damage to those of its table.
+    let broken: Vec<_> = groups.keys().filter(|(kind, _)| *kind == Kind::IndexStructure).map(|(_, subject)| *subject).collect();
+    groups.retain(|(kind, subject), _| *kind != Kind::Index || !broken.contains(subject));
+    let structure = groups.keys().any(|(kind, _)| *kind == Kind::Structure);
     let most = usize::try_from(config.max_problems.clamp(1, 1000)).unwrap_or(usize::MAX);
     let (listed, more) = (groups.len().min(most), groups.len().saturating_sub(most));
     let mut findings: Vec<_> = groups.iter().take(listed).map(|((kind, subject), texts)| bad(*kind, *subject, texts)).collect();
+    for finding in findings.iter_mut().filter(|finding| structure && finding.code == INDEX_DAMAGED) {
+        finding.hint = Some("see to the structure first: this may come of its damage".to_owned());
+    }
     if let (1.., Some(last)) = (more, findings.last_mut()) {
         last.message.push_str(&format!("; {more} more tables or indexes have problems that are not listed here"));
     }
@@ -143,7 +153,7 @@ fn bad(kind: Kind, subject: Option<&str>, texts: &[&str]) -> Finding {
                 .to_owned(),
         ),
         Kind::Index => (
-            "index-damaged",
+            INDEX_DAMAGED,
             format!("{index} disagrees with its table"),
             format!(
                 "keep a copy of the files, then run `REINDEX {}`, which builds it anew from the rows; where two rows share a \
@@ -334,7 +344,17 @@ mod tests {
         let mut bytes = fs::read(scene.path()).unwrap();
         (bytes[2 * 4096], bytes[3 * 4096]) = (0x77, 0x77);
         fs::write(scene.path(), bytes).unwrap();
-        insta::assert_snapshot!(run(&scene, "integrity"), @"");
+        insta::assert_snapshot!(run(&scene, "integrity"), @"
+        error: the structure of `provenance` is damaged: Tree 4 page 4: btreeInitPage() returns error code 11
+        - error corrupt: the structure of `provenance` is damaged: Tree 4 page 4: btreeInitPage() returns error code 11
+          about provenance
+          stop the registry, keep a copy of its files, and restore a backup
+        - error corrupt: the structure of the index `sqlite_autoindex_records_1` is damaged; the rows in its table are not affected by that: Tree 3 page 3: btreeInitPage() returns error code 11
+          about sqlite_autoindex_records_1
+          stop the registry and keep a copy of its files; build the database anew from them with `sqlite3 COPY .recover`, which keeps every row, before you think of restoring an older backup
+        * problems = 2
+        * full_look_age = 0 seconds
+        ");
     }
 
     #[test]
