@@ -16,6 +16,7 @@
 mod backup;
 mod check;
 mod config;
+mod damage;
 mod deployments;
 mod docs;
 mod env;

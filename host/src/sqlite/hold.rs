@@ -39,7 +39,7 @@ impl Registry {
         limits: HoldLimits,
         read: impl FnMut(&Snapshot<'_>) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        self.held(limits, RESTART_LIMIT, u32::MAX, read)
+        self.held(limits, RESTART_LIMIT, |_| self.pool.take(Trust::Ours), read)
     }
 
     /// The same, but after a few reads that writers have overtaken it joins those who use the database.
@@ -51,21 +51,25 @@ impl Registry {
         limits: HoldLimits,
         read: impl FnMut(&Snapshot<'_>) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        self.held(limits, limits.time, QUIET_TRIES, read)
+        let open = |overtaken| match overtaken {
+            0..QUIET_TRIES => self.pool.take(Trust::Ours),
+            _ => Open::joining(self.path()),
+        };
+        self.held(limits, limits.time, open, read)
     }
 
-    fn held<T>(
+    /// `open` gives the connection to read on, and is told how often writers have overtaken the read so far.
+    pub(super) fn held<T>(
         &self,
         limits: HoldLimits,
         restart_for: Duration,
-        quiet_tries: u32,
+        open: impl Fn(u32) -> Result<Open, Trouble>,
         mut read: impl FnMut(&Snapshot<'_>) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
         let until = Deadline::after(limits.time);
         let mut overtaken = 0;
         self.retried(until.at_most(restart_for), || {
-            let open = if overtaken < quiet_tries { self.pool.take(Trust::Ours) } else { Open::joining(self.path()) };
-            let found = open.and_then(|open| {
+            let found = open(overtaken).and_then(|open| {
                 let budget = Budget { time: until.remaining(), wal_growth: Some(limits.wal_growth) };
                 let found = self.in_transaction(&open, until, budget, &mut read);
                 self.settle(open, found)

@@ -360,13 +360,7 @@ unsafe fn pull(relay: &OwnedFd, live: *const u8, into: &mut [u8]) -> Option<()> 
 ///
 /// It needs no descriptor of ours, whose closing would drop the locks of this process.
 pub(super) fn index_head(conn: &Connection) -> Option<[u8; INDEX_HEAD_BYTES]> {
-    let mut file: *mut sqlite3_file = ptr::null_mut();
-    let (name, wanted) = (c"main".as_ptr(), ffi::SQLITE_FCNTL_FILE_POINTER);
-    // SAFETY: the handle is valid while `conn` is borrowed, and the operation stores one pointer to the open file.
-    let asked = unsafe { ffi::sqlite3_file_control(conn.handle(), name, wanted, (&raw mut file).cast()) };
-    // SAFETY: the pointer is null or the file of `conn`, which stays open.
-    let methods =
-        unsafe { file.as_ref().and_then(|file| file.pMethods.as_ref()) }.filter(|_| asked == ffi::SQLITE_OK)?;
+    let (file, methods) = main_file(conn)?;
     if !methods.xShmMap.is_some_and(|found| ptr::fn_addr_eq(found, map as ShmMap)) {
         return None;
     }
@@ -379,6 +373,17 @@ pub(super) fn index_head(conn: &Connection) -> Option<[u8; INDEX_HEAD_BYTES]> {
         pull(relay, first.live, &mut head)?;
     }
     Some(head)
+}
+
+/// The open database file of a connection, and its functions.
+fn main_file(conn: &Connection) -> Option<(*mut sqlite3_file, &sqlite3_io_methods)> {
+    let mut file: *mut sqlite3_file = ptr::null_mut();
+    let (name, wanted) = (c"main".as_ptr(), ffi::SQLITE_FCNTL_FILE_POINTER);
+    // SAFETY: the handle is valid while `conn` is borrowed, and the operation stores one pointer to the open file.
+    let asked = unsafe { ffi::sqlite3_file_control(conn.handle(), name, wanted, (&raw mut file).cast()) };
+    // SAFETY: the pointer is null or the file of `conn`, which stays open, and whose functions stay for as long.
+    let methods = unsafe { file.as_ref().and_then(|file| file.pMethods.as_ref()) };
+    methods.filter(|_| asked == ffi::SQLITE_OK).map(|methods| (file, methods))
 }
 
 /// The kind of function that maps a region of the index.
@@ -420,4 +425,18 @@ pub(super) fn head(path: &Path, count: usize) -> Result<Vec<u8>, c_int> {
         }
         if code == ffi::SQLITE_OK { Ok(bytes) } else { Err(code) }
     }
+}
+
+/// Whether some connection, of any process on this machine, holds the lock that it takes before it writes, where `conn` is
+/// open on a database with a rollback journal. `false` when the system will not say.
+///
+/// SQLite asks the kernel for this with its own descriptor. Another descriptor of ours would drop its locks when it is closed,
+/// and `/proc/locks` does not show those of other containers.
+pub(super) fn somebody_writes(conn: &Connection) -> bool {
+    let Some((file, methods)) = main_file(conn) else { return false };
+    let Some(check) = methods.xCheckReservedLock else { return false };
+    let mut reserved: c_int = 0;
+    // SAFETY: the function belongs to this file. Nobody else uses `conn` meanwhile: a connection is not shared by threads.
+    let said = unsafe { check(file, &raw mut reserved) };
+    said == ffi::SQLITE_OK && reserved != 0
 }

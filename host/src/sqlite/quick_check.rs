@@ -1,21 +1,11 @@
-//! `PRAGMA quick_check`, with a budget of its own in time and in growth of the write-ahead log.
+//! `PRAGMA quick_check`: whether the pages of a database fit together. A backup asks this of what it has just read.
 //!
-//! The one look that holds a read transaction for longer than the others, which is why it is told how far it may go.
+//! Does not compare indexes with their tables: `structure` does. Knows no budget, which belongs to whoever holds the transaction.
 
 use super::{
-    HoldLimits, Registry, Trouble,
+    Trouble,
     snapshot::{Snapshot, text},
 };
-use crate::clock::Deadline;
-
-/// How far a quick check may go. Its time is the deadline that it is called with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QuickCheckLimits {
-    /// Problems listed at most.
-    pub max_problems: u32,
-    /// Bytes that the write-ahead log may grow by meanwhile.
-    pub max_wal_growth: u64,
-}
 
 /// What a quick check found, in SQLite's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,17 +14,6 @@ pub struct Problems {
     pub first: Vec<String>,
     /// Whether the list was cut there.
     pub may_be_more: bool,
-}
-
-impl Registry {
-    /// Reads every page and checks that the structure holds.
-    ///
-    /// # Errors
-    /// [`Trouble::OutOfTime`] or [`Trouble::WalGrew`] when a limit ended it, or any other trouble of reading.
-    pub fn quick_check(&self, deadline: Deadline, limits: QuickCheckLimits) -> Result<Problems, Trouble> {
-        let hold = HoldLimits { time: deadline.remaining(), wal_growth: limits.max_wal_growth };
-        self.hold(hold, |snapshot| snapshot.quick_check(limits.max_problems))
-    }
 }
 
 impl Snapshot<'_> {

@@ -63,6 +63,31 @@ impl<'a> Snapshot<'a> {
         run().map_err(|error| self.trouble(&error))
     }
 
+    /// Hands each row of a statement that is used once to `each`, which says whether it wants another.
+    pub(super) fn each(
+        &self,
+        sql: &str,
+        mut each: impl FnMut(&Row<'_>) -> rusqlite::Result<bool>,
+    ) -> Result<(), Trouble> {
+        let mut run = || {
+            let mut statement = self.open.conn.prepare(sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                if !each(row)? {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        run().map_err(|error| self.trouble(&error))
+    }
+
+    /// Has every collation that this process does not know take bytes as they are.
+    pub(super) fn stand_in_for_collations(&self) -> Result<(), Trouble> {
+        let stand_in = |conn: &rusqlite::Connection, name: &str| conn.create_collation(name, |a, b| a.cmp(b));
+        self.open.conn.collation_needed(stand_in).map_err(|error| self.trouble(&error))
+    }
+
     /// A statement that is used once.
     pub(super) fn prepare(&self, sql: &str) -> Result<rusqlite::Statement<'a>, Trouble> {
         self.open.conn.prepare(sql).map_err(|error| self.trouble(&error))

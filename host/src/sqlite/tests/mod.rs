@@ -6,3 +6,4 @@ mod odd_files;
 mod queries;
 mod references;
 mod states;
+mod structure;

@@ -2,10 +2,10 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests make and damage their own files")]
 
-use std::{fmt::Write as _, fs};
+use std::{fmt::Write as _, fs, time::Duration};
 
 use crate::sqlite::{
-    Problems, QuickCheckLimits, Trouble,
+    HoldLimits, Problems, Trouble,
     testing::{Scene, ample},
 };
 
@@ -101,8 +101,8 @@ fn root_does_not_change_the_owner_of_a_log() {
 fn a_quick_check_lists_what_is_broken() {
     let scene = Scene::with(MAKE);
     let check = |scene: &Scene| {
-        let limits = QuickCheckLimits { max_problems: 2, max_wal_growth: 1 << 20 };
-        scene.unchanged(|registry| registry.quick_check(ample(), limits))
+        let limits = HoldLimits { time: Duration::from_secs(60), wal_growth: 1 << 20 };
+        scene.unchanged(|registry| registry.hold(limits, |snapshot| snapshot.quick_check(2)))
     };
     assert_eq!(check(&scene), Ok(Problems { first: Vec::new(), may_be_more: false }));
     let mut bytes = fs::read(scene.path()).unwrap();
