@@ -1,7 +1,7 @@
 //! The `backup` check: is there a backup, is it young, proven, no smaller than it should be, and is there room for the next?
 //!
-//! Looks at names, `stat` and records in the folder of the archives; opens no archive. In `serve` it also says how the last
-//! scheduled backup ended.
+//! Looks at names, `stat`, records and the note of a backup that failed; opens no archive. In `serve` it also says what the
+//! schedule could not do.
 
 use std::{
     path::PathBuf,
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Failure, Listed, Settings, Standing, list};
+use super::{Failure, Listed, Settings, Standing, attempt, list};
 use crate::{
     check::{BoxFuture, Check, Context, NoConfig, Outcome, Overrides, Row, Schedule, Spec, every},
     clock::{Clock, Timestamp},
@@ -31,11 +31,14 @@ const LEAST_SHARE: f64 = 0.5;
 /// Room that the next archive may need beyond the newest one's size.
 const GROWTH: f64 = 1.2;
 
-/// How the last scheduled backup ended, shared between the schedule and the check.
+/// How the last scheduled run ended, shared between the schedule and the check.
+///
+/// A backup that failed is noted on the disk as well. This is for what cannot be noted there, and for what is no backup, such
+/// as the removal of old archives.
 #[derive(Clone, Debug, Default)]
 pub struct LastRun(Arc<Mutex<Option<Failed>>>);
 
-/// When a scheduled backup failed, and why.
+/// When a scheduled run failed, and why.
 type Failed = (Timestamp, String);
 
 impl LastRun {
@@ -77,16 +80,19 @@ impl BackupCheck {
 
     fn look(&self) -> Outcome {
         let dir = self.settings.dir.display();
-        let mut outcome = match self.own().as_deref() {
+        let own = self.own();
+        let failed = self.failed(own.as_deref().unwrap_or_default());
+        let mut outcome = match own.as_deref() {
             Err(failure) => {
                 Outcome::of(Finding::new(Status::Unknown, "unlisted", failure.to_string()).hint(failure.hint()))
             }
-            Ok([]) if !self.settings.configured => {
+            Ok([]) if !self.settings.configured && failed.is_none() => {
                 let message = format!("there are no backups in {dir}, and nothing says that there should be");
                 let hint =
                     "make one with `vitalsign backup`, and set `backup` in the configuration to have its age watched";
                 return Outcome::of(Finding::new(Status::Skipped, "not-configured", message).hint(hint));
             }
+            Ok([]) if !self.settings.configured => Outcome::new(format!("there is no backup in {dir}")),
             Ok([]) => {
                 let message = format!("there is no backup in {dir}");
                 let hint = "make one with `vitalsign backup`";
@@ -94,12 +100,36 @@ impl BackupCheck {
             }
             Ok([newest, older @ ..]) => self.newest(newest, older),
         };
-        if let Some((at, why)) = self.last.failure() {
-            let message = format!("the scheduled backup of {at:.0} failed: {why}");
-            let hint = "run `vitalsign backup` by hand to see it fail; the next one is made on schedule";
-            outcome.findings.push(Finding::new(Status::Error, "failed", message).hint(hint));
-        }
+        outcome.findings.extend(failed);
         outcome
+    }
+
+    /// The finding that the last backup failed, if none has succeeded since. `own` are the archives, newest first.
+    fn failed(&self, own: &[Listed]) -> Option<Finding> {
+        let (message, mut hint) = match attempt::last_failed(&self.db, &self.settings.dir) {
+            Some(failed) => {
+                let begun_at = failed.begun_at;
+                let message = match failed.why {
+                    Some(why) => format!("the backup that began at {begun_at} failed: {why}"),
+                    None => format!(
+                        "the backup that began at {begun_at} did not finish: its process was ended, or the machine stopped"
+                    ),
+                };
+                (message, failed.hint)
+            }
+            None => {
+                let (at, why) = self.last.failure()?;
+                if own.first().is_some_and(|newest| newest.created_at > at) {
+                    return None;
+                }
+                (format!("the schedule of backups failed at {at:.0}: {why}"), String::new())
+            }
+        };
+        if !hint.is_empty() {
+            hint.push_str("; then ");
+        }
+        hint.push_str("run `vitalsign backup`: this finding goes when a backup succeeds");
+        Some(Finding::new(Status::Error, "failed", message).hint(hint))
     }
 
     /// The archives of this database, and those that do not say of which they are.

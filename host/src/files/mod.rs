@@ -7,6 +7,7 @@
 mod draft;
 mod flusher;
 mod lock;
+mod marker;
 mod occupants;
 mod place;
 mod stat;
@@ -14,6 +15,7 @@ mod stat;
 pub use draft::Draft;
 pub use flusher::Flusher;
 pub use lock::Lock;
+pub use marker::{MARKER_BYTES, Marked, Marker};
 pub use occupants::{Occupant, occupants};
 pub use place::{
     WholeFileLock, append_line, beside, copy_to, create_private, hand_over, move_to, names, new_private_folder, remove,

@@ -1,6 +1,6 @@
 //! What the `backup` check says of folders of archives.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{Bench, REGISTRY, at};
 use crate::{
@@ -12,9 +12,14 @@ use crate::{
 };
 
 fn says(bench: &Bench, configured: bool, now: &str, last: LastRun) -> String {
+    said(bench.db(), bench.path("out"), configured, now, last).replace(bench.folder.path().to_str().unwrap(), "DIR")
+}
+
+/// What the check on the archives of `db` in `dir` says.
+pub(super) fn said(db: PathBuf, dir: PathBuf, configured: bool, now: &str, last: LastRun) -> String {
     let settings = Settings {
         configured,
-        dir: bench.path("out"),
+        dir,
         compression: Compression::Gzip,
         level: None,
         max_age: configured.then_some(Duration::from_secs(93_600)),
@@ -22,7 +27,7 @@ fn says(bench: &Bench, configured: bool, now: &str, last: LastRun) -> String {
         schedule: None,
         limits: HoldLimits { time: Duration::from_secs(1), wal_growth: 0 },
     };
-    let check = BackupCheck::new(settings, bench.db(), &Overrides::default(), Arc::new(at(now)), last).unwrap();
+    let check = BackupCheck::new(settings, db, &Overrides::default(), Arc::new(at(now)), last).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let context = Context { deadline: Deadline::after(Duration::from_secs(60)) };
     let outcome = runtime.block_on(check.run(&context));
@@ -37,7 +42,7 @@ fn says(bench: &Bench, configured: bool, now: &str, last: LastRun) -> String {
         .iter()
         .enumerate()
         .map(|(at, word)| if words.get(at + 1).is_some_and(|unit| unit.starts_with("KiB")) { "[size]" } else { word });
-    sized.collect::<Vec<_>>().join(" ").replace(bench.folder.path().to_str().unwrap(), "DIR")
+    sized.collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -67,7 +72,7 @@ fn young_proven_and_whole() {
     last.note(at("2026-11-24T13:00:00Z").0, Err("no room".to_owned()));
     insta::assert_snapshot!(says(&bench, true, "2026-11-24T13:00:01Z", last.clone()), @"
     error: 1 backup; the newest is 1 h old, [size] KiB and verified
-    - error failed: the scheduled backup of 2026-11-24T13:00:00Z failed: no room
+    - error failed: the schedule of backups failed at 2026-11-24T13:00:00Z: no room
     ");
     last.note(at("2026-11-24T14:00:00Z").0, Ok(()));
     assert!(says(&bench, true, "2026-11-24T13:00:01Z", last).starts_with("ok"));

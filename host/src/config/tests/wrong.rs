@@ -293,7 +293,7 @@ fn what_a_schema_cannot_judge_is_said_too() {
 c.json:1:24: health.checks.dsk: no check has this name; did you mean `disk`?
 
 {"health": {"checks": {"zebra": {}}}}
-c.json:1:24: health.checks.zebra: no check has this name; it is neither built in nor in `plugins`
+c.json:1:24: health.checks.zebra: no check has this name; it is neither built in nor in `health.sql` or `plugins`
 
 {"health": {"checks": {"disk": {"groups": ["ready", "Not A Group"]}}}}
 c.json:1:53: health.checks.disk.groups[1]: a group is 1 to 63 lower-case letters, digits and inner hyphens
