@@ -154,8 +154,10 @@ impl BackupCheck {
             newest.standing.as_str()
         ));
         let limit = self.settings.max_age;
-        let warn = limit.map(|limit| limit.as_secs_f64());
-        outcome.measures.push(Measure { error: warn, ..Measure::new("backup_age", age.as_secs_f64(), "seconds") });
+        let error = limit.map(|limit| limit.as_secs_f64());
+        // What is below a millisecond is noise.
+        let age_seconds = Duration::from_millis(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)).as_secs_f64();
+        outcome.measures.push(Measure { error, ..Measure::new("backup_age", age_seconds, "seconds") });
         outcome.measures.push(Measure::new("backup_bytes", number(newest.bytes), "bytes"));
         outcome.measures.push(Measure::new("backup_count", number(older.len() as u64 + 1), ""));
         let mut found = |status, code: &str, message: String, hint: &str| {

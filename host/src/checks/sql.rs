@@ -9,7 +9,7 @@ use super::{CheckSettings, almost, finding};
 use crate::{
     check::{BoxFuture, Check, Context, Outcome, Schedule, Spec, every},
     clock::Deadline,
-    report::{Finding, Measure, Origin, Status},
+    report::{Finding, Measure, Origin, Status, Weight},
     sqlite::{QueryCaps, QueryError, Registry, Rows, Value},
     value::{Name, decimal, printable, span},
 };
@@ -105,7 +105,7 @@ impl Thresholds {
 /// When an assertion runs and what it weighs, unless the operator says otherwise.
 #[must_use]
 pub fn schedule() -> Schedule {
-    every(60, false)
+    every(60, Weight::Ordinary)
 }
 
 /// The check that an assertion is.
@@ -160,7 +160,9 @@ impl Sql {
         let outcome = match thresholds.judge(number) {
             None => Outcome::new(format!("the statement gives {shown}")),
             Some((status, code, rule)) => {
-                let hint = hint.clone().unwrap_or_else(|| format!("`{key}.sql` is the statement that was asked"));
+                let hint = hint
+                    .clone()
+                    .unwrap_or_else(|| format!("run the statement in `{key}.sql` by hand to see what it counts"));
                 let message = format!("the statement gives {shown}; {rule}");
                 Outcome::of(Finding::new(status, code, message).hint(hint))
             }
@@ -295,12 +297,35 @@ mod tests {
     #[test]
     fn a_number_is_held_against_the_thresholds() {
         const COUNT: &str = "SELECT count(*) FROM records";
-        insta::assert_snapshot!(said(COUNT, from(4.0, 5.0)), @"");
-        insta::assert_snapshot!(said(COUNT, from(3.0, 4.0)), @"");
-        insta::assert_snapshot!(said(COUNT, below(4.0, 3.0)), @"");
-        insta::assert_snapshot!(said(COUNT, below(10.0, 3.5)), @"");
+        insta::assert_snapshot!(said(COUNT, from(4.0, 5.0)), @"
+        ok: the statement gives 3
+        * value = 3
+        ");
+        insta::assert_snapshot!(said(COUNT, from(3.0, 4.0)), @"
+        warn: the statement gives 3; from 3 on it is a warning
+        - warn above: the statement gives 3; from 3 on it is a warning
+          run the statement in `health.sql[0].sql` by hand to see what it counts
+        * value = 3
+        ");
+        insta::assert_snapshot!(said(COUNT, below(4.0, 3.0)), @"
+        warn: the statement gives 3; below 4 it is a warning
+        - warn below: the statement gives 3; below 4 it is a warning
+          run the statement in `health.sql[0].sql` by hand to see what it counts
+        * value = 3
+        ");
+        insta::assert_snapshot!(said(COUNT, below(10.0, 3.5)), @"
+        error: the statement gives 3; below 3.5 it is an error
+        - error below: the statement gives 3; below 3.5 it is an error
+          run the statement in `health.sql[0].sql` by hand to see what it counts
+        * value = 3
+        ");
         let hinted = Assertion { hint: Some("fix it".to_owned()), ..assertion(COUNT, from(1.0, 2.0)) };
-        insta::assert_snapshot!(with(&hinted), @"");
+        insta::assert_snapshot!(with(&hinted), @"
+        error: the statement gives 3; from 2 on it is an error
+        - error above: the statement gives 3; from 2 on it is an error
+          fix it
+        * value = 3
+        ");
     }
 
     #[test]
@@ -346,27 +371,51 @@ mod tests {
 
     #[test]
     fn a_statement_that_cannot_be_run_is_not_healthy_and_says_what_to_correct() {
-        insta::assert_snapshot!(said("SELECT count(*) FROM gone", from(1.0, 2.0)), @"");
-        insta::assert_snapshot!(said("SELEKT 1", from(1.0, 2.0)), @"");
-        insta::assert_snapshot!(said("DELETE FROM records RETURNING 1", from(1.0, 2.0)), @"");
-        insta::assert_snapshot!(said("SELECT load_extension('x')", from(1.0, 2.0)), @"");
-        insta::assert_snapshot!(said("", from(1.0, 2.0)), @"");
+        insta::assert_snapshot!(said("SELECT count(*) FROM gone", from(1.0, 2.0)), @"
+        unknown: SQLite does not accept the statement: no such table: gone
+        - unknown misconfigured: SQLite does not accept the statement: no such table: gone
+          correct `health.sql[0].sql`, or bring the database to the schema that it was written for
+        ");
+        insta::assert_snapshot!(said("SELEKT 1", from(1.0, 2.0)), @r#"
+        unknown: SQLite does not accept the statement: near "SELEKT": syntax error
+        - unknown misconfigured: SQLite does not accept the statement: near "SELEKT": syntax error
+          correct `health.sql[0].sql`, or bring the database to the schema that it was written for
+        "#);
+        insta::assert_snapshot!(said("DELETE FROM records RETURNING 1", from(1.0, 2.0)), @"
+        unknown: the statement is not allowed: DELETE from `records` (checks may only read)
+        - unknown misconfigured: the statement is not allowed: DELETE from `records` (checks may only read)
+          correct `health.sql[0].sql`: an assertion is one statement that only reads
+        ");
+        insta::assert_snapshot!(said("SELECT load_extension('x')", from(1.0, 2.0)), @"
+        unknown: the statement is not allowed: the function `load_extension` (checks may only read)
+        - unknown misconfigured: the statement is not allowed: the function `load_extension` (checks may only read)
+          correct `health.sql[0].sql`: an assertion is one statement that only reads
+        ");
+        insta::assert_snapshot!(said("", from(1.0, 2.0)), @"
+        unknown: SQLite does not accept the statement: there is no statement that gives rows
+        - unknown misconfigured: SQLite does not accept the statement: there is no statement that gives rows
+          correct `health.sql[0].sql`, or bring the database to the schema that it was written for
+        ");
     }
 
     #[test]
     fn a_statement_that_never_ends_is_stopped_by_the_limit_that_the_message_names() {
         const ENDLESS: &str = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
         let short = Assertion { time: Duration::from_millis(5), ..assertion(ENDLESS, from(1.0, 2.0)) };
-        insta::assert_snapshot!(with(&short), @"");
+        insta::assert_snapshot!(with(&short), @"
+        unknown: the statement was stopped: it takes longer than the 5 ms that `health.sql[0].sqlTimeMs` allows
+        - unknown limit: the statement was stopped: it takes longer than the 5 ms that `health.sql[0].sqlTimeMs` allows
+          give the statement an index that it can use, or raise `health.sql[0].sqlTimeMs`; while it runs, the write-ahead log cannot be reset
+        ");
     }
 
     #[test]
     fn thresholds_that_cannot_work_are_told() {
         let flaw = |thresholds: Thresholds| thresholds.flaw().unwrap_or_default();
-        insta::assert_snapshot!(flaw(Thresholds::default()), @"");
-        insta::assert_snapshot!(flaw(from(2.0, 2.0)), @"");
-        insta::assert_snapshot!(flaw(below(2.0, 2.0)), @"");
-        insta::assert_snapshot!(flaw(Thresholds { error: Some(5.0), error_below: Some(5.0), ..Thresholds::default() }), @"");
+        insta::assert_snapshot!(flaw(Thresholds::default()), @"a threshold is missing: add `warn`, `error`, `warnBelow` or `errorBelow`");
+        insta::assert_snapshot!(flaw(from(2.0, 2.0)), @"`warn` has to be less than `error`, or no number is ever only a warning");
+        insta::assert_snapshot!(flaw(below(2.0, 2.0)), @"`warnBelow` has to be more than `errorBelow`, or no number is ever only a warning");
+        insta::assert_snapshot!(flaw(Thresholds { error: Some(5.0), error_below: Some(5.0), ..Thresholds::default() }), @"no number would be good: each is below 5, or 5 and more");
         assert_eq!(from(1.0, 2.0).flaw(), None);
         assert_eq!(below(2.0, 1.0).flaw(), None);
         assert!(Thresholds { warn: Some(2.0), ..below(2.0, 1.0) }.flaw().is_some());

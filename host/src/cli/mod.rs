@@ -149,5 +149,5 @@ fn width() -> usize {
     if !io::stdout().is_terminal() {
         return FILE_COLUMNS;
     }
-    rustix::termios::tcgetwinsize(io::stdout()).map_or(FILE_COLUMNS, |size| usize::from(size.ws_col).clamp(40, 160))
+    rustix::termios::tcgetwinsize(io::stdout()).map_or(FILE_COLUMNS, |size| usize::from(size.ws_col).clamp(20, 160))
 }

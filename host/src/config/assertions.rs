@@ -25,11 +25,15 @@ impl Settler<'_> {
             let check = health.and_then(|health| health.checks.as_ref()?.get(&raw.name));
             let place = at.key("config");
             if place.written().is_some() {
-                self.fault(&place, format!("`{}` is an assertion; everything of it stands in `{}`", raw.name, spot.path()));
+                self.fault(
+                    &place,
+                    format!("`{}` is an assertion; everything of it stands in `{}`", raw.name, spot.path()),
+                );
             }
             let (overrides, _) = self.schedule(&at, check, checks::assertion_schedule(), true);
             if check.is_some() {
-                changes.push((raw.name.clone(), checks::CheckSettings { overrides, ..checks::CheckSettings::default() }));
+                changes
+                    .push((raw.name.clone(), checks::CheckSettings { overrides, ..checks::CheckSettings::default() }));
             }
         }
         (assertions, changes)

@@ -188,7 +188,14 @@ impl Settler<'_> {
             }
         }
         let expected_schema_version = registry.expected_schema_version;
-        checks::Settings { expected_schema_version, records_table, provenance_table, min_free_bytes, sql: Vec::new(), checks }
+        checks::Settings {
+            expected_schema_version,
+            records_table,
+            provenance_table,
+            min_free_bytes,
+            sql: Vec::new(),
+            checks,
+        }
     }
 
     fn table(&mut self, spot: &Spot<'_>, written: Option<String>, default: &str) -> checks::Table {
@@ -248,7 +255,12 @@ impl Settler<'_> {
     }
 
     /// A check's name, which no other check may have.
-    pub(super) fn free_name(&mut self, spot: &Spot<'_>, name: &str, taken: &mut HashMap<String, String>) -> Option<Name> {
+    pub(super) fn free_name(
+        &mut self,
+        spot: &Spot<'_>,
+        name: &str,
+        taken: &mut HashMap<String, String>,
+    ) -> Option<Name> {
         let at = spot.key("name");
         let parsed = Name::parse(name).map_err(|why| self.fault(&at, why.to_string())).ok()?;
         if let Some(owner) = taken.insert(name.to_owned(), spot.path().to_owned()) {
@@ -367,7 +379,9 @@ impl Settler<'_> {
                 let near = told.then(|| value::nearest(&member.key, names.iter().copied())).flatten();
                 let message = match near {
                     Some(near) => format!("no check has this name; did you mean `{near}`?"),
-                    None => "no check has this name; it is neither built in nor in `health.sql` or `plugins`".to_owned(),
+                    None => {
+                        "no check has this name; it is neither built in nor in `health.sql` or `plugins`".to_owned()
+                    }
                 };
                 self.wrong.push(spot.on(member).mistake(message));
             }

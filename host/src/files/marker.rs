@@ -100,7 +100,9 @@ impl Marker {
     pub fn read(path: &Path) -> io::Result<Option<Marked>> {
         for _ in 0..MAX_TRIES {
             let file = match OpenOptions::new().read(true).custom_flags(careful()).open(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    return Ok(None);
+                }
                 opened => opened?,
             };
             let found = file.metadata()?;

@@ -4,14 +4,12 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use super::{Bench, REGISTRY, at};
 use crate::{
     backup::{LastRun, attempt::Attempt},
     files,
-    sqlite::HoldLimits,
 };
 
 /// What the check says of the bench's database and its folder `out`.
@@ -29,10 +27,12 @@ fn markers(folder: PathBuf) -> Vec<PathBuf> {
     all.filter(|path| path.to_str().unwrap().contains("backup-failed-")).collect()
 }
 
-/// Makes a backup that runs out of its time.
+/// Makes a backup of a database that is none for a moment.
 fn fail(bench: &Bench) {
-    let none = HoldLimits { time: Duration::ZERO, wal_growth: u64::MAX };
-    bench.back_up(|request| request.limits = none).unwrap_err();
+    let good = bench.read("r.sqlite");
+    fs::write(bench.db(), "no database at all").unwrap();
+    bench.back_up(|_| ()).unwrap_err();
+    fs::write(bench.db(), good).unwrap();
 }
 
 #[test]
@@ -42,7 +42,10 @@ fn a_failure_is_remembered_until_a_backup_succeeds() {
     assert!(says(&bench).starts_with("ok"), "{}", says(&bench));
     assert_eq!(markers(bench.path("out")), Vec::<PathBuf>::new());
     fail(&bench);
-    insta::assert_snapshot!(says(&bench), @"");
+    insta::assert_snapshot!(says(&bench), @"
+    error: 1 backup; the newest is 1 h old, [size] KiB and verified
+    - error failed: the backup that began at 2026-11-24T12:00:00Z failed: `DIR/r.sqlite` is not a SQLite database
+    ");
     // Neither a raw copy, which proves nothing, nor a backup of another database, nor one into another folder is the one that
     // is missing.
     bench.back_up(|request| request.raw = true).unwrap();
@@ -97,7 +100,10 @@ fn one_that_is_killed_is_remembered_and_one_that_runs_is_not_a_failure() {
     assert!(says(&bench).starts_with("ok"), "{}", says(&bench));
     // The kernel ends the lock of a process that is killed as dropping it does.
     drop(running);
-    insta::assert_snapshot!(says(&bench), @"");
+    insta::assert_snapshot!(says(&bench), @"
+    error: 1 backup; the newest is 1 h old, [size] KiB and verified
+    - error failed: the backup that began at 2026-11-24T13:00:00Z did not finish: its process was ended, or the machine stopped
+    ");
     // What failed before the one that runs still counts.
     let mut running = Attempt::new(&bench.db(), &bench.path("out"));
     running.begin(&at("2026-11-24T14:00:00Z"));
@@ -153,5 +159,5 @@ fn the_longest_names_fit() {
     let mut attempt = Attempt::new(&deep.join("r.sqlite"), &bench.path("out"));
     attempt.begin(&at("2026-11-24T12:00:00Z"));
     attempt.end(Some(&failure), &at("2026-11-24T12:00:00Z"));
-    assert!(said(&deep.join("r.sqlite"), &bench.path("out")).contains("is damaged"));
+    assert!(said(&deep.join("r.sqlite"), &bench.path("out")).contains("failed: the backup that began at 2026"));
 }
