@@ -477,6 +477,35 @@ fn the_check_and_the_schedule_are_in_the_report() {
     assert!(ran.stderr.contains("backup.schedule: `61 * * * *` is no schedule"), "{}", ran.stderr);
 }
 
+/// A backup that fails by hand is another process than the check that tells of it.
+#[test]
+fn a_backup_that_failed_is_told_until_one_succeeds() {
+    let place = Place::with_registry(10);
+    place.configure(|config| config["backup"] = serde_json::json!({ "dir": "out" }));
+    let good = fs::read(place.path("registry.sqlite")).unwrap();
+    let failing = |place: &Place| {
+        place.write("registry.sqlite", "no database at all");
+        let ran = place.run(["backup"]);
+        place.write("registry.sqlite", &good);
+        ran
+    };
+    assert_eq!(place.run(["backup"]).code, 0);
+    assert_eq!(failing(&place).code, 5);
+    let report = place.check();
+    let findings = entry(&report, "backup")["findings"].as_array().unwrap();
+    let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+    assert_eq!(
+        (&finding["status"], &finding["code"], &report["status"]),
+        (&"error".into(), &"failed".into(), &"error".into())
+    );
+    assert!(finding["message"].as_str().unwrap().ends_with("is not a SQLite database"), "{finding}");
+    assert_eq!(place.run(["backup"]).code, 0);
+    assert_eq!(entry(&place.check(), "backup")["status"], "ok");
+    assert_eq!(failing(&place).code, 5);
+    assert_eq!(place.run(["backup", "--out", "elsewhere"]).code, 0);
+    assert_eq!(entry(&place.check(), "backup")["status"], "error", "the folder that the check looks at has no new one");
+}
+
 /// `serve` makes a backup when the schedule says so, thins out, and says how it went.
 #[test]
 fn serve_backs_up_on_schedule() {

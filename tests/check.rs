@@ -27,7 +27,7 @@ fn settled(text: &str) -> String {
             out.push(stand_in);
         }
     }
-    out.join(" ")
+    out.join(" ").replace(&format!(" on {}", vitalsign::files::host_name()), " on [host]")
 }
 
 /// One check of `db`: the exit code and each sentence once, with proof that looking changed nothing.
@@ -193,14 +193,14 @@ fn a_schema_that_is_not_the_expected_one_fails_the_check() {
     assert_eq!(ran.code, 1);
     let text = ran.stdout.lines().take(8).map(settled).collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(text, @"
-    ERROR    unhealthy; of 7 checks 1 failed: schema
+    ERROR    1 of 7 checks failed: schema
+             registry.sqlite on [host]
 
     error    schema        the schema version is 1, and 2 is expected
              → run the registry's migrations, or correct `registry.expectedSchemaVersion`
     ok       disk          [size] free, at least 1 B are wanted
     ok       foreign-keys  1 foreign key holds for 3 rows
     ok       records       3 rows in `records` as of [time]
-    ok       sqlite        20.0 KiB, read by SQLite 3.54.1; `synchronous` is chosen by each connection
     ");
 }
 
@@ -354,7 +354,8 @@ fn the_text_is_made_for_a_person() {
     let text: String = ran.stdout.lines().map(|line| settled(line) + "\n").collect();
     insta::assert_snapshot!(format!("{}\n{text}", ran.code), @"
     1
-    ERROR    unhealthy; of 7 checks 2 failed: schema, wal; 3 need a look: foreign-keys, records, sqlite
+    ERROR    5 of 7 checks failed: foreign-keys, records, schema, sqlite, wal
+             gone.sqlite on [host]
 
     error    foreign-keys, records, schema, sqlite, wal
              there is no database at `gone.sqlite`
@@ -365,6 +366,49 @@ fn the_text_is_made_for_a_person() {
              → make one with `vitalsign backup`, and set `backup` in the configuration to have its age
                watched
 
-    looked at [time]
+    checked at [time]
     ");
+}
+
+/// A rule of one's own needs no plugin: it is a check like any other, on the command line and in the exit code.
+#[test]
+fn an_assertion_in_sql_is_a_check_of_its_own() {
+    let place = Place::with_registry(3);
+    place.configure(|config| {
+        config["health"]["sql"] = json!([
+            { "name": "few-records", "sql": "SELECT count(*) FROM records", "errorBelow": 4, "hint": "import them again" },
+            { "name": "writes", "sql": "DELETE FROM records RETURNING 1", "error": 1 },
+        ]);
+        config["health"]["checks"] = json!({ "writes": { "advisory": true } });
+    });
+    let before = place.listing();
+    let refused = place.run(["config", "check"]);
+    insta::assert_snapshot!(format!("{}\n{}", refused.code, refused.stderr), @"
+    3
+    vitalsign: health.sql[1].sql: the statement is not allowed: DELETE from `records` (checks may only read)
+      → correct the statement: an assertion is one statement that only reads
+    ");
+    let ran = place.run(["check", "--only", "few-records", "--only", "writes"]);
+    let text: String = ran.stdout.lines().map(|line| settled(line) + "\n").collect();
+    insta::assert_snapshot!(format!("{}\n{text}", ran.code), @"
+    1
+    ERROR    1 of 2 checks failed: few-records; 1 gave no result: writes
+             registry.sqlite on [host]
+
+    error    few-records  the statement gives 3; below 4 it is an error
+             → import them again
+    unknown  writes       the statement is not allowed: DELETE from `records` (checks may only read)
+             → correct `health.sql[1].sql`: an assertion is one statement that only reads
+
+    checked at [time]
+    ");
+    assert_eq!(before, place.listing());
+    let entry = entry(&place.check(), "few-records").clone();
+    assert_eq!(
+        (&entry["origin"]["kind"], &entry["critical"], &entry["status"]),
+        (&"builtin".into(), &false.into(), &"error".into())
+    );
+    assert_eq!((&entry["findings"][0]["code"], &entry["measures"][0]["value"]), (&"below".into(), &3.0.into()));
+    let misspelt = place.run(["check", "--only", "few-record"]);
+    assert!(misspelt.stderr.contains("did you mean `few-records`?"), "{}", misspelt.stderr);
 }

@@ -154,9 +154,9 @@ impl Attempt {
         };
         if let Err(error) = kept {
             let [inside, outside] = self.places.paths.each_ref().map(|path| path.display());
-            let what = if failure.is_some() { "that this backup failed" } else { "that this backup succeeded" };
+            let what = if failure.is_some() { "failed" } else { "succeeded" };
             tracing::warn!(
-                "{what} cannot be noted for the check `backup`, neither in {inside} nor in {outside}: {error}"
+                "the check `backup` will not know that this backup {what}: neither {inside} nor {outside} can be written: {error}"
             );
         }
     }

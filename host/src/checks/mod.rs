@@ -26,7 +26,9 @@ use crate::{
     value::Name,
 };
 
-pub use sql::{Assertion, Thresholds, USUAL_TIME as USUAL_SQL_TIME, schedule as assertion_schedule};
+pub use sql::{
+    Assertion, Thresholds, USUAL_TIME as USUAL_SQL_TIME, refused as refused_statements, schedule as assertion_schedule,
+};
 
 /// Every built-in check of this room, in name order.
 const BUILT: [Built; 7] = [

@@ -108,6 +108,24 @@ pub fn schedule() -> Schedule {
     every(60, Weight::Ordinary)
 }
 
+/// What SQLite does not accept of the statements, each with the key of its statement. None is run; nothing is said where the
+/// database cannot be read.
+#[must_use]
+pub fn refused(registry: &Registry, assertions: &[Assertion], deadline: Deadline) -> Vec<(String, String)> {
+    let caps = QueryCaps { max_rows: 1, max_bytes: MAX_BYTES, time: USUAL_TIME };
+    let flaw = |assertion: &Assertion| {
+        // To explain a statement, SQLite compiles it, under the same rules.
+        match registry.query(&format!("EXPLAIN {}", assertion.sql), &[], &caps, deadline) {
+            Err(QueryError::Invalid { message, .. }) => {
+                Some(format!("SQLite does not accept the statement: {message}"))
+            }
+            Err(QueryError::NotAllowed { message, .. }) => Some(format!("the statement is not allowed: {message}")),
+            _ => None,
+        }
+    };
+    assertions.iter().filter_map(|one| Some((format!("{}.sql", one.key), flaw(one)?))).collect()
+}
+
 /// The check that an assertion is.
 pub(super) fn build(registry: &Registry, assertion: &Assertion, changes: Option<&CheckSettings>) -> Arc<dyn Check> {
     let schedule = changes.map_or_else(schedule, |check| schedule().with(&check.overrides));
@@ -396,6 +414,21 @@ mod tests {
         - unknown misconfigured: SQLite does not accept the statement: there is no statement that gives rows
           correct `health.sql[0].sql`, or bring the database to the schema that it was written for
         ");
+    }
+
+    #[test]
+    fn statements_are_judged_without_being_run() {
+        let scene = Scene::with(REGISTRY);
+        let all = ["SELECT count(*) FROM records", "DELETE FROM records", "SELECT nothing", "-- x\nSELECT 1"];
+        let all = all.map(|sql| assertion(sql, from(1.0, 2.0)));
+        let told = scene.unchanged(|registry| refused(registry, &all, Deadline::after(Duration::from_secs(60))));
+        let told: Vec<_> = told.into_iter().map(|(key, flaw)| format!("{key}: {flaw}")).collect();
+        insta::assert_snapshot!(told.join("\n"), @r#"
+        health.sql[0].sql: the statement is not allowed: DELETE from `records` (checks may only read)
+        health.sql[0].sql: SQLite does not accept the statement: near "nothing": syntax error
+        "#);
+        let gone = Registry::new(scene.folder().join("gone.sqlite"));
+        assert!(refused(&gone, &all, Deadline::after(Duration::from_secs(60))).is_empty());
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod prune;
 mod restore;
 mod scheduled;
 mod serve;
+mod statements;
 mod verify;
 
 use std::{
