@@ -467,7 +467,7 @@ fn the_check_and_the_schedule_are_in_the_report() {
     let place = Place::with_registry(10);
     place.configure(|config| config["backup"] = serde_json::json!({ "dir": "out" }));
     let report = place.check();
-    assert_eq!((&report["status"], &entry(&report, "backup")["status"]), (&"warn".into(), &"error".into()));
+    assert_eq!((&report["status"], &entry(&report, "backup")["status"]), (&"error".into(), &"error".into()));
     back_up(&place, &[]);
     let report = place.check();
     assert_eq!((&report["status"], &entry(&report, "backup")["status"]), (&"ok".into(), &"ok".into()));

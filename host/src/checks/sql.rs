@@ -417,6 +417,16 @@ mod tests {
     }
 
     #[test]
+    fn a_database_that_cannot_be_read_is_not_healthy() {
+        let settings = Settings { sql: vec![assertion("SELECT count(*) FROM records", from(1.0, 2.0))], ..settings() };
+        for (case, scene) in odd_scenes() {
+            let outcome = scene.unchanged(|registry| outcome(registry, "orphans", &settings));
+            assert!(outcome.status() >= Status::Unknown, "{case}: {outcome:?}");
+            assert!(outcome.findings.iter().all(|finding| finding.hint.is_some()), "{case}: {outcome:?}");
+        }
+    }
+
+    #[test]
     fn statements_are_judged_without_being_run() {
         let scene = Scene::with(REGISTRY);
         let all = ["SELECT count(*) FROM records", "DELETE FROM records", "SELECT nothing", "-- x\nSELECT 1"];

@@ -313,6 +313,10 @@ fn at_20_columns_texts_have_nearly_the_whole_width() {
     checked at
     2025-10-27T16:43:49Z
     ");
+}
+
+#[test]
+fn at_20_columns_a_long_path_stays_whole() {
     insta::assert_snapshot!(at(20, &samples::long()), @"
     ERROR
       wal failed
