@@ -118,7 +118,7 @@ pub(super) struct Health {
     /// Fewer free bytes than this on the database's file system is an error.
     #[schemars(range(min = FREE_BYTES.min, max = FREE_BYTES.max), extend("default" = defaults::MIN_FREE_BYTES))]
     pub(super) min_free_bytes: Option<u64>,
-    /// Changes to single checks, by the name of a built-in check, of an assertion or of a plugin.
+    /// Changes to single checks, by the name of a built-in check, an assertion in SQL or a plugin.
     pub(super) checks: Option<BTreeMap<String, Check>>,
     /// Assertions written in SQL, each a check of its own.
     #[schemars(length(max = MAX_ASSERTIONS))]
@@ -129,7 +129,7 @@ pub(super) struct Health {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Assertion {
-    /// The check's name in the report, unlike every other check's.
+    /// The name of the check in the report. No other check may have the same name.
     #[schemars(regex(pattern = NAME))]
     pub(super) name: String,
     /// One statement that only reads, and gives one row with one number.
@@ -143,10 +143,10 @@ pub(super) struct Assertion {
     pub(super) warn_below: Option<f64>,
     /// Below this number it is an error.
     pub(super) error_below: Option<f64>,
-    /// What to do when the number is bad; the report shows it.
+    /// What to do when the number is bad. The report shows it.
     #[schemars(length(min = 1, max = MAX_HINT))]
     pub(super) hint: Option<String>,
-    /// Milliseconds that one run of the statement may take; it holds a read transaction for as long.
+    /// The time limit of one run of the statement, in milliseconds. It holds a read transaction for as long.
     #[schemars(range(min = SQL_TIME_MS.min, max = SQL_TIME_MS.max), extend("default" = defaults::millis(checks::USUAL_SQL_TIME)))]
     pub(super) sql_time_ms: Option<u64>,
 }

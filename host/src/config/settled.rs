@@ -264,7 +264,7 @@ impl Settler<'_> {
         let at = spot.key("name");
         let parsed = Name::parse(name).map_err(|why| self.fault(&at, why.to_string())).ok()?;
         if let Some(owner) = taken.insert(name.to_owned(), spot.path().to_owned()) {
-            self.fault(&at, format!("`{name}` is {owner} already; choose another name"));
+            self.fault(&at, format!("the name `{name}` is used by {owner} already; choose another one"));
         }
         Some(parsed)
     }

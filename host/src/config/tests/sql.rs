@@ -58,10 +58,10 @@ fn what_cannot_work_is_refused() {
     c.json:1:55: health.sql[0].error: a number is expected, not text
     ");
     insta::assert_snapshot!(with(r#"{"name": "a", "sql": "SELECT 1", "error": 1, "sqlTimeMs": 0}"#), @"c.json:1:79: health.sql[0].sqlTimeMs: 0 is out of range; 1 to 60000 is allowed");
-    insta::assert_snapshot!(with(r#"{"name": "disk", "sql": "SELECT 1", "error": 1}"#), @"c.json:1:30: health.sql[0].name: `disk` is a built-in check already; choose another name");
-    insta::assert_snapshot!(with(r#"{"name": "mine", "sql": "SELECT 1", "error": 1}"#), @"c.json:1:93: plugins[0].name: `mine` is health.sql[0] already; choose another name");
+    insta::assert_snapshot!(with(r#"{"name": "disk", "sql": "SELECT 1", "error": 1}"#), @"c.json:1:30: health.sql[0].name: the name `disk` is used by a built-in check already; choose another one");
+    insta::assert_snapshot!(with(r#"{"name": "mine", "sql": "SELECT 1", "error": 1}"#), @"c.json:1:93: plugins[0].name: the name `mine` is used by health.sql[0] already; choose another one");
     insta::assert_snapshot!(with(r#"{"name": "A b", "sql": "SELECT 1", "error": 1}"#), @"c.json:1:30: health.sql[0].name: `A b` is not a check name: use 1 to 63 lower-case letters, digits and inner hyphens");
-    insta::assert_snapshot!(with(r#"{"name": "a", "sql": "SELECT 1", "error": 1}, {"name": "a", "sql": "SELECT 2", "error": 1}"#), @"c.json:1:76: health.sql[1].name: `a` is health.sql[0] already; choose another name");
+    insta::assert_snapshot!(with(r#"{"name": "a", "sql": "SELECT 1", "error": 1}, {"name": "a", "sql": "SELECT 2", "error": 1}"#), @"c.json:1:76: health.sql[1].name: the name `a` is used by health.sql[0] already; choose another one");
     let nearly =
         r#"{"health": {"sql": [{"name": "orphans", "sql": "SELECT 1", "error": 1}], "checks": {"orphan": {}}}}"#;
     insta::assert_snapshot!(settled(nearly, &usual()).unwrap_err().to_string(), @"c.json:1:85: health.checks.orphan: no check has this name; did you mean `orphans`?");
