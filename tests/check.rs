@@ -361,10 +361,9 @@ fn the_text_is_made_for_a_person() {
              there is no database at `gone.sqlite`
              → check `dbPath` (or `--db`), or start the registry once so that it makes its database
     ok       disk          [size] free, at least 1 B are wanted
-    skipped  backup        there are no backups in artifacts/registry/backups, and nothing says that
-                           there should be
-             → make one with `vitalsign backup`, and set `backup` in the configuration to have its age
-               watched
+    skipped  backup        there is no backup in artifacts/registry/backups, and the configuration does
+                           not ask for any
+             → make one with `vitalsign backup`; with `backup` in the configuration its age is checked
 
     checked at [time]
     ");

@@ -87,9 +87,8 @@ impl BackupCheck {
                 Outcome::of(Finding::new(Status::Unknown, "unlisted", failure.to_string()).hint(failure.hint()))
             }
             Ok([]) if !self.settings.configured && failed.is_none() => {
-                let message = format!("there are no backups in {dir}, and nothing says that there should be");
-                let hint =
-                    "make one with `vitalsign backup`, and set `backup` in the configuration to have its age watched";
+                let message = format!("there is no backup in {dir}, and the configuration does not ask for any");
+                let hint = "make one with `vitalsign backup`; with `backup` in the configuration its age is checked";
                 return Outcome::of(Finding::new(Status::Skipped, "not-configured", message).hint(hint));
             }
             Ok([]) if !self.settings.configured => Outcome::new(format!("there is no backup in {dir}")),
@@ -164,8 +163,8 @@ impl BackupCheck {
             outcome.findings.push(Finding::new(status, code, message).subject(name.clone()).hint(hint));
         };
         if is_future {
-            let message = "the newest backup is from the future, so its age is not known".to_owned();
-            found(Status::Warn, "future", message, "set the clock right, and make a new backup");
+            let message = "the time of the newest backup is in the future, so its age is not known".to_owned();
+            found(Status::Warn, "future", message, "correct the clock of this machine, and make a new backup");
         }
         if let Some(limit) = limit.filter(|limit| age > *limit) {
             let message =
@@ -176,39 +175,47 @@ impl BackupCheck {
         match newest.standing {
             Standing::Verified => {}
             Standing::Damaged => {
-                let why = newest.flaw.as_deref().unwrap_or("its proof failed");
+                let why = newest.flaw.as_deref().unwrap_or("its verification failed");
                 found(Status::Error, "damaged", format!("the newest backup is damaged: {why}"), hint);
             }
             Standing::Changed => {
-                let message = "the newest backup was changed since it was proven".to_owned();
+                let message = "the newest backup was changed after it was verified".to_owned();
                 found(Status::Error, "changed", message, hint);
             }
             Standing::Unverified => {
-                let message = "the newest backup was never proven".to_owned();
-                found(Status::Warn, "unverified", message, "prove it with `vitalsign verify`");
+                let message = "the newest backup was never verified".to_owned();
+                found(Status::Warn, "unverified", message, "verify it with `vitalsign verify`");
             }
         }
         if let Some(median) = median(older)
             && number(newest.bytes) < median * LEAST_SHARE
         {
             let message = format!(
-                "the newest backup has {}, less than half of what the ones before it have",
+                "the newest backup has {}, less than half of the median of the backups before it",
                 bytes(newest.bytes)
             );
-            found(Status::Warn, "shrunk", message, "look whether rows are missing: `vitalsign list` shows the counts");
+            found(
+                Status::Warn,
+                "shrunk",
+                message,
+                "check whether rows are missing: `vitalsign list` shows how many each backup has",
+            );
         }
         match files::free_bytes(&self.settings.dir) {
             Ok(free) => {
                 outcome.measures.push(Measure::new("backup_free_bytes", number(free), "bytes"));
                 if number(free) < number(newest.bytes) * GROWTH {
-                    let message =
-                        format!("{} are free for the next backup; the newest has {}", bytes(free), bytes(newest.bytes));
-                    found(Status::Warn, "no-room", message, "make room, or thin them out with `vitalsign prune`");
+                    let message = format!(
+                        "{} are free for the next backup, and the newest one has {}",
+                        bytes(free),
+                        bytes(newest.bytes)
+                    );
+                    found(Status::Warn, "no-room", message, "make room, or remove old backups with `vitalsign prune`");
                 }
             }
             Err(error) => {
                 let message = format!("the free space for the next backup is not known: {error}");
-                found(Status::Unknown, "free-unknown", message, "look at the file system of the folder");
+                found(Status::Unknown, "free-unknown", message, "check the file system that the folder is on");
             }
         }
         outcome

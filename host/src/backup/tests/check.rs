@@ -50,8 +50,8 @@ fn young_proven_and_whole() {
     let bench = Bench::with(REGISTRY);
     let none = LastRun::default;
     insta::assert_snapshot!(says(&bench, false, "2026-11-24T12:00:00Z", none()), @"
-    skipped: there are no backups in DIR/out, and nothing says that there should be
-    - skipped not-configured: there are no backups in DIR/out, and nothing says that there should be
+    skipped: there is no backup in DIR/out, and the configuration does not ask for any
+    - skipped not-configured: there is no backup in DIR/out, and the configuration does not ask for any
     ");
     insta::assert_snapshot!(says(&bench, true, "2026-11-24T12:00:00Z", none()), @"
     error: there is no backup in DIR/out
@@ -66,7 +66,7 @@ fn young_proven_and_whole() {
     insta::assert_snapshot!(says(&bench, false, "2027-11-25T14:00:01Z", none()), @"ok: 1 backup; the newest is 366 d 2 h old, [size] KiB and verified");
     insta::assert_snapshot!(says(&bench, true, "2026-11-24T11:00:00Z", none()), @"
     warn: 1 backup; the newest is 0 ms old, [size] KiB and verified
-    - warn future: the newest backup is from the future, so its age is not known
+    - warn future: the time of the newest backup is in the future, so its age is not known
     ");
     let last = none();
     last.note(at("2026-11-24T13:00:00Z").0, Err("no room".to_owned()));
@@ -83,7 +83,7 @@ fn young_proven_and_whole() {
     fs::write(&made.path, "changed").unwrap();
     insta::assert_snapshot!(says(&bench, true, "2026-11-24T13:00:00Z", none()), @"
     error: 1 backup; the newest is 1 h old, 7 B and changed
-    - error changed: the newest backup was changed since it was proven
+    - error changed: the newest backup was changed after it was verified
     ");
 }
 
@@ -96,7 +96,7 @@ fn unproven_or_suddenly_small() {
     bench.back_up(|request| request.verify = false).unwrap();
     insta::assert_snapshot!(says(&bench, true, "2026-11-24T13:00:00Z", LastRun::default()), @"
     warn: 2 backups; the newest is 1 h old, [size] KiB and unverified
-    - warn unverified: the newest backup was never proven
-    - warn shrunk: the newest backup has [size] KiB, less than half of what the ones before it have
+    - warn unverified: the newest backup was never verified
+    - warn shrunk: the newest backup has [size] KiB, less than half of the median of the backups before it
     ");
 }
