@@ -201,24 +201,28 @@ impl BackupCheck {
                 "check whether rows are missing: `vitalsign list` shows how many each backup has",
             );
         }
-        match files::free_bytes(&self.settings.dir) {
+        self.room(newest, &name, &mut outcome);
+        outcome
+    }
+
+    /// Whether the next backup has room, which is about as large as the newest.
+    fn room(&self, newest: &Listed, name: &str, outcome: &mut Outcome) {
+        let (status, code, message, hint) = match files::free_bytes(&self.settings.dir) {
             Ok(free) => {
                 outcome.measures.push(Measure::new("backup_free_bytes", number(free), "bytes"));
-                if number(free) < number(newest.bytes) * GROWTH {
-                    let message = format!(
-                        "{} are free for the next backup, and the newest one has {}",
-                        bytes(free),
-                        bytes(newest.bytes)
-                    );
-                    found(Status::Warn, "no-room", message, "make room, or remove old backups with `vitalsign prune`");
+                if number(free) >= number(newest.bytes) * GROWTH {
+                    return;
                 }
+                let (free, size) = (bytes(free), bytes(newest.bytes));
+                let message = format!("{free} are free for the next backup, and the newest one has {size}");
+                (Status::Warn, "no-room", message, "make room, or remove old backups with `vitalsign prune`")
             }
             Err(error) => {
                 let message = format!("the free space for the next backup is not known: {error}");
-                found(Status::Unknown, "free-unknown", message, "check the file system that the folder is on");
+                (Status::Unknown, "free-unknown", message, "check the file system that the folder is on")
             }
-        }
-        outcome
+        };
+        outcome.findings.push(Finding::new(status, code, message).subject(name).hint(hint));
     }
 }
 
