@@ -207,7 +207,9 @@ fn bad_input_is_one_sentence_and_a_code_and_changes_nothing() {
         told += &format!("{what}: {} {sentence}\n", ran.code);
         assert!(!ran.stderr.contains("panicked") && ran.stdout.is_empty(), "{what}: {}{}", ran.stdout, ran.stderr);
         let _ = fs::remove_dir(place.path("o"));
-        let left: Vec<_> = place.listing().into_iter().filter(|line| !before.contains(line)).collect();
+        // A backup that failed is remembered for the check on backups; that is tested where the check is.
+        let is_new = |line: &String| !before.contains(line) && !line.contains("backup-failed-");
+        let left: Vec<_> = place.listing().into_iter().filter(is_new).collect();
         let own = |line: &String| line.split_once(" inode").is_some_and(|(path, _)| Path::new(path).is_dir());
         assert!(left.iter().all(own), "{what}: {left:?}");
     }
@@ -465,7 +467,7 @@ fn the_check_and_the_schedule_are_in_the_report() {
     let place = Place::with_registry(10);
     place.configure(|config| config["backup"] = serde_json::json!({ "dir": "out" }));
     let report = place.check();
-    assert_eq!((&report["status"], &entry(&report, "backup")["status"]), (&"warn".into(), &"error".into()));
+    assert_eq!((&report["status"], &entry(&report, "backup")["status"]), (&"error".into(), &"error".into()));
     back_up(&place, &[]);
     let report = place.check();
     assert_eq!((&report["status"], &entry(&report, "backup")["status"]), (&"ok".into(), &"ok".into()));
@@ -473,6 +475,35 @@ fn the_check_and_the_schedule_are_in_the_report() {
     let ran = place.run(["check"]);
     assert_eq!(ran.code, 3);
     assert!(ran.stderr.contains("backup.schedule: `61 * * * *` is no schedule"), "{}", ran.stderr);
+}
+
+/// A backup that fails by hand is another process than the check that tells of it.
+#[test]
+fn a_backup_that_failed_is_told_until_one_succeeds() {
+    let place = Place::with_registry(10);
+    place.configure(|config| config["backup"] = serde_json::json!({ "dir": "out" }));
+    let good = fs::read(place.path("registry.sqlite")).unwrap();
+    let failing = |place: &Place| {
+        place.write("registry.sqlite", "no database at all");
+        let ran = place.run(["backup"]);
+        place.write("registry.sqlite", &good);
+        ran
+    };
+    assert_eq!(place.run(["backup"]).code, 0);
+    assert_eq!(failing(&place).code, 5);
+    let report = place.check();
+    let findings = entry(&report, "backup")["findings"].as_array().unwrap();
+    let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+    assert_eq!(
+        (&finding["status"], &finding["code"], &report["status"]),
+        (&"error".into(), &"failed".into(), &"error".into())
+    );
+    assert!(finding["message"].as_str().unwrap().ends_with("is not a SQLite database"), "{finding}");
+    assert_eq!(place.run(["backup"]).code, 0);
+    assert_eq!(entry(&place.check(), "backup")["status"], "ok");
+    assert_eq!(failing(&place).code, 5);
+    assert_eq!(place.run(["backup", "--out", "elsewhere"]).code, 0);
+    assert_eq!(entry(&place.check(), "backup")["status"], "error", "the folder that the check looks at has no new one");
 }
 
 /// `serve` makes a backup when the schedule says so, thins out, and says how it went.

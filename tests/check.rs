@@ -27,7 +27,7 @@ fn settled(text: &str) -> String {
             out.push(stand_in);
         }
     }
-    out.join(" ")
+    out.join(" ").replace(&format!(" on {}", vitalsign::files::host_name()), " on [host]")
 }
 
 /// One check of `db`: the exit code and each sentence once, with proof that looking changed nothing.
@@ -202,7 +202,8 @@ fn a_schema_that_is_not_the_expected_one_fails_the_check() {
     assert_eq!(ran.code, 1);
     let text = ran.stdout.lines().take(8).map(settled).collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(text, @"
-    ERROR    unhealthy; of 7 checks 1 failed: schema
+    ERROR    1 of 7 checks failed: schema
+             registry.sqlite on [host]
 
     error    schema        the schema version is 1, and 2 is expected
              → run the registry's migrations, or correct `registry.expectedSchemaVersion`
@@ -363,7 +364,8 @@ fn the_text_is_made_for_a_person() {
     let text: String = ran.stdout.lines().map(|line| settled(line) + "\n").collect();
     insta::assert_snapshot!(format!("{}\n{text}", ran.code), @"
     1
-    ERROR    unhealthy; of 7 checks 2 failed: schema, wal; 3 need a look: foreign-keys, records, sqlite
+    ERROR    5 of 7 checks failed: foreign-keys, records, schema, sqlite, wal
+             gone.sqlite on [host]
 
     error    schema        there is no database at `gone.sqlite`
              → check `dbPath` (or `--db`), or start the registry once so that it makes its database
@@ -379,11 +381,53 @@ fn the_text_is_made_for_a_person() {
                            `schema`
              not critical: counts as a warning
     ok       disk          [size] free, at least 1 B are wanted
-    skipped  backup        there are no backups in artifacts/registry/backups, and nothing says that
-                           there should be
-             → make one with `vitalsign backup`, and set `backup` in the configuration to have its age
-               watched
+    skipped  backup        there is no backup in artifacts/registry/backups, and the configuration does
+                           not ask for any
+             → make one with `vitalsign backup`; with `backup` in the configuration its age is checked
 
-    looked at [time]
+    checked at [time]
     ");
+}
+
+/// A rule of one's own needs no plugin: it is a check like any other, on the command line and in the exit code.
+#[test]
+fn an_assertion_in_sql_is_a_check_of_its_own() {
+    let place = Place::with_registry(3);
+    place.configure(|config| {
+        config["health"]["sql"] = json!([
+            { "name": "few-records", "sql": "SELECT count(*) FROM records", "errorBelow": 4, "hint": "import them again" },
+            { "name": "writes", "sql": "DELETE FROM records RETURNING 1", "error": 1 },
+        ]);
+        config["health"]["checks"] = json!({ "writes": { "advisory": true } });
+    });
+    let before = place.listing();
+    let refused = place.run(["config", "check"]);
+    insta::assert_snapshot!(format!("{}\n{}", refused.code, refused.stderr), @"
+    3
+    vitalsign: health.sql[1].sql: the statement is not allowed: DELETE from `records` (checks may only read)
+      → correct the statement: an assertion is one statement that only reads
+    ");
+    let ran = place.run(["check", "--only", "few-records", "--only", "writes"]);
+    let text: String = ran.stdout.lines().map(|line| settled(line) + "\n").collect();
+    insta::assert_snapshot!(format!("{}\n{text}", ran.code), @"
+    1
+    ERROR    1 of 2 checks failed: few-records; 1 gave no result: writes
+             registry.sqlite on [host]
+
+    error    few-records  the statement gives 3; below 4 it is an error
+             → import them again
+    unknown  writes       the statement is not allowed: DELETE from `records` (checks may only read)
+             → correct `health.sql[1].sql`: an assertion is one statement that only reads
+
+    checked at [time]
+    ");
+    assert_eq!(before, place.listing());
+    let entry = entry(&place.check(), "few-records").clone();
+    assert_eq!(
+        (&entry["origin"]["kind"], &entry["critical"], &entry["status"]),
+        (&"builtin".into(), &false.into(), &"error".into())
+    );
+    assert_eq!((&entry["findings"][0]["code"], &entry["measures"][0]["value"]), (&"below".into(), &3.0.into()));
+    let misspelt = place.run(["check", "--only", "few-record"]);
+    assert!(misspelt.stderr.contains("did you mean `few-records`?"), "{}", misspelt.stderr);
 }

@@ -265,7 +265,7 @@ fn every_code_of_a_finding_is_documented() {
         let missing = codes.into_iter().filter(|code| !text.contains(&format!("`{code}`")));
         wrong.extend(missing.map(|code| format!("{page}: no code `{code}`, which {file} gives")));
     };
-    for check in ["disk", "foreign_keys", "integrity", "mod", "records", "schema", "sqlite", "wal"] {
+    for check in ["disk", "foreign_keys", "integrity", "mod", "records", "schema", "sql", "sqlite", "wal"] {
         let file = format!("checks/{check}.rs");
         hold("docs/checks.md", &file, codes(&file, &marks));
     }

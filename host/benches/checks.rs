@@ -43,6 +43,7 @@ fn report_of(database: &Path, keys: Keys) {
         records_table: "records".into(),
         provenance_table: "provenance".into(),
         min_free_bytes: 1,
+        sql: Vec::new(),
         checks: BTreeMap::new(),
     };
     let mut rounds = Vec::new();

@@ -34,6 +34,7 @@ fn main() {
         records_table: "records".into(),
         provenance_table: "provenance".into(),
         min_free_bytes: 1,
+        sql: Vec::new(),
         checks: BTreeMap::new(),
     };
     let tasks = run::runtime().unwrap();

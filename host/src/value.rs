@@ -157,6 +157,22 @@ pub fn grouped(count: u64) -> String {
     out
 }
 
+/// Any number, exactly, and grouped when it is whole: `-1,234`, `0.25`.
+#[must_use]
+pub fn decimal(number: f64) -> String {
+    /// Up to here every whole number has its own value.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if number.abs() > EXACT {
+        return format!("{number:e}");
+    }
+    if number.fract() != 0.0 || number.is_nan() {
+        return number.to_string();
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, positive and within 2^53")]
+    let count = number.abs() as u64;
+    format!("{}{}", if number < 0.0 { "-" } else { "" }, grouped(count))
+}
+
 /// A length of time as people read it: `250 ms`, `2.5 s`, `3 min 20 s`, `13 h 5 min`, `4 d 2 h`.
 #[must_use]
 pub fn span(length: Duration) -> String {
@@ -240,6 +256,13 @@ mod tests {
     #[test]
     fn numbers_are_grouped() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn any_number_is_written_exactly() {
+        let numbers = [0.0, -0.0, -1234.0, 0.25, 1e15, 1e300, f64::INFINITY, f64::NAN].map(decimal);
+        assert_eq!(numbers[..5], ["0", "0", "-1,234", "0.25", "1,000,000,000,000,000"]);
+        assert_eq!(numbers[5..], ["1e300", "inf", "NaN"]);
     }
 
     #[test]

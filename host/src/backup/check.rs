@@ -1,7 +1,7 @@
 //! The `backup` check: is there a backup, is it young, proven, no smaller than it should be, and is there room for the next?
 //!
-//! Looks at names, `stat` and records in the folder of the archives; opens no archive. In `serve` it also says how the last
-//! scheduled backup ended.
+//! Looks at names, `stat`, records and the note of a backup that failed; opens no archive. In `serve` it also says what the
+//! schedule could not do.
 
 use std::{
     path::PathBuf,
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Failure, Listed, Settings, Standing, list};
+use super::{Failure, Listed, Settings, Standing, attempt, list};
 use crate::{
     check::{BoxFuture, Check, Context, NoConfig, Outcome, Overrides, Row, Schedule, Spec, every},
     clock::{Clock, Timestamp},
@@ -31,11 +31,14 @@ const LEAST_SHARE: f64 = 0.5;
 /// Room that the next archive may need beyond the newest one's size.
 const GROWTH: f64 = 1.2;
 
-/// How the last scheduled backup ended, shared between the schedule and the check.
+/// How the last scheduled run ended, shared between the schedule and the check.
+///
+/// A backup that failed is noted on the disk as well. This is for what cannot be noted there, and for what is no backup, such
+/// as the removal of old archives.
 #[derive(Clone, Debug, Default)]
 pub struct LastRun(Arc<Mutex<Option<Failed>>>);
 
-/// When a scheduled backup failed, and why.
+/// When a scheduled run failed, and why.
 type Failed = (Timestamp, String);
 
 impl LastRun {
@@ -77,16 +80,18 @@ impl BackupCheck {
 
     fn look(&self) -> Outcome {
         let dir = self.settings.dir.display();
-        let mut outcome = match self.own().as_deref() {
+        let own = self.own();
+        let failed = self.failed(own.as_deref().unwrap_or_default());
+        let mut outcome = match own.as_deref() {
             Err(failure) => {
                 Outcome::of(Finding::new(Status::Unknown, "unlisted", failure.to_string()).hint(failure.hint()))
             }
-            Ok([]) if !self.settings.configured => {
-                let message = format!("there are no backups in {dir}, and nothing says that there should be");
-                let hint =
-                    "make one with `vitalsign backup`, and set `backup` in the configuration to have its age watched";
+            Ok([]) if !self.settings.configured && failed.is_none() => {
+                let message = format!("there is no backup in {dir}, and the configuration does not ask for any");
+                let hint = "make one with `vitalsign backup`; with `backup` in the configuration its age is checked";
                 return Outcome::of(Finding::new(Status::Skipped, "not-configured", message).hint(hint));
             }
+            Ok([]) if !self.settings.configured => Outcome::new(format!("there is no backup in {dir}")),
             Ok([]) => {
                 let message = format!("there is no backup in {dir}");
                 let hint = "make one with `vitalsign backup`";
@@ -94,12 +99,36 @@ impl BackupCheck {
             }
             Ok([newest, older @ ..]) => self.newest(newest, older),
         };
-        if let Some((at, why)) = self.last.failure() {
-            let message = format!("the scheduled backup of {at:.0} failed: {why}");
-            let hint = "run `vitalsign backup` by hand to see it fail; the next one is made on schedule";
-            outcome.findings.push(Finding::new(Status::Error, "failed", message).hint(hint));
-        }
+        outcome.findings.extend(failed);
         outcome
+    }
+
+    /// The finding that the last backup failed, if none has succeeded since. `own` are the archives, newest first.
+    fn failed(&self, own: &[Listed]) -> Option<Finding> {
+        let (message, mut hint) = match attempt::last_failed(&self.db, &self.settings.dir) {
+            Some(failed) => {
+                let begun_at = failed.begun_at;
+                let message = match failed.why {
+                    Some(why) => format!("the backup that began at {begun_at} failed: {why}"),
+                    None => format!(
+                        "the backup that began at {begun_at} did not finish: its process was ended, or the machine stopped"
+                    ),
+                };
+                (message, failed.hint)
+            }
+            None => {
+                let (at, why) = self.last.failure()?;
+                if own.first().is_some_and(|newest| newest.created_at > at) {
+                    return None;
+                }
+                (format!("the schedule of backups failed at {at:.0}: {why}"), String::new())
+            }
+        };
+        if !hint.is_empty() {
+            hint.push_str("; then ");
+        }
+        hint.push_str("run `vitalsign backup`: this finding goes when a backup succeeds");
+        Some(Finding::new(Status::Error, "failed", message).hint(hint))
     }
 
     /// The archives of this database, and those that do not say of which they are.
@@ -124,16 +153,18 @@ impl BackupCheck {
             newest.standing.as_str()
         ));
         let limit = self.settings.max_age;
-        let warn = limit.map(|limit| limit.as_secs_f64());
-        outcome.measures.push(Measure { error: warn, ..Measure::new("backup_age", age.as_secs_f64(), "seconds") });
+        let error = limit.map(|limit| limit.as_secs_f64());
+        // What is below a millisecond is noise.
+        let age_seconds = Duration::from_millis(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)).as_secs_f64();
+        outcome.measures.push(Measure { error, ..Measure::new("backup_age", age_seconds, "seconds") });
         outcome.measures.push(Measure::new("backup_bytes", number(newest.bytes), "bytes"));
         outcome.measures.push(Measure::new("backup_count", number(older.len() as u64 + 1), ""));
         let mut found = |status, code: &str, message: String, hint: &str| {
             outcome.findings.push(Finding::new(status, code, message).subject(name.clone()).hint(hint));
         };
         if is_future {
-            let message = "the newest backup is from the future, so its age is not known".to_owned();
-            found(Status::Warn, "future", message, "set the clock right, and make a new backup");
+            let message = "the time of the newest backup is in the future, so its age is not known".to_owned();
+            found(Status::Warn, "future", message, "correct the clock of this machine, and make a new backup");
         }
         if let Some(limit) = limit.filter(|limit| age > *limit) {
             let message =
@@ -144,42 +175,54 @@ impl BackupCheck {
         match newest.standing {
             Standing::Verified => {}
             Standing::Damaged => {
-                let why = newest.flaw.as_deref().unwrap_or("its proof failed");
+                let why = newest.flaw.as_deref().unwrap_or("its verification failed");
                 found(Status::Error, "damaged", format!("the newest backup is damaged: {why}"), hint);
             }
             Standing::Changed => {
-                let message = "the newest backup was changed since it was proven".to_owned();
+                let message = "the newest backup was changed after it was verified".to_owned();
                 found(Status::Error, "changed", message, hint);
             }
             Standing::Unverified => {
-                let message = "the newest backup was never proven".to_owned();
-                found(Status::Warn, "unverified", message, "prove it with `vitalsign verify`");
+                let message = "the newest backup was never verified".to_owned();
+                found(Status::Warn, "unverified", message, "verify it with `vitalsign verify`");
             }
         }
         if let Some(median) = median(older)
             && number(newest.bytes) < median * LEAST_SHARE
         {
             let message = format!(
-                "the newest backup has {}, less than half of what the ones before it have",
+                "the newest backup has {}, less than half of the median of the backups before it",
                 bytes(newest.bytes)
             );
-            found(Status::Warn, "shrunk", message, "look whether rows are missing: `vitalsign list` shows the counts");
+            found(
+                Status::Warn,
+                "shrunk",
+                message,
+                "check whether rows are missing: `vitalsign list` shows how many each backup has",
+            );
         }
-        match files::free_bytes(&self.settings.dir) {
+        self.room(newest, &name, &mut outcome);
+        outcome
+    }
+
+    /// Whether the next backup has room, which is about as large as the newest.
+    fn room(&self, newest: &Listed, name: &str, outcome: &mut Outcome) {
+        let (status, code, message, hint) = match files::free_bytes(&self.settings.dir) {
             Ok(free) => {
                 outcome.measures.push(Measure::new("backup_free_bytes", number(free), "bytes"));
-                if number(free) < number(newest.bytes) * GROWTH {
-                    let message =
-                        format!("{} are free for the next backup; the newest has {}", bytes(free), bytes(newest.bytes));
-                    found(Status::Warn, "no-room", message, "make room, or thin them out with `vitalsign prune`");
+                if number(free) >= number(newest.bytes) * GROWTH {
+                    return;
                 }
+                let (free, size) = (bytes(free), bytes(newest.bytes));
+                let message = format!("{free} are free for the next backup, and the newest one has {size}");
+                (Status::Warn, "no-room", message, "make room, or remove old backups with `vitalsign prune`")
             }
             Err(error) => {
                 let message = format!("the free space for the next backup is not known: {error}");
-                found(Status::Unknown, "free-unknown", message, "look at the file system of the folder");
+                (Status::Unknown, "free-unknown", message, "check the file system that the folder is on")
             }
-        }
-        outcome
+        };
+        outcome.findings.push(Finding::new(status, code, message).subject(name).hint(hint));
     }
 }
 

@@ -9,7 +9,9 @@ use std::{
 };
 
 use super::{
-    Failure, Progress, raw,
+    Failure, Progress,
+    attempt::Attempt,
+    raw,
     record::{Record, Verdict},
     snapshot::{About, Proven, Taken, take},
     unpack::{Unpacked, unpack},
@@ -71,13 +73,33 @@ pub struct Made {
 
 /// Makes a backup.
 ///
+/// One that fails is remembered for the check on backups, until one succeeds. Raw copies are not: they are made of damaged
+/// databases, and prove nothing.
+///
 /// # Errors
 /// [`Failure`]; there is then no archive.
 pub fn create(request: &Request<'_>, clock: &dyn Clock, progress: &dyn Progress) -> Result<Made, Failure> {
+    let mut attempt = (!request.raw).then(|| Attempt::new(request.db, request.out));
+    let made = make(request, attempt.as_mut(), clock, progress);
+    if let Some(attempt) = attempt {
+        attempt.end(made.as_ref().err(), clock);
+    }
+    made
+}
+
+fn make(
+    request: &Request<'_>,
+    attempt: Option<&mut Attempt>,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+) -> Result<Made, Failure> {
     let registry = Registry::new(request.db.to_owned());
     let ground = registry.ground().map_err(Failure::Database)?;
     let _lock = lock(&ground.real, &ground.database, request.scratch)?;
     folder(request.out)?;
+    if let Some(attempt) = attempt {
+        attempt.begin(clock);
+    }
     let draft = Draft::new(request.out).map_err(|error| Failure::io("write in", request.out, error))?;
     let now = clock.now();
     let about = About {

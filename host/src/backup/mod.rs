@@ -3,6 +3,7 @@
 //! Brings databases and archives together. Knows neither how a database is read (`sqlite`) nor how an archive is written
 //! (`archive`), no configuration file and no terminal.
 
+mod attempt;
 mod catalog;
 mod check;
 mod create;

@@ -7,6 +7,7 @@ mod foreign_keys;
 mod integrity;
 mod records;
 mod schema;
+mod sql;
 mod sqlite;
 #[cfg(test)]
 mod testing;
@@ -23,6 +24,10 @@ use crate::{
     report::{Finding, Origin, Status},
     sqlite::{Registry, Trouble},
     value::Name,
+};
+
+pub use sql::{
+    Assertion, Thresholds, USUAL_TIME as USUAL_SQL_TIME, refused as refused_statements, schedule as assertion_schedule,
 };
 
 /// Every built-in check of this room, in name order.
@@ -47,7 +52,9 @@ pub struct Settings {
     pub provenance_table: Table,
     /// Fewer free bytes than this on the database's file system is an error.
     pub min_free_bytes: u64,
-    /// What the operator changed of each built-in check, by name.
+    /// Assertions written in SQL, each a check of its own.
+    pub sql: Vec<Assertion>,
+    /// What the operator changed of each built-in check and each assertion, by name.
     pub checks: BTreeMap<String, CheckSettings>,
 }
 
@@ -101,7 +108,7 @@ pub fn rows() -> impl Iterator<Item = Row> {
     BUILT.iter().map(|built| built.row)
 }
 
-/// All built-in checks, those that are not enabled too, in name order.
+/// All built-in checks, those that are not enabled too, in name order; then the assertions, in the order of the settings.
 #[must_use]
 pub fn build(registry: &Registry, settings: &Settings) -> Vec<Arc<dyn Check>> {
     let built = BUILT.iter().filter_map(|Built { row, make }| {
@@ -110,7 +117,8 @@ pub fn build(registry: &Registry, settings: &Settings) -> Vec<Arc<dyn Check>> {
         let spec = Spec { name: Name::parse(row.name).ok()?, origin: Origin::Builtin, schedule };
         Some(make(registry, settings, spec))
     });
-    built.collect()
+    let assertions = settings.sql.iter().map(|one| sql::build(registry, one, settings.checks.get(one.name.as_str())));
+    built.chain(assertions).collect()
 }
 
 /// A built-in check: what its file has to say.

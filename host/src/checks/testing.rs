@@ -24,6 +24,7 @@ pub(super) fn settings() -> Settings {
         records_table: "records".into(),
         provenance_table: "provenance".into(),
         min_free_bytes: 1,
+        sql: Vec::new(),
         checks: BTreeMap::new(),
     }
 }

@@ -4,7 +4,7 @@ use super::{
     Exit, Failure,
     args::{ConfigVerb, Global},
     assemble::{lock, settle},
-    print,
+    print, statements,
 };
 use crate::config;
 
@@ -14,6 +14,7 @@ pub(super) fn run(global: &Global, verb: &ConfigVerb) -> Result<Exit, Failure> {
         ConfigVerb::Check => {
             let settled = settle(global, None)?;
             lock(&settled.lock_file)?;
+            statements::accepted(&settled)?;
             match &settled.config_file {
                 Some(file) => print(&format!("{} is valid\n", file.display()))?,
                 None => print("there is no configuration file: the defaults hold, and they are valid\n")?,

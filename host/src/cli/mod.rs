@@ -24,6 +24,7 @@ mod prune;
 mod restore;
 mod scheduled;
 mod serve;
+mod statements;
 mod verify;
 
 use std::{
@@ -149,5 +150,7 @@ fn width() -> usize {
     if !io::stdout().is_terminal() {
         return FILE_COLUMNS;
     }
-    rustix::termios::tcgetwinsize(io::stdout()).map_or(FILE_COLUMNS, |size| usize::from(size.ws_col).clamp(40, 160))
+    // A terminal that does not know its width says 0.
+    let known = rustix::termios::tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_col > 0);
+    known.map_or(FILE_COLUMNS, |size| usize::from(size.ws_col).clamp(20, 160))
 }

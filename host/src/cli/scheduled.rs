@@ -46,7 +46,7 @@ async fn keep(schedule: Schedule, settled: Arc<Settled>, last: LastRun) {
         let ended = ended.unwrap_or_else(|_| Err("the backup has a bug and broke off; please report it".to_owned()));
         match &ended {
             Ok(path) => tracing::info!("backed up to {path}"),
-            Err(why) => tracing::warn!("the scheduled backup failed: {why}"),
+            Err(why) => tracing::warn!("the schedule of backups failed: {why}"),
         }
         let now = SystemClock.now();
         last.note(now, ended.map(drop));
@@ -76,8 +76,11 @@ fn once(settled: &Settled) -> Result<String, String> {
     let said = |failure: backup::Failure| failure.to_string();
     let made = backup::create(&backup_request(settled, &scratch), &SystemClock, &Silent).map_err(said)?;
     if let Some(keep) = settled.backup.keep {
-        let listed = backup::list(&settled.backup.dir, true).map_err(said)?;
-        backup::prune(&backup::plan(&listed, keep), &SystemClock).map_err(said)?;
+        let not_removed = |failure: backup::Failure| {
+            format!("{} was made, but old archives cannot be removed: {failure}", made.path.display())
+        };
+        let listed = backup::list(&settled.backup.dir, true).map_err(not_removed)?;
+        backup::prune(&backup::plan(&listed, keep), &SystemClock).map_err(not_removed)?;
     }
     Ok(made.path.display().to_string())
 }

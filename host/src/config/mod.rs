@@ -4,6 +4,7 @@
 //! lists the result. Prints nothing, and asks for the environment and the working directory to be handed in.
 //! Values are taken as they are written: `${NAME}` is never expanded.
 
+mod assertions;
 mod defaults;
 mod discover;
 mod init;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::defaults;
-use crate::{archive::Compression, check::Row, plugin};
+use crate::{archive::Compression, check::Row, checks, plugin};
 
 /// The smallest and the largest value of a key, in the unit that its name ends with.
 struct Range {
@@ -60,6 +60,12 @@ const MAX_NAME: u32 = 255;
 const MAX_GROUPS: u32 = 16;
 /// Plugins in one configuration: each is a row in the report and a label in the metrics.
 const MAX_PLUGINS: u32 = 4096;
+/// Assertions in one configuration: each is a row in the report and a label in the metrics.
+const MAX_ASSERTIONS: u32 = 1000;
+/// The longest statement: what SQLite takes from foreign hands here, in bytes.
+const MAX_SQL: u32 = 64 * 1024;
+/// The longest hint that still reads as one.
+const MAX_HINT: u32 = 1000;
 /// Grants of one kind for one plugin.
 const MAX_GRANTS: u32 = 64;
 /// `value::Name` as a pattern, for editors; the settled configuration holds the parsed name.
@@ -112,8 +118,37 @@ pub(super) struct Health {
     /// Fewer free bytes than this on the database's file system is an error.
     #[schemars(range(min = FREE_BYTES.min, max = FREE_BYTES.max), extend("default" = defaults::MIN_FREE_BYTES))]
     pub(super) min_free_bytes: Option<u64>,
-    /// Changes to single checks, by the name of a built-in check or of a plugin.
+    /// Changes to single checks, by the name of a built-in check, an assertion in SQL or a plugin.
     pub(super) checks: Option<BTreeMap<String, Check>>,
+    /// Assertions written in SQL, each a check of its own.
+    #[schemars(length(max = MAX_ASSERTIONS))]
+    pub(super) sql: Option<Vec<Assertion>>,
+}
+
+/// One statement that gives one number, and from where on the number is bad. One threshold is needed.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Assertion {
+    /// The name of the check in the report. No other check may have the same name.
+    #[schemars(regex(pattern = NAME))]
+    pub(super) name: String,
+    /// One statement that only reads, and gives one row with one number.
+    #[schemars(length(min = 1, max = MAX_SQL))]
+    pub(super) sql: String,
+    /// From this number on it is a warning.
+    pub(super) warn: Option<f64>,
+    /// From this number on it is an error.
+    pub(super) error: Option<f64>,
+    /// Below this number it is a warning.
+    pub(super) warn_below: Option<f64>,
+    /// Below this number it is an error.
+    pub(super) error_below: Option<f64>,
+    /// What to do when the number is bad. The report shows it.
+    #[schemars(length(min = 1, max = MAX_HINT))]
+    pub(super) hint: Option<String>,
+    /// The time limit of one run of the statement, in milliseconds. It holds a read transaction for as long.
+    #[schemars(range(min = SQL_TIME_MS.min, max = SQL_TIME_MS.max), extend("default" = defaults::millis(checks::USUAL_SQL_TIME)))]
+    pub(super) sql_time_ms: Option<u64>,
 }
 
 /// Changes to one check; a key that is left out keeps the check's own default.

@@ -90,10 +90,10 @@ fn read(text: &str, top: &Spot<'_>) -> Result<raw::Config, Unplaced> {
         .map_err(|why| top.follow(why.path()).mistake(locate::plain(why.inner())))
 }
 
-struct Settler<'a> {
+pub(super) struct Settler<'a> {
     asked: &'a Asked<'a>,
     builtins: &'a [Row],
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     wrong: Vec<Unplaced>,
 }
 
@@ -115,8 +115,13 @@ impl Settler<'_> {
         }
         self.ledger.path("(lock file)", &lock_file, Origin::Default);
         let db = self.db(config, top);
-        let checks = self.checks(config, top);
-        let plugins = self.plugins(config, top);
+        let mut checks = self.checks(config, top);
+        let mut taken: HashMap<String, String> =
+            self.builtins.iter().map(|row| (row.name.to_owned(), "a built-in check".to_owned())).collect();
+        let (assertions, changes) = self.assertions(config, top, &mut taken);
+        checks.sql = assertions;
+        checks.checks.extend(changes);
+        let plugins = self.plugins(config, top, &mut taken);
         self.check_names(config, top);
         let backup = self.backup(config.backup.as_ref(), &top.key("backup"));
         let server = self.server(config.server.as_ref(), &top.key("server"));
@@ -125,7 +130,7 @@ impl Settler<'_> {
         Settled { config_file, root, db, lock_file, checks, plugins, server, backup, backup_check, shown: Vec::new() }
     }
 
-    fn fault(&mut self, spot: &Spot<'_>, message: impl Into<String>) {
+    pub(super) fn fault(&mut self, spot: &Spot<'_>, message: impl Into<String>) {
         self.wrong.push(spot.mistake(message));
     }
 
@@ -137,7 +142,7 @@ impl Settler<'_> {
         path
     }
 
-    fn no_nul(&mut self, spot: &Spot<'_>, written: &str) {
+    pub(super) fn no_nul(&mut self, spot: &Spot<'_>, written: &str) {
         if written.contains('\0') {
             self.fault(spot, "it holds a NUL character, which no path or name can");
         }
@@ -183,7 +188,14 @@ impl Settler<'_> {
             }
         }
         let expected_schema_version = registry.expected_schema_version;
-        checks::Settings { expected_schema_version, records_table, provenance_table, min_free_bytes, checks }
+        checks::Settings {
+            expected_schema_version,
+            records_table,
+            provenance_table,
+            min_free_bytes,
+            sql: Vec::new(),
+            checks,
+        }
     }
 
     fn table(&mut self, spot: &Spot<'_>, written: Option<String>, default: &str) -> checks::Table {
@@ -195,7 +207,7 @@ impl Settler<'_> {
     }
 
     /// What the operator changes of a check's schedule, and the schedule that results.
-    fn schedule(
+    pub(super) fn schedule(
         &mut self,
         spot: &Spot<'_>,
         raw: Option<&raw::Check>,
@@ -242,23 +254,31 @@ impl Settler<'_> {
         (overrides, schedule)
     }
 
-    fn plugins(&mut self, config: &raw::Config, top: &Spot<'_>) -> Vec<plugin::PluginSettings> {
+    /// A check's name, which no other check may have.
+    pub(super) fn free_name(
+        &mut self,
+        spot: &Spot<'_>,
+        name: &str,
+        taken: &mut HashMap<String, String>,
+    ) -> Option<Name> {
+        let at = spot.key("name");
+        let parsed = Name::parse(name).map_err(|why| self.fault(&at, why.to_string())).ok()?;
+        if let Some(owner) = taken.insert(name.to_owned(), spot.path().to_owned()) {
+            self.fault(&at, format!("the name `{name}` is used by {owner} already; choose another one"));
+        }
+        Some(parsed)
+    }
+
+    fn plugins(
+        &mut self,
+        config: &raw::Config,
+        top: &Spot<'_>,
+        taken: &mut HashMap<String, String>,
+    ) -> Vec<plugin::PluginSettings> {
         let mut out = Vec::new();
-        let mut taken: HashMap<String, String> =
-            self.builtins.iter().map(|row| (row.name.to_owned(), "a built-in check".to_owned())).collect();
         for (index, raw) in config.plugins.iter().flatten().enumerate() {
             let spot = top.key("plugins").index(index);
-            let name_at = spot.key("name");
-            let name = match Name::parse(&raw.name) {
-                Ok(name) => name,
-                Err(why) => {
-                    self.fault(&name_at, why.to_string());
-                    continue;
-                }
-            };
-            if let Some(owner) = taken.insert(raw.name.clone(), format!("plugins[{index}]")) {
-                self.fault(&name_at, format!("`{name}` is {owner} already; choose another name"));
-            }
+            let Some(name) = self.free_name(&spot, &raw.name, taken) else { continue };
             out.push(self.plugin(name, raw, config, &spot, top));
         }
         out
@@ -348,7 +368,9 @@ impl Settler<'_> {
     /// Every name in `health.checks` is a check's; a plugin's counts even if something else is wrong with it.
     fn check_names(&mut self, config: &raw::Config, top: &Spot<'_>) {
         let plugins = config.plugins.iter().flatten().map(|raw| raw.name.as_str());
-        let names: BTreeSet<&str> = self.builtins.iter().map(|row| row.name).chain(plugins).collect();
+        let assertions = config.health.iter().flat_map(|health| health.sql.iter().flatten());
+        let others = plugins.chain(assertions.map(|raw| raw.name.as_str()));
+        let names: BTreeSet<&str> = self.builtins.iter().map(|row| row.name).chain(others).collect();
         let spot = top.key("health").key("checks");
         for member in spot.members() {
             if !names.contains(member.key.as_str()) {
@@ -357,7 +379,9 @@ impl Settler<'_> {
                 let near = told.then(|| value::nearest(&member.key, names.iter().copied())).flatten();
                 let message = match near {
                     Some(near) => format!("no check has this name; did you mean `{near}`?"),
-                    None => "no check has this name; it is neither built in nor in `plugins`".to_owned(),
+                    None => {
+                        "no check has this name; it is neither built in nor in `health.sql` or `plugins`".to_owned()
+                    }
                 };
                 self.wrong.push(spot.on(member).mistake(message));
             }

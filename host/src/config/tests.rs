@@ -13,6 +13,7 @@ use crate::{
     serve,
 };
 
+mod sql;
 mod wrong;
 
 /// The example of the contract, letter for letter.

@@ -8,6 +8,7 @@ mod draft;
 mod flusher;
 mod lock;
 mod locks;
+mod marker;
 mod mounts;
 mod occupants;
 mod place;
@@ -19,6 +20,7 @@ pub use draft::Draft;
 pub use flusher::Flusher;
 pub use lock::Lock;
 pub use locks::{HeldLock, locks_on};
+pub use marker::{MARKER_BYTES, Marked, Marker};
 pub use mounts::{Mount, Reach, mount_of};
 pub use occupants::{Occupant, OpenFile, folder_seen_by, occupants, open_files, process_name, processes};
 pub use place::{

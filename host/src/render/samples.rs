@@ -56,10 +56,11 @@ pub(super) fn mixed() -> Report {
         entry("wal", Status::Warn, "the WAL is big", vec![finding(Status::Ok, "journal mode is WAL"), big]),
         entry("provenance-chain", Status::Error, "1 of 900,000 records is broken", vec![chain]),
     ];
-    entries[1].measures =
-        vec![Measure { error: Some(268_435_456.0), ..Measure::new("free_bytes", 104_857_600.0, "bytes") }];
+    entries[1].measures = vec![Measure::new("free_bytes", 104_857_600.0, "bytes")];
     entries[3].measures = vec![
-        Measure { warn: Some(10.0), error: Some(1000.0), ..Measure::new("wal_pages", 12.0, "pages") },
+        Measure { warn: Some(10.0), error: Some(1000.0), ..Measure::new("wal_pages", 12.0, "pages").bound() },
+        Measure { warn: Some(60.0), ..Measure::new("oldest_reader", 68.358_184_156, "seconds") },
+        Measure { error: Some(1e9), ..Measure::new("rows", 1_234_567.8, "rows").estimated() },
         Measure::new("busy", 0.25, ""),
     ];
     for (at, digest) in [(2, Some(Digest::of(b"growth"))), (4, None)] {
@@ -77,6 +78,35 @@ pub(super) fn missing() -> Report {
         .map(|name| entry(name, Status::Unknown, &gone.message, vec![gone.clone()]));
     let mut entries = all.to_vec();
     entries.push(entry("disk", Status::Ok, "12.3 GiB free", Vec::new()));
+    report(entries)
+}
+
+/// One cause that several checks see, an advisory check, and advice that repeats.
+pub(super) fn alike() -> Report {
+    let advice = "Run `vitalsign backup`.";
+    let broken = |row| finding(Status::Error, row).hint(advice);
+    let mut entries = vec![
+        entry(
+            "chain",
+            Status::Error,
+            "3 of 9 records are broken",
+            vec![broken("row 1"), broken("row 5"), broken("row 9")],
+        ),
+        entry(
+            "orphans",
+            Status::Error,
+            "the statement gives 4",
+            vec![broken("the statement gives 4; from 1 it is an error")],
+        ),
+        entry("growth", Status::Error, "the table shrank", vec![finding(Status::Error, "the table shrank")]),
+    ];
+    entries[2].weight = Weight::Advisory;
+    let locked = finding(Status::Unknown, "`/srv/registry/registry.sqlite` is locked by another process")
+        .hint("Find the process that holds the lock.")
+        .of_database();
+    entries.extend(
+        ["records", "schema", "wal"].map(|name| entry(name, Status::Unknown, &locked.message, vec![locked.clone()])),
+    );
     report(entries)
 }
 

@@ -5,12 +5,13 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
+    time::Duration,
 };
 
 use anstyle::{AnsiColor, Style};
 
 use crate::{
-    report::{Entry, Finding, Measure, Origin, Report, Severity, Status, Weight},
+    report::{Entry, Exactness, Finding, Measure, Origin, Report, Severity, Status, Weight},
     value::{self, printable},
 };
 
@@ -29,18 +30,26 @@ impl Default for TextStyle {
     }
 }
 
-/// Narrower than this nothing is readable, so lines run over instead.
-const MIN_WIDTH: usize = 40;
+/// Narrower than this no word fits, so lines run over instead.
+const MIN_WIDTH: usize = 20;
+/// A column of text that would be narrower than this is hard to read: the text then stands below what leads it in.
+const MIN_COLUMN: usize = 30;
 /// The longest text of a finding that is shown, in bytes; `json` has all of it.
 const MAX_TEXT_BYTES: usize = 2000;
 /// Findings of one check that are shown; `json` has them all.
 const MAX_FINDINGS: usize = 10;
 /// Names that the verdict lists before it only counts.
 const MAX_NAMES: usize = 5;
+/// Digits behind the point that are shown at most: a number that is still smaller is nothing.
+const MAX_DECIMALS: i32 = 6;
 /// Digits of a digest that are shown: enough to tell components apart.
 const DIGEST_DIGITS: usize = 12;
-/// The column at which everything below a status word starts.
+/// What stands before everything below a status word.
 const INDENT: &str = "         ";
+/// The same where the terminal is narrow.
+const NARROW_INDENT: &str = "  ";
+/// The width of the column of names: a longer one must not push every summary to the edge.
+const MAX_NAME_COLUMN: usize = 24;
 
 const PLAIN: Style = Style::new();
 const DIM: Style = Style::new().dimmed();
@@ -49,11 +58,12 @@ const BOLD: Style = Style::new().bold();
 /// Writes the report as text.
 #[must_use]
 pub fn render(report: &Report, style: &TextStyle) -> String {
-    let mut page = Page { out: String::new(), width: style.width.max(MIN_WIDTH), colour: style.colour };
-    verdict(&mut page, report);
+    let mut page = Page::new(style);
+    page.paragraph(&format!("{:<7}  ", word(report.status)), colour(worst(report.status)), &verdict(report), BOLD);
+    page.detail("", &about(report), DIM);
     page.out.push('\n');
     let shared = shared(report);
-    let names = report.checks.iter().map(|entry| entry.name.as_str().len()).max().unwrap_or(0);
+    let names = report.checks.iter().map(|entry| entry.name.as_str().len()).max().unwrap_or(0).min(MAX_NAME_COLUMN);
     let mut blocks: Vec<Block<'_>> = shared.iter().map(|(finding, entries)| Block::Shared(finding, entries)).collect();
     let alone = |entry: &&Entry| !worth_showing(entry).all(|finding| shared.contains_key(&Key::of(finding)));
     let rest = report.checks.iter().filter(|entry| worth_showing(entry).next().is_none() || alone(entry));
@@ -76,11 +86,13 @@ struct Key<'a> {
     message: &'a str,
     subject: Option<&'a str>,
     hint: Option<&'a str>,
+    of_database: bool,
 }
 
 impl<'a> Key<'a> {
     fn of(finding: &'a Finding) -> Self {
-        Self { message: &finding.message, subject: unsaid(finding), hint: finding.hint.as_deref() }
+        let of_database = finding.bearing.of_database;
+        Self { message: &finding.message, subject: unsaid(finding), hint: finding.hint.as_deref(), of_database }
     }
 }
 
@@ -121,58 +133,96 @@ fn shared(report: &Report) -> Shared<'_> {
         }
     }
     // "has not run yet" and its like have nothing in common but the words.
-    all.retain(|key, entries| entries.len() > 1 && (key.hint.is_some() || key.subject.is_some()));
+    all.retain(|key, all| all.len() > 1 && (key.hint.is_some() || key.subject.is_some() || key.of_database));
     all
 }
 
-fn verdict(page: &mut Page, report: &Report) {
-    let of = |severity| names(report.checks.iter().filter(|entry| entry.severity() == severity));
-    let count = |severity| report.checks.iter().filter(|entry| entry.severity() == severity).count();
-    let (bad, odd, all) = (count(Severity::Error), count(Severity::Warn), counted(report.checks.len(), "check"));
-    let text = match report.status {
-        _ if report.checks.is_empty() => "no check was run".to_owned(),
-        Severity::Ok => format!("healthy; {all}, nothing to complain of"),
-        Severity::Warn => format!("healthy, but of {all} {} a look: {}", needs(odd), of(Severity::Warn)),
-        Severity::Error if odd == 0 => format!("unhealthy; of {all} {bad} failed: {}", of(Severity::Error)),
-        Severity::Error => {
-            let (bad_names, odd_names) = (of(Severity::Error), of(Severity::Warn));
-            format!("unhealthy; of {all} {bad} failed: {bad_names}; {} a look: {odd_names}", needs(odd))
+/// The verdict in one line: how many checks of how many, and which.
+fn verdict(report: &Report) -> String {
+    let all: Vec<&Entry> = report.checks.iter().collect();
+    let those = |meant: &dyn Fn(&Entry) -> bool| all.iter().copied().filter(|entry| meant(entry)).collect::<Vec<_>>();
+    let failed = those(&|entry| entry.status == Status::Error && entry.severity() == Severity::Error);
+    let unknown = those(&|entry| entry.status == Status::Unknown);
+    let warned = those(&|entry| entry.severity() == Severity::Warn && entry.status != Status::Unknown);
+    let groups = [
+        (failed, "failed", "failed"),
+        (unknown, "gave no result", "gave no result"),
+        (warned, "has a warning", "have a warning"),
+    ];
+    let mut said: Vec<String> = Vec::new();
+    for (group, one, several) in groups.iter().filter(|(group, ..)| !group.is_empty()) {
+        let count = value::grouped(group.len() as u64);
+        let verb = if group.len() == 1 { one } else { several };
+        said.push(match (all.as_slice(), said.is_empty()) {
+            ([only], _) => format!("{} {one}", only.name),
+            (all, true) => format!("{count} of {} checks {verb}: {}", value::grouped(all.len() as u64), names(group)),
+            (_, false) => format!("{count} {verb}: {}", names(group)),
+        });
+    }
+    if said.is_empty() {
+        let skipped = those(&|entry| entry.status == Status::Skipped);
+        let passed = all.len() - skipped.len();
+        said.extend((passed > 0).then(|| format!("{} passed", counted(passed, "check"))));
+        if !skipped.is_empty() {
+            let count =
+                if passed == 0 { counted(skipped.len(), "check") } else { value::grouped(skipped.len() as u64) };
+            let verb = if skipped.len() == 1 { "was" } else { "were" };
+            said.push(format!("{count} {verb} skipped: {}", names(&skipped)));
         }
-    };
-    let (word, status) = match report.status {
-        Severity::Ok => ("OK", Status::Ok),
-        Severity::Warn => ("WARN", Status::Warn),
-        Severity::Error => ("ERROR", Status::Error),
-    };
-    page.write(&format!("{word:<7}  "), colour(status), &text, BOLD);
+    }
+    if all.is_empty() { "no check was run".to_owned() } else { said.join("; ") }
+}
+
+/// Which registry this is about, and on which machine.
+fn about(report: &Report) -> String {
+    let printed = |text: &str| printable(text, MAX_TEXT_BYTES);
+    format!("{} on {}", printed(&report.database), printed(&report.host))
+}
+
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Ok => "OK",
+        Severity::Warn => "WARN",
+        Severity::Error => "ERROR",
+    }
+}
+
+/// The status that a whole report of this severity looks like.
+fn worst(severity: Severity) -> Status {
+    match severity {
+        Severity::Ok => Status::Ok,
+        Severity::Warn => Status::Warn,
+        Severity::Error => Status::Error,
+    }
 }
 
 fn one(page: &mut Page, entry: &Entry, names: usize, shared: &Shared<'_>) {
     let summary = printable(&entry.summary, MAX_TEXT_BYTES);
     let word = entry.status.as_str();
-    // A long name must not push every summary to the edge.
-    let lead = format!("{word:<7}  {:<width$}  ", entry.name.as_str(), width = names.min(24));
-    page.write(&lead, colour(entry.status), &summary, PLAIN);
-    match (entry.status, entry.weight) {
-        (Status::Unknown, Weight::Ordinary) => page.write(INDENT, PLAIN, "not critical: counts as a warning", DIM),
-        (Status::Error | Status::Unknown, Weight::Advisory) => {
-            page.write(INDENT, PLAIN, "advisory: counts as a warning", DIM);
-        }
-        _ => {}
+    let lead = format!("{word:<7}  {:<names$}  ", entry.name.as_str());
+    page.paragraph(&lead, colour(entry.status), &summary, PLAIN);
+    if entry.status == Status::Error && entry.weight == Weight::Advisory {
+        page.detail("", "advisory: counts as a warning at most", DIM);
     }
     let own: Vec<&Finding> = worth_showing(entry).filter(|one| !shared.contains_key(&Key::of(one))).collect();
-    for finding in own.iter().take(MAX_FINDINGS) {
+    let shown = own.get(..MAX_FINDINGS).unwrap_or(&own);
+    for (at, finding) in shown.iter().enumerate() {
         let message = if finding.message == entry.summary { "" } else { finding.message.as_str() };
         let word = if finding.status == entry.status { "" } else { finding.status.as_str() };
-        details(page, word, message, unsaid(finding), finding.hint.as_deref());
+        said(page, word, message, unsaid(finding));
+        // What several findings ask for is said once, below the last of them.
+        let again = shown.iter().skip(at + 1).any(|later| later.hint == finding.hint);
+        if let Some(hint) = finding.hint.as_deref().filter(|_| !again) {
+            page.hint(hint, entry.name.as_str());
+        }
     }
-    if own.len() > MAX_FINDINGS {
-        let more = value::grouped((own.len() - MAX_FINDINGS) as u64);
-        page.write(INDENT, PLAIN, &format!("and {more} more; `--format json` shows them all"), DIM);
+    if own.len() > shown.len() {
+        let more = value::grouped((own.len() - shown.len()) as u64);
+        page.detail("", &format!("and {more} more; `--format json` shows them all"), DIM);
     }
     if entry.severity() > Severity::Ok {
         for measure in entry.measures.iter().filter(|one| one.warn.is_some() || one.error.is_some()) {
-            page.write(INDENT, PLAIN, &measured(measure), DIM);
+            page.detail("", &measured(measure), DIM);
         }
     }
 }
@@ -180,8 +230,11 @@ fn one(page: &mut Page, entry: &Entry, names: usize, shared: &Shared<'_>) {
 fn several(page: &mut Page, key: &Key<'_>, entries: &[&Entry]) {
     let worst = entries.iter().map(|entry| entry.status).max().unwrap_or(Status::Unknown);
     let all: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-    page.write(&format!("{:<7}  ", worst.as_str()), colour(worst), &all.join(", "), BOLD);
-    details(page, "", key.message, key.subject, key.hint);
+    page.paragraph(&format!("{:<7}  ", worst.as_str()), colour(worst), &all.join(", "), BOLD);
+    said(page, "", key.message, key.subject);
+    if let (Some(hint), Some(first)) = (key.hint, all.first()) {
+        page.hint(hint, first);
+    }
 }
 
 /// What a finding is about, unless its message says so already.
@@ -189,43 +242,64 @@ fn unsaid(finding: &Finding) -> Option<&str> {
     finding.subject.as_deref().filter(|subject| !finding.message.contains(subject))
 }
 
-fn details(page: &mut Page, word: &str, message: &str, subject: Option<&str>, hint: Option<&str>) {
-    let parts = [Some(word), subject, Some(message)];
-    let said: Vec<String> = parts
-        .into_iter()
-        .flatten()
-        .filter(|part| !part.is_empty())
-        .map(|part| printable(part, MAX_TEXT_BYTES))
-        .collect();
-    if !message.is_empty() || subject.is_some() {
-        page.write(INDENT, PLAIN, &said.join(": "), PLAIN);
+fn said(page: &mut Page, word: &str, message: &str, subject: Option<&str>) {
+    if message.is_empty() && subject.is_none() {
+        return;
     }
-    if let Some(hint) = hint {
-        page.write(&format!("{INDENT}→ "), colour(Status::Skipped), &printable(hint, MAX_TEXT_BYTES), PLAIN);
-    }
+    let parts = [Some(word), subject, Some(message)].into_iter().flatten().filter(|part| !part.is_empty());
+    let parts: Vec<String> = parts.map(|part| printable(part, MAX_TEXT_BYTES)).collect();
+    page.detail("", &parts.join(": "), PLAIN);
 }
 
 fn measured(measure: &Measure) -> String {
     let number = |value: f64| amount(value, &measure.unit);
-    let marks = [("warn", measure.warn), ("error", measure.error)];
+    let marks = [("a warning", measure.warn), ("an error", measure.error)];
     let marks: Vec<String> =
-        marks.iter().filter_map(|(word, at)| at.map(|at| format!("{word} at {}", number(at)))).collect();
-    format!("{}: {} ({})", printable(&measure.name, MAX_TEXT_BYTES), number(measure.value), marks.join(", "))
+        marks.iter().filter_map(|(word, at)| at.map(|at| format!("{word} from {}", number(at)))).collect();
+    let exactness = match measure.exactness {
+        Exactness::Exact => "",
+        Exactness::Estimated => "about ",
+        Exactness::Bound => "at most ",
+    };
+    let name = printable(&measure.name, MAX_TEXT_BYTES);
+    format!("{name}: {exactness}{} ({})", number(measure.value), marks.join(", "))
 }
 
-/// A number with its unit as people read it.
+/// A number with its unit as people read it: rounded, and times and sizes in the unit that suits them.
 fn amount(number: f64, unit: &str) -> String {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    let whole = number.fract() == 0.0 && (0.0..EXACT).contains(&number);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, positive and below 2^53")]
-    let count = whole.then_some(number as u64);
-    match (count, unit) {
-        (Some(count), "bytes") => value::bytes(count),
-        (Some(count), "") => value::grouped(count),
-        (None, "") => format!("{number}"),
-        (Some(count), unit) => format!("{} {}", value::grouped(count), printable(unit, MAX_TEXT_BYTES)),
-        (None, unit) => format!("{number} {}", printable(unit, MAX_TEXT_BYTES)),
+    let time = |factor: f64| Duration::try_from_secs_f64(number * factor).ok();
+    match unit {
+        "bytes" => whole(number).map(value::bytes),
+        "seconds" | "s" => time(1.0).map(value::span),
+        // Below that the digits behind the point are what matters.
+        "milliseconds" | "ms" if number >= 1000.0 => time(0.001).map(value::span),
+        _ => None,
     }
+    .unwrap_or_else(|| format!("{} {}", rounded(number), printable(unit, MAX_TEXT_BYTES)).trim_end().to_owned())
+}
+
+/// The whole number nearest to one that cannot be negative.
+fn whole(number: f64) -> Option<u64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative; what is too large saturates"
+    )]
+    (number >= 0.0).then(|| number.round() as u64)
+}
+
+/// A number with four significant digits, or with all those before the point.
+fn rounded(number: f64) -> String {
+    if number.fract() == 0.0 || !number.is_finite() {
+        return value::decimal(number);
+    }
+    if number.abs() >= 1000.0 {
+        return value::decimal(number.round());
+    }
+    let decimals = (1..=MAX_DECIMALS).find(|decimals| number.abs() * 10_f64.powi(*decimals) >= 1000.0);
+    let decimals = usize::try_from(decimals.unwrap_or(MAX_DECIMALS)).unwrap_or_default();
+    let text = format!("{number:.decimals$}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn footer(page: &mut Page, report: &Report) {
@@ -235,14 +309,14 @@ fn footer(page: &mut Page, report: &Report) {
             Some(digest) => format!("sha256 {}…", digest.to_string().get(..DIGEST_DIGITS).unwrap_or_default()),
             None => "could not be read".to_owned(),
         };
-        let text = format!("{}, {digest}", printable(component, MAX_TEXT_BYTES));
-        page.write(&format!("plugin {}: ", entry.name), DIM, &text, DIM);
+        let text = format!("plugin {}: {}, {digest}", entry.name, printable(component, MAX_TEXT_BYTES));
+        page.write("", PLAIN, &text, DIM);
     }
-    page.write("", PLAIN, &format!("looked at {:.0}", report.generated_at), DIM);
+    page.write("", PLAIN, &format!("checked at {:.0}", report.generated_at), DIM);
 }
 
-fn names<'a>(entries: impl Iterator<Item = &'a Entry>) -> String {
-    let all: Vec<&str> = entries.map(|entry| entry.name.as_str()).collect();
+fn names(entries: &[&Entry]) -> String {
+    let all: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
     match all.split_at_checked(MAX_NAMES) {
         Some((first, rest)) if !rest.is_empty() => format!("{} and {} more", first.join(", "), rest.len()),
         _ => all.join(", "),
@@ -251,10 +325,6 @@ fn names<'a>(entries: impl Iterator<Item = &'a Entry>) -> String {
 
 fn counted(count: usize, noun: &str) -> String {
     format!("{} {noun}{}", value::grouped(count as u64), if count == 1 { "" } else { "s" })
-}
-
-fn needs(count: usize) -> String {
-    format!("{count} {}", if count == 1 { "needs" } else { "need" })
 }
 
 fn colour(status: Status) -> Style {
@@ -273,9 +343,46 @@ struct Page {
     out: String,
     width: usize,
     colour: bool,
+    indent: &'static str,
+    /// Every hint that was written, with the check that it stands under.
+    hints: BTreeMap<String, String>,
 }
 
 impl Page {
+    fn new(style: &TextStyle) -> Self {
+        let width = style.width.max(MIN_WIDTH);
+        let indent = if width >= INDENT.len() + MIN_COLUMN { INDENT } else { NARROW_INDENT };
+        Self { out: String::new(), width, colour: style.colour, indent, hints: BTreeMap::new() }
+    }
+
+    /// Writes `lead` with `text` beside it, or below it where there is no room.
+    fn paragraph(&mut self, lead: &str, lead_style: Style, text: &str, style: Style) {
+        if lead.chars().count() + MIN_COLUMN <= self.width {
+            return self.write(lead, lead_style, text, style);
+        }
+        // A lead that is itself too long is wrapped as any text is.
+        let words: Vec<&str> = lead.split_whitespace().collect();
+        self.write("", PLAIN, &words.join("  "), lead_style);
+        self.detail("", text, style);
+    }
+
+    /// Writes a line that belongs to the paragraph above.
+    fn detail(&mut self, lead: &str, text: &str, style: Style) {
+        let lead = format!("{}{lead}", self.indent);
+        self.write(&lead, colour(Status::Skipped), text, style);
+    }
+
+    /// Writes what to do; what was written before is not repeated.
+    fn hint(&mut self, hint: &str, name: &str) {
+        match self.hints.get(hint) {
+            Some(above) => self.detail("→ ", &format!("the same as for {above}"), PLAIN),
+            None => {
+                self.hints.insert(hint.to_owned(), name.to_owned());
+                self.detail("→ ", &printable(hint, MAX_TEXT_BYTES), PLAIN);
+            }
+        }
+    }
+
     /// Writes `lead` and `text`, whose further lines start below its first one.
     fn write(&mut self, lead: &str, lead_style: Style, text: &str, style: Style) {
         let indent = lead.chars().count();
@@ -316,150 +423,4 @@ impl Page {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{super::samples, *};
-
-    fn plain(report: &Report) -> String {
-        render(report, &TextStyle::default())
-    }
-
-    #[test]
-    fn healthy() {
-        insta::assert_snapshot!(plain(&samples::healthy()), @r#"
-    OK       healthy; 3 checks, nothing to complain of
-
-    ok       disk    12.3 GiB free, 256.0 MiB wanted
-    ok       wal     journal mode is WAL
-    skipped  schema  user_version is 3; nothing to compare it with
-             no expected schema version is configured
-             → Set registry.expectedSchemaVersion, or run `vitalsign init`.
-
-    looked at 2025-10-27T16:43:49Z
-    "#);
-    }
-
-    #[test]
-    fn mixed_with_the_worst_first() {
-        insta::assert_snapshot!(plain(&samples::mixed()), @r#"
-    ERROR    unhealthy; of 5 checks 2 failed: disk, provenance-chain; 2 need a look: growth, wal
-
-    error    disk              100.0 MiB free
-             /srv/registry: only 100.0 MiB are free on the database's file system, 256.0 MiB are wanted
-             → Free space there, or lower health.minFreeBytes.
-             free_bytes: 100.0 MiB (error at 256.0 MiB)
-    error    provenance-chain  1 of 900,000 records is broken
-             record 17: the chain of digests is broken
-    unknown  growth            gave no answer within 2 s (timeoutMs)
-             not critical: counts as a warning
-             → Find out what it waits for, or raise its timeoutMs.
-    warn     wal               the WAL is big
-             registry.sqlite-wal: 12 pages are not yet checkpointed
-             wal_pages: 12 pages (warn at 10 pages, error at 1,000 pages)
-    ok       schema            user_version is 3, as expected
-
-    plugin growth: plugins/growth.wasm, sha256 19c64195eb8f…
-    plugin provenance-chain: plugins/provenance_chain.wasm, could not be read
-    looked at 2025-10-27T16:43:49Z
-    "#);
-    }
-
-    #[test]
-    fn one_missing_database_is_told_once() {
-        insta::assert_snapshot!(plain(&samples::missing()), @r#"
-    ERROR    unhealthy; of 5 checks 4 failed: foreign-keys, records, schema, wal
-
-    unknown  foreign-keys, records, schema, wal
-             there is no database at /srv/registry/registry.sqlite
-             → Give the right path with --db or dbPath.
-    ok       disk          12.3 GiB free
-
-    looked at 2025-10-27T16:43:49Z
-    "#);
-    }
-
-    #[test]
-    fn hysteresis_and_staleness_are_explained() {
-        insta::assert_snapshot!(plain(&samples::held()), @r#"
-    ERROR    unhealthy; of 3 checks 2 failed: disk, schema
-
-    error    disk    12.3 GiB free
-             still counts as error: 1 of 3 better results in a row
-    unknown  schema  no fresh result
-             the last result is 13 h old; it said ok: fine
-    ok       wal     the WAL is big
-             still counts as ok: 1 of 2 worse results in a row
-             warn: 1 page is not yet checkpointed
-
-    looked at 2025-10-27T16:43:49Z
-    "#);
-    }
-
-    #[test]
-    fn long_text_is_wrapped_and_long_words_stay_whole() {
-        let text = render(&samples::long(), &TextStyle { width: 72, colour: false });
-        insta::assert_snapshot!(text, @r#"
-    ERROR    unhealthy; of 1 check 1 failed: wal
-
-    error    wal  a sentence that goes on and on, past the edge of every
-                  terminal that anybody has ever had, and names
-                  /a/path/that/is/much/too/long/to/fit/on/any/one/line/of/that/terminal/registry.sqlite
-                  on its way
-             x
-             → a sentence that goes on and on, past the edge of every
-               terminal that anybody has ever had, and names
-               /a/path/that/is/much/too/long/to/fit/on/any/one/line/of/that/terminal/registry.sqlite
-               on its way
-
-    looked at 2025-10-27T16:43:49Z
-    "#);
-    }
-
-    #[test]
-    fn nothing_was_run() {
-        insta::assert_snapshot!(plain(&samples::report(Vec::new())), @"
-        ERROR    no check was run
-
-
-        looked at 2025-10-27T16:43:49Z
-        ");
-    }
-
-    #[test]
-    fn colour_adds_nothing_but_colour() {
-        for report in [samples::healthy(), samples::mixed(), samples::missing(), samples::held(), samples::long()] {
-            for width in [1, 40, 72, 200] {
-                let coloured = render(&report, &TextStyle { width, colour: true });
-                assert!(coloured.contains("\x1b["));
-                assert_eq!(
-                    anstream::adapter::strip_str(&coloured).to_string(),
-                    render(&report, &TextStyle { width, colour: false })
-                );
-            }
-        }
-        let coloured = render(&samples::report(Vec::new()), &TextStyle { width: 80, colour: true });
-        insta::assert_snapshot!(coloured.escape_debug(), @r"\u{1b}[1m\u{1b}[31mERROR\u{1b}[0m    \u{1b}[1mno check was run\u{1b}[0m\n\n\n\u{1b}[2mlooked at 2025-10-27T16:43:49Z\u{1b}[0m\n");
-    }
-
-    #[test]
-    fn hostile_text_cannot_write_to_the_terminal() {
-        let text = plain(&samples::hostile());
-        assert!(!text.chars().any(|ch| ch.is_control() && ch != '\n' || ch == '\u{202e}'), "{text:?}");
-        assert_eq!(text.matches("plugin evil").count(), 1);
-    }
-
-    #[test]
-    fn many_findings_are_cut_and_counted() {
-        let findings = (0..1500).map(|at| Finding::new(Status::Warn, "x", format!("row {at}"))).collect();
-        let text = plain(&samples::report(vec![samples::entry("rows", Status::Warn, "many", findings)]));
-        assert!(text.contains("row 9\n") && !text.contains("row 10\n"));
-        assert!(text.contains("and 1,490 more; `--format json` shows them all"));
-    }
-
-    #[test]
-    fn numbers_read_well() {
-        let said = [(1_048_576.0, "bytes"), (0.5, "bytes"), (-1.0, "rows"), (1e300, ""), (2.0, "ms"), (f64::NAN, "x")];
-        let said = said.map(|(number, unit)| amount(number, unit));
-        assert_eq!(said[..3], ["1.0 MiB", "0.5 bytes", "-1 rows"]);
-        assert_eq!(said[4..], ["2 ms", "NaN x"]);
-    }
-}
+mod tests;

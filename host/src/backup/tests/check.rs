@@ -1,6 +1,6 @@
 //! What the `backup` check says of folders of archives.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{Bench, REGISTRY, at};
 use crate::{
@@ -12,9 +12,14 @@ use crate::{
 };
 
 fn says(bench: &Bench, configured: bool, now: &str, last: LastRun) -> String {
+    said(bench.db(), bench.path("out"), configured, now, last).replace(bench.folder.path().to_str().unwrap(), "DIR")
+}
+
+/// What the check on the archives of `db` in `dir` says.
+pub(super) fn said(db: PathBuf, dir: PathBuf, configured: bool, now: &str, last: LastRun) -> String {
     let settings = Settings {
         configured,
-        dir: bench.path("out"),
+        dir,
         compression: Compression::Gzip,
         level: None,
         max_age: configured.then_some(Duration::from_secs(93_600)),
@@ -22,7 +27,7 @@ fn says(bench: &Bench, configured: bool, now: &str, last: LastRun) -> String {
         schedule: None,
         limits: HoldLimits { time: Duration::from_secs(1), wal_growth: 0 },
     };
-    let check = BackupCheck::new(settings, bench.db(), &Overrides::default(), Arc::new(at(now)), last).unwrap();
+    let check = BackupCheck::new(settings, db, &Overrides::default(), Arc::new(at(now)), last).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let context = Context { deadline: Deadline::after(Duration::from_secs(60)) };
     let outcome = runtime.block_on(check.run(&context));
@@ -37,7 +42,7 @@ fn says(bench: &Bench, configured: bool, now: &str, last: LastRun) -> String {
         .iter()
         .enumerate()
         .map(|(at, word)| if words.get(at + 1).is_some_and(|unit| unit.starts_with("KiB")) { "[size]" } else { word });
-    sized.collect::<Vec<_>>().join(" ").replace(bench.folder.path().to_str().unwrap(), "DIR")
+    sized.collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -45,8 +50,8 @@ fn young_proven_and_whole() {
     let bench = Bench::with(REGISTRY);
     let none = LastRun::default;
     insta::assert_snapshot!(says(&bench, false, "2026-11-24T12:00:00Z", none()), @"
-    skipped: there are no backups in DIR/out, and nothing says that there should be
-    - skipped not-configured: there are no backups in DIR/out, and nothing says that there should be
+    skipped: there is no backup in DIR/out, and the configuration does not ask for any
+    - skipped not-configured: there is no backup in DIR/out, and the configuration does not ask for any
     ");
     insta::assert_snapshot!(says(&bench, true, "2026-11-24T12:00:00Z", none()), @"
     error: there is no backup in DIR/out
@@ -61,20 +66,24 @@ fn young_proven_and_whole() {
     insta::assert_snapshot!(says(&bench, false, "2027-11-25T14:00:01Z", none()), @"ok: 1 backup; the newest is 366 d 2 h old, [size] KiB and verified");
     insta::assert_snapshot!(says(&bench, true, "2026-11-24T11:00:00Z", none()), @"
     warn: 1 backup; the newest is 0 ms old, [size] KiB and verified
-    - warn future: the newest backup is from the future, so its age is not known
+    - warn future: the time of the newest backup is in the future, so its age is not known
     ");
     let last = none();
     last.note(at("2026-11-24T13:00:00Z").0, Err("no room".to_owned()));
     insta::assert_snapshot!(says(&bench, true, "2026-11-24T13:00:01Z", last.clone()), @"
     error: 1 backup; the newest is 1 h old, [size] KiB and verified
-    - error failed: the scheduled backup of 2026-11-24T13:00:00Z failed: no room
+    - error failed: the schedule of backups failed at 2026-11-24T13:00:00Z: no room
     ");
+    // What a backup by hand has made good since does not count any more.
+    last.note(at("2026-11-24T11:59:59Z").0, Err("no room".to_owned()));
+    assert!(says(&bench, true, "2026-11-24T13:00:01Z", last.clone()).starts_with("ok"));
+    last.note(at("2026-11-24T13:00:00Z").0, Err("no room".to_owned()));
     last.note(at("2026-11-24T14:00:00Z").0, Ok(()));
     assert!(says(&bench, true, "2026-11-24T13:00:01Z", last).starts_with("ok"));
     fs::write(&made.path, "changed").unwrap();
     insta::assert_snapshot!(says(&bench, true, "2026-11-24T13:00:00Z", none()), @"
     error: 1 backup; the newest is 1 h old, 7 B and changed
-    - error changed: the newest backup was changed since it was proven
+    - error changed: the newest backup was changed after it was verified
     ");
 }
 
@@ -87,7 +96,7 @@ fn unproven_or_suddenly_small() {
     bench.back_up(|request| request.verify = false).unwrap();
     insta::assert_snapshot!(says(&bench, true, "2026-11-24T13:00:00Z", LastRun::default()), @"
     warn: 2 backups; the newest is 1 h old, [size] KiB and unverified
-    - warn unverified: the newest backup was never proven
-    - warn shrunk: the newest backup has [size] KiB, less than half of what the ones before it have
+    - warn unverified: the newest backup was never verified
+    - warn shrunk: the newest backup has [size] KiB, less than half of the median of the backups before it
     ");
 }

@@ -7,6 +7,7 @@
 )]
 
 mod archives;
+mod attempts;
 mod catalog;
 mod check;
 mod damage;
@@ -81,6 +82,11 @@ impl Bench {
 
     pub(super) fn back_up(&self, change: impl FnOnce(&mut Request<'_>)) -> Result<Made, Failure> {
         self.back_up_of(&self.db(), &self.path("out"), change)
+    }
+
+    /// How many archives are in `out`, whatever else is there.
+    pub(super) fn archives(&self) -> usize {
+        super::list(&self.path("out"), false).unwrap().len()
     }
 
     /// Backs `db` up into `out`.

@@ -293,7 +293,7 @@ fn what_a_schema_cannot_judge_is_said_too() {
 c.json:1:24: health.checks.dsk: no check has this name; did you mean `disk`?
 
 {"health": {"checks": {"zebra": {}}}}
-c.json:1:24: health.checks.zebra: no check has this name; it is neither built in nor in `plugins`
+c.json:1:24: health.checks.zebra: no check has this name; it is neither built in nor in `health.sql` or `plugins`
 
 {"health": {"checks": {"disk": {"groups": ["ready", "Not A Group"]}}}}
 c.json:1:53: health.checks.disk.groups[1]: a group is 1 to 63 lower-case letters, digits and inner hyphens
@@ -305,10 +305,10 @@ c.json:1:52: health.checks.disk.config.peer: invalid IP address syntax
 c.json:1:23: plugins[0].name: `My Plugin` is not a check name: use 1 to 63 lower-case letters, digits and inner hyphens
 
 {"plugins": [{"name": "disk", "component": "a.wasm"}]}
-c.json:1:23: plugins[0].name: `disk` is a built-in check already; choose another name
+c.json:1:23: plugins[0].name: the name `disk` is used by a built-in check already; choose another one
 
 {"plugins": [{"name": "a", "component": "a.wasm"}, {"name": "a", "component": "b.wasm"}]}
-c.json:1:61: plugins[1].name: `a` is plugins[0] already; choose another name
+c.json:1:61: plugins[1].name: the name `a` is used by plugins[0] already; choose another one
 
 {"plugins": [{"name": "a", "component": "a.wasm", "grants": {"http": ["https://example.org"], "state": true}}]
 c.json:1:70: plugins[0].grants.http: this version offers only the `registry` grant; remove this one
