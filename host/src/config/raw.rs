@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::defaults;
-use crate::{archive::Compression, check::Row, plugin};
+use crate::{archive::Compression, check::Row, checks::SchemaPolicy, plugin};
 
 /// The smallest and the largest value of a key, in the unit that its name ends with.
 struct Range {
@@ -88,6 +88,20 @@ pub(super) struct Config {
     pub(super) backup: Option<Backup>,
     /// How the report is served over HTTP.
     pub(super) server: Option<Server>,
+    /// What `vitalsign guard` lets start.
+    pub(super) guard: Option<Guard>,
+}
+
+/// What `vitalsign guard` lets start.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Guard {
+    /// Whether the command is started although there is no database yet.
+    #[schemars(extend("default" = false))]
+    pub(super) allow_missing: Option<bool>,
+    /// Which schema versions are accepted beside the expected one.
+    #[schemars(extend("default" = SchemaPolicy::default()))]
+    pub(super) schema_policy: Option<SchemaPolicy>,
 }
 
 /// What the registry looks like inside.
