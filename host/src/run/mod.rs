@@ -50,6 +50,10 @@ const MAX_BLOCKING_THREADS: usize = 4096;
 /// notice the limit themselves to say what they were doing.
 const SHARE_OF_A_ROUND: f64 = 0.95;
 
+/// How long after a run that could not read the database as a whole the check runs again, if its interval is longer. A report
+/// recovers as soon as its slowest check does, and such a run costs little: there is nothing that it could read.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
+
 /// Changes of statuses that are kept for an observer that is behind: some for each of a few hundred checks.
 const MAX_CHANGES_KEPT: usize = 1024;
 
@@ -261,7 +265,18 @@ impl Runner {
         // A start that comes late moves the later ones, so that none is made up for.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            // A database that nobody could read may be back any moment; the check would say so only at its next start.
+            let again = async {
+                if slot.found_no_database() {
+                    tokio::time::sleep(AGAIN_AFTER).await
+                } else {
+                    std::future::pending().await
+                }
+            };
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = again => {}
+            }
             drop(self.begin(at, None).await);
         }
     }
@@ -350,7 +365,7 @@ fn panicked(ended: JoinError) -> Outcome {
     let payload = ended.into_panic();
     let said = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
     let said = value::printable(said.unwrap_or("no message"), MAX_PANIC_BYTES);
-    let text = format!("the check has a bug and broke off: {said}");
-    let hint = "Report it to whoever wrote the check; the other checks are not harmed.";
+    let text = format!("the check ended with an internal error: {said}");
+    let hint = "Report it to the author of the check; the other checks are not affected.";
     Outcome::of(Finding::new(Status::Unknown, "panicked", text).hint(hint))
 }

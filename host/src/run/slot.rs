@@ -144,6 +144,12 @@ impl Slot {
         self.state().latest.as_ref().is_some_and(|latest| latest.outcome.is_corrupt())
     }
 
+    /// Whether the last run could not read the database as a whole: it was missing, locked or the like.
+    pub(super) fn found_no_database(&self) -> bool {
+        let is_whole = |finding: &Finding| finding.bearing.of_database && finding.status >= Status::Unknown;
+        self.state().latest.as_ref().is_some_and(|latest| latest.outcome.findings.iter().any(is_whole))
+    }
+
     /// The check's entry as it counts now, and what its last run tells of the registry.
     pub(super) fn view(&self, now: Instant) -> (Entry, Vec<Fact>) {
         let Spec { name, origin, schedule } = self.spec();

@@ -187,6 +187,20 @@ async fn each_change_of_what_counts_is_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_check_that_found_no_database_looks_again_soon() {
+    let seldom = Schedule { interval: Duration::from_secs(86_400), ..schedule() };
+    let missing = || Outcome::of(Finding::new(Status::Error, "missing", "there is no database").of_database());
+    let answer = move |run| if run <= 3 { missing() } else { Outcome::new("fine") };
+    let check = probe("deep", seldom, Box::new(move |run| Box::pin(std::future::ready(answer(run)))));
+    let runner = runner(&[&check], Place::Task);
+    let _background = runner.start();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!((runs(&check), runner.report().status), (3, Severity::Error));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!((runs(&check), runner.report().status), (4, Severity::Ok), "once it is back, the interval counts again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn critical_checks_start_with_the_schedule() {
     let critical = probe("z", schedule(), saying(&[Status::Ok]));
     let other = probe("a", Schedule { weight: Weight::Ordinary, ..schedule() }, saying(&[Status::Ok]));
@@ -269,7 +283,7 @@ async fn a_panic_is_a_result_and_the_next_run_goes_on() {
         let runner = runner(&[&check], place);
         check.runs.store(0, Ordering::Relaxed);
         let all = runner.choose(&Selection::default()).unwrap();
-        assert_eq!(runner.round(&all).await.errors, ["buggy: the check has a bug and broke off: boom \\u{1b}"]);
+        assert_eq!(runner.round(&all).await.errors, ["buggy: the check ended with an internal error: boom \\u{1b}"]);
         assert_eq!(runner.round(&all).await.status, Severity::Ok);
     }
 }
