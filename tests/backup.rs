@@ -67,8 +67,8 @@ fn a_backup_and_the_way_back() {
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     insta::assert_snapshot!(ran.stdout, @"
     restored [folder]/new/registry.sqlite
-      1,000 records, 1,000 rows of provenance
-      every hash holds, and so does the database's structure
+      1,000 records, 1,000 provenance rows
+      every checksum matches, and the structure of the database is intact
       the provenance export is [folder]/var/registry-provenance.jsonl
     ");
     assert_eq!(fs::read(place.path("new/registry.sqlite")).unwrap(), before);
@@ -78,9 +78,9 @@ fn a_backup_and_the_way_back() {
     let ran = restore(&place, &archive, &["--force", "--dry-run"]);
     assert_eq!(ran.code, 0);
     insta::assert_snapshot!(ran.stdout, @"
-    could be restored: [folder]/registry.sqlite
-      1,000 records, 1,000 rows of provenance
-      every hash holds, and so does the database's structure
+    can be restored: [folder]/registry.sqlite
+      1,000 records, 1,000 provenance rows
+      every checksum matches, and the structure of the database is intact
       the provenance export is [folder]/var/registry-provenance.jsonl
       nothing was changed (--dry-run)
     ");
@@ -89,15 +89,15 @@ fn a_backup_and_the_way_back() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     insta::assert_snapshot!(ran.stdout, @"
     restored [folder]/registry.sqlite
-      1,000 records, 1,000 rows of provenance
-      every hash holds, and so does the database's structure
+      1,000 records, 1,000 provenance rows
+      every checksum matches, and the structure of the database is intact
       the provenance export is [folder]/var/registry-provenance.jsonl
-      what was there is kept in [folder]/registry.sqlite.replaced-1; `vitalsign restore --undo` brings it back
+      the files that were there are kept in [folder]/registry.sqlite.replaced-1; `vitalsign restore --undo` puts them back
     ");
     assert_eq!(fs::read(place.path("registry.sqlite")).unwrap(), before);
     insta::assert_snapshot!(place.run(["restore", "--undo"]).stdout, @"
-    brought back registry.sqlite
-    what was there is kept in [folder]/registry.sqlite.replaced-2
+    put back registry.sqlite
+    the files that were there are kept in [folder]/registry.sqlite.replaced-2
     ");
     assert_ne!(fs::read(place.path("registry.sqlite")).unwrap(), before);
 }
@@ -110,7 +110,7 @@ fn verify_list_and_prune_say_what_they_see() {
     let second = back_up(&place, &["--tag", "two", "--no-verify", "--compression", "zstd"]);
     let ran = place.run(["verify", second.to_str().unwrap()]);
     assert_eq!(ran.code, 0);
-    insta::assert_snapshot!(settled(&ran.stdout), @"[folder]/out/registry-backup-[stamp]-two.tar.zst holds: every hash is right, and the database in it is sound; 32.0 KiB, 10 records");
+    insta::assert_snapshot!(settled(&ran.stdout), @"[folder]/out/registry-backup-[stamp]-two.tar.zst is intact: every checksum matches, and the structure of its database is intact; 32.0 KiB, 10 records");
     back_up(&place, &["--tag", "three", "--no-verify", "--compression", "none"]);
     let listed = place.run(["list", "--out", "out", "--json"]).report();
     let row = |one: &Value| format!("{} {} {} {}", one["tag"], one["compression"], one["standing"], one["records"]);
@@ -129,12 +129,12 @@ fn verify_list_and_prune_say_what_they_see() {
     let refused = place.run(["prune", "--out", "out", "--yes"]);
     assert_eq!(refused.code, 4);
     insta::assert_snapshot!(refused.stderr, @"
-    vitalsign: nothing says which backups are kept, and an empty rule would keep none; nothing was removed
-      → set `backup.keep` in the configuration, or say for example --last 7 --daily 30
+    vitalsign: no rule says which archives to keep; nothing was removed
+      → set `backup.keep` in the configuration, or give for example `--last 7 --daily 30`
     ");
     assert_eq!(place.run(["prune", "--out", "out", "--yes", "--last", "0"]).code, 4);
     let dry = place.run(["prune", "--out", "out", "--last", "1"]);
-    assert!(dry.stdout.ends_with("nothing was removed: add --yes\n"), "{}", dry.stdout);
+    assert!(dry.stdout.ends_with("nothing was removed yet: add --yes to remove them\n"), "{}", dry.stdout);
     assert_eq!(before, place.listing());
     let done = place.run(["prune", "--out", "out", "--last", "1", "--yes"]);
     assert_eq!(done.code, 0, "{}", done.stderr);
@@ -143,7 +143,7 @@ fn verify_list_and_prune_say_what_they_see() {
         place.run(["list", "--out", "out", "--json"]).report().as_array().unwrap().iter().map(row).collect();
     assert!(left.iter().any(|row| row.contains("verified\"")) && left.len() <= 2, "{left:?}");
     drop(first);
-    assert_eq!(place.run(["list", "--out", "nowhere"]).stdout, "no backups in nowhere\n");
+    assert_eq!(place.run(["list", "--out", "nowhere"]).stdout, "there are no archives in nowhere\n");
 }
 
 /// Command lines that something is wrong with, and what.
@@ -213,7 +213,7 @@ fn bad_input_is_one_sentence_and_a_code_and_changes_nothing() {
         let own = |line: &String| line.split_once(" inode").is_some_and(|(path, _)| Path::new(path).is_dir());
         assert!(left.iter().all(own), "{what}: {left:?}");
     }
-    insta::assert_snapshot!(told, @r###"
+    insta::assert_snapshot!(told, @"
     missing: 6 vitalsign: cannot read gone.tar.gz: No such file or directory (os error 2)
     empty: 5 vitalsign: empty.tar.gz is empty (0 bytes)
     not an archive: 5 vitalsign: text.tar.gz is no archive of a registry: it is no tar, compressed or not; gzip, zstd and plain tar are read here
@@ -224,18 +224,18 @@ fn bad_input_is_one_sentence_and_a_code_and_changes_nothing() {
     a folder for a database: 4 vitalsign: [folder]/folder is a folder, and the database is a file; nothing was changed
     a folder to be verified: 6 vitalsign: cannot read folder: it is a directory
     a missing one to be verified: 6 vitalsign: cannot read gone.tar.gz: No such file or directory (os error 2)
-    a tag with a slash: 2 error: invalid value 'a/b' for '--tag <LABEL>': `a/b` is no tag: use 1 to 100 letters, digits, `.`, `_` and `-`, beginning with a letter or digit
-    a tag that climbs: 2 error: invalid value '..' for '--tag <LABEL>': `..` is no tag: use 1 to 100 letters, digits, `.`, `_` and `-`, beginning with a letter or digit
-    a long tag: 2 error: invalid value '[x]' for '--tag <LABEL>': `[x]…` is no tag: use 1 to 100 letters, digits, `.`, `_` and `-`, beginning with a letter or digit
-    a level too high: 2 vitalsign: --level 13 is too high: gzip has levels up to 12
+    a tag with a slash: 2 vitalsign: invalid value 'a/b' for '--tag <LABEL>': `a/b` is no tag: use 1 to 100 letters, digits, `.`, `_` and `-`, beginning with a letter or digit
+    a tag that climbs: 2 vitalsign: invalid value '..' for '--tag <LABEL>': `..` is no tag: use 1 to 100 letters, digits, `.`, `_` and `-`, beginning with a letter or digit
+    a long tag: 2 vitalsign: invalid value '[x]' for '--tag <LABEL>': `[x]…` is no tag: use 1 to 100 letters, digits, `.`, `_` and `-`, beginning with a letter or digit
+    a level too high: 2 vitalsign: --level 13 is too high: the highest level of gzip is 12
     a file for a folder: 4 vitalsign: file is no folder, and archives go into one; nothing was changed
     an unwritable folder: 6 vitalsign: cannot make the folder /proc/nowhere: No such file or directory (os error 2)
     no database: 6 vitalsign: there is no database at `gone.sqlite`
     a folder for a database: 6 vitalsign: `folder` is a directory, not a database
     an archive for a database: 5 vitalsign: `flipped.tar.gz` is not a SQLite database
     nothing to undo: 4 vitalsign: no restore has replaced registry.sqlite, so there is nothing to bring back
-    nothing to restore: 2 error: the following required arguments were not provided:
-    "###);
+    nothing to restore: 2 vitalsign: the following required arguments were not provided:
+    ");
 }
 
 /// Every program that opens archives gets the same files out of ours.
@@ -305,7 +305,7 @@ fn older_archives_restore_with_what_is_in_their_log() {
         assert!(Command::new("sh").args(["-ec", line]).current_dir(place.folder()).status().unwrap().success());
         let ran = restore(&place, &place.path(&format!("{name}.tar.gz")), &["--db", &format!("{name}.sqlite")]);
         assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
-        assert!(ran.stdout.contains("no sums to be held against"), "{}", ran.stdout);
+        assert!(ran.stdout.contains("no checksums to compare with"), "{}", ran.stdout);
         let conn = Connection::open(place.path(&format!("{name}.sqlite"))).unwrap();
         let found: String = conn.query_row("SELECT id FROM records", [], |row| row.get(0)).unwrap();
         assert_eq!(found, "in the log");

@@ -235,6 +235,118 @@ fn fail_on_only_and_output() {
 }
 
 #[test]
+fn a_bad_report_in_a_file_is_told_on_standard_error() {
+    let place = Place::with_registry(3);
+    place.configure(|config| {
+        config["registry"]["expectedSchemaVersion"] = json!(9);
+        config["health"]["minFreeBytes"] = json!(1_u64 << 50);
+    });
+    let ran = place.run(["check", "--json", "--output", "report.json"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    let written: Value = serde_json::from_slice(&fs::read(place.path("report.json")).unwrap()).unwrap();
+    assert_eq!(written["status"], "error");
+    let mut lines = ran.stderr.lines();
+    assert_eq!(lines.next(), Some("vitalsign: the status is error because of disk, schema; see report.json"));
+    assert!(lines.next().unwrap().starts_with("    disk: "), "{}", ran.stderr);
+    assert_eq!(lines.next(), Some("    schema: the schema version is 1, and 9 is expected"));
+    assert_eq!(lines.next(), None);
+
+    // However many there are, it stays short, and every one is named.
+    let names: Vec<String> = (0..20).map(|number| format!("mine-{number:02}")).collect();
+    place.configure(|config| {
+        config["plugins"] = names.iter().map(|name| json!({ "name": name, "component": "gone.wasm" })).collect();
+    });
+    let ran = place.run(["check", "--fail-on", "warn", "--output", "report.txt"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    let told: Vec<_> = ran.stderr.lines().filter(|line| !line.contains(" WARN ")).collect();
+    assert_eq!(told.len(), 5, "{}", ran.stderr);
+    assert!(names.iter().all(|name| told[0].contains(name.as_str())), "{}", told[0]);
+}
+
+#[test]
+fn json_is_asked_for_in_one_way_everywhere() {
+    let place = Place::with_registry(3);
+    place.configure(|config| config["backup"] = json!({ "dir": "archives", "keep": { "last": 1 } }));
+    let made: Value = serde_json::from_str(&place.run(["backup", "--json"]).stdout).unwrap();
+    let archive = made["path"].as_str().unwrap();
+    let commands: [&[&str]; 8] = [
+        &["check"],
+        &["list"],
+        &["prune"],
+        &["verify", archive],
+        &["config", "show"],
+        &["backup", "--tag", "again"],
+        &["restore", "--archive", archive, "--db", "copy.sqlite", "--log", "copy.jsonl", "--dry-run"],
+        &["restore", "--archive", archive, "--db", "copy.sqlite", "--log", "copy.jsonl"],
+    ];
+    for command in commands {
+        for (flags, is_json) in [
+            (&["--json"][..], true),
+            (&["--format", "json"], true),
+            (&["--format", "text", "--json"], true),
+            (&["--json", "--format", "text"], false),
+            (&[], false),
+        ] {
+            if command[0] == "restore" && !command.contains(&"--dry-run") {
+                let _ = fs::remove_file(place.path("copy.sqlite"));
+                let _ = fs::remove_file(place.path("copy.jsonl"));
+            }
+            let ran = place.run([command, flags].concat());
+            assert_eq!(ran.code, 0, "{command:?} {flags:?}: {}", ran.stderr);
+            let parsed = serde_json::from_str::<Value>(&ran.stdout).is_ok();
+            assert_eq!(parsed, is_json, "{command:?} {flags:?}: {}", ran.stdout);
+        }
+    }
+}
+
+#[test]
+fn a_limit_on_everything_gives_the_whole_report() {
+    let place = Place::with_registry(3);
+    place.configure(|config| {
+        config["health"]["checks"] = json!({ "schema": { "timeoutMs": 3_600_000 }, "wal": { "timeoutMs": 3_600_000 } });
+    });
+    let names = |report: &Value| -> Vec<String> {
+        report["checks"].as_array().unwrap().iter().map(|check| check["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let whole = names(&place.check());
+    assert_eq!(place.run(["check", "--timeout", "600"]).code, 0);
+    let _other = Other::open(&place.path("registry.sqlite"), "PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
+    let ran = place.run(["check", "--timeout", "0.5", "--json"]);
+    let report = ran.report();
+    assert_eq!((ran.code, names(&report)), (1, whole.clone()));
+    assert_eq!(entry(&report, "schema")["status"], "unknown");
+    assert_eq!(place.run(["check", "--timeout", "0.5", "--wait", "600"]).code, 1, "it limits the wait as well");
+
+    // So short that not even the configuration is read: nobody knows more than that nothing is known.
+    let ran = place.run(["check", "--timeout", "0.000001", "--json"]);
+    let report = ran.report();
+    assert_eq!((ran.code, names(&report)), (1, whole));
+    for check in report["checks"].as_array().unwrap() {
+        assert_eq!((&check["status"], &check["findings"][0]["code"]), (&json!("unknown"), &json!("timed-out")));
+    }
+    for wrong in ["0", "-1", "soon", "1e9", "nan"] {
+        assert_eq!(place.run(["check".to_owned(), format!("--timeout={wrong}")]).code, 2, "{wrong}");
+    }
+}
+
+#[test]
+fn commands_that_are_not_for_people_are_never_suggested() {
+    for typed in ["compile", "complie", "_compile", "__compil"] {
+        let ran = Place::empty().run([typed]);
+        assert_eq!((ran.code, ran.stderr.replace(typed, "").contains("__")), (2, false), "{}", ran.stderr);
+    }
+    assert!(!Place::empty().run(["--help"]).stdout.contains("__"));
+    let ran = Place::empty().run(["chek"]);
+    insta::assert_snapshot!(format!("{}: {}", ran.code, ran.stderr), @"
+    2: vitalsign: unrecognized command 'chek'
+      → a similar command exists: 'check'
+      → usage: vitalsign [OPTIONS] <COMMAND>
+      → `vitalsign help` lists the commands, and `--help` after a command its flags
+    ");
+    assert_eq!(Place::empty().run(["__compile"]).code, 2);
+}
+
+#[test]
 fn a_table_that_init_has_seen_and_that_is_gone_is_not_healthy() {
     let place = Place::with_registry(3);
     assert_eq!(place.run(["init", "--db", "registry.sqlite"]).code, 0);
@@ -268,17 +380,21 @@ fn nothing_to_check_is_not_healthy() {
     note(&["check", "--only", "records", "--group", "ready"]);
     note(&["check", "--only", "wal", "--group", "slow"]);
     note(&["guard", "--", "/bin/echo", "started"]);
+    note(&["serve", "--gate", "--listen", "127.0.0.1:0"]);
+    switch_off("enabled");
     note(&["serve", "--listen", "127.0.0.1:0"]);
     insta::assert_snapshot!(said, @"
     2: vitalsign: nothing would be checked: no check is enabled
-    3: vitalsign: not started: nothing would be checked: no check is enabled, so the startup gate would let anything through
-      → set `critical` and `enabled` for one check in `health.checks` at least
+    3: vitalsign: the command was not started: nothing would be checked: no check is enabled, so nothing would ever prevent the start
+      → set `critical` and `enabled` for at least one check in `health.checks`
     2: vitalsign: no check is in the group `ready`; no check is in any group
     2: vitalsign: no check is in the group `slow`; no check is in any group
-    3: vitalsign: not started: nothing would be checked: no enabled check is critical, so the startup gate would let anything through
-      → set `critical` and `enabled` for one check in `health.checks` at least
-    3: vitalsign: not started: nothing would be checked: no enabled check is critical, so the startup gate would let anything through
-      → set `critical` and `enabled` for one check in `health.checks` at least
+    3: vitalsign: the command was not started: nothing would be checked: no enabled check is critical, so nothing would ever prevent the start
+      → set `critical` and `enabled` for at least one check in `health.checks`
+    3: vitalsign: the server was not started: nothing would be checked: no enabled check is critical, so nothing would ever prevent the start
+      → set `critical` and `enabled` for at least one check in `health.checks`
+    3: vitalsign: nothing would be checked: no check is enabled
+      → set `enabled` for at least one check in `health.checks`
     ");
 }
 
@@ -338,15 +454,15 @@ fn the_gate_lets_a_command_through_or_says_why_not() {
     place.configure(|config| config["registry"]["expectedSchemaVersion"] = json!(9));
     let ran = place.run(["guard", "--", "/bin/echo", "started"]);
     insta::assert_snapshot!(format!("{}: {}{}", ran.code, ran.stdout, ran.stderr), @"
-    1: vitalsign: not started, because a critical check is bad:
+    1: vitalsign: the command was not started, because of this:
         schema: the schema version is 1, and 9 is expected
-      → `vitalsign check` shows the whole report and what to do
+      → `vitalsign check` prints the whole report and what to do
     ");
-    let ran = place.run(["serve", "--listen", "127.0.0.1:0"]);
+    let ran = place.run(["serve", "--gate", "--listen", "127.0.0.1:0"]);
     insta::assert_snapshot!(format!("{}: {}{}", ran.code, ran.stdout, ran.stderr), @"
-    1: vitalsign: not started, because a critical check is bad:
+    1: vitalsign: the server was not started, because of this:
         schema: the schema version is 1, and 9 is expected
-      → `vitalsign check` shows the whole report and what to do
+      → `vitalsign check` prints the whole report and what to do
     ");
     place.configure(|config| config["dbPath"] = json!("gone.sqlite"));
     assert_eq!(

@@ -20,6 +20,7 @@ mod damage;
 mod deployments;
 mod docs;
 mod env;
+mod guard;
 mod other;
 mod plugins;
 mod serve;

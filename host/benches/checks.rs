@@ -40,6 +40,7 @@ fn report_of(database: &Path, keys: Keys) {
     let tasks = run::runtime().unwrap();
     let settings = checks::Settings {
         expected_schema_version: Some(1),
+        schema_policy: checks::SchemaPolicy::default(),
         records_table: "records".into(),
         provenance_table: "provenance".into(),
         min_free_bytes: 1,

@@ -31,6 +31,7 @@ fn main() {
     sqlite::sample::create(&database, 5000, sqlite::sample::Keys::Declared).unwrap();
     let settings = checks::Settings {
         expected_schema_version: Some(1),
+        schema_policy: checks::SchemaPolicy::default(),
         records_table: "records".into(),
         provenance_table: "provenance".into(),
         min_free_bytes: 1,

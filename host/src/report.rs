@@ -116,6 +116,9 @@ pub fn severity(status: Status, weight: Weight) -> Severity {
     if weight == Weight::Advisory { counts.min(Severity::Warn) } else { counts }
 }
 
+/// The code of a finding that stands for one of another check, about the database as a whole.
+pub const DEPENDS_ON_DATABASE: &str = "depends-on-database";
+
 /// What a finding means beyond the check that has it. It decides how the report and the start-up gate treat the finding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bearing {
@@ -488,8 +491,7 @@ fn depend_on(entry: &mut Entry, code: &str, keeper: &Name) {
         if entry.summary == finding.message {
             entry.summary.clone_from(&message);
         }
-        let told =
-            Finding { bearing: finding.bearing, ..Finding::new(Status::Unknown, "depends-on-database", message) };
+        let told = Finding { bearing: finding.bearing, ..Finding::new(Status::Unknown, DEPENDS_ON_DATABASE, message) };
         *finding = told;
     }
     let worst = Status::worst(entry.findings.iter().map(|finding| finding.status));

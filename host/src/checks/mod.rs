@@ -15,6 +15,7 @@ mod wal;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+pub use schema::SchemaPolicy;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -46,6 +47,8 @@ const BUILT: [Built; 7] = [
 pub struct Settings {
     /// The `user_version` that the database should have; absent, the schema check is skipped.
     pub expected_schema_version: Option<i64>,
+    /// Which other versions are accepted. Only a start accepts any; everywhere else it is [`SchemaPolicy::Exact`].
+    pub schema_policy: SchemaPolicy,
     /// The table that holds the records.
     pub records_table: Table,
     /// The table that holds the provenance.

@@ -21,6 +21,7 @@ pub(super) const REGISTRY: &str = "PRAGMA journal_mode = wal; PRAGMA user_versio
 pub(super) fn settings() -> Settings {
     Settings {
         expected_schema_version: Some(1),
+        schema_policy: super::SchemaPolicy::default(),
         records_table: "records".into(),
         provenance_table: "provenance".into(),
         min_free_bytes: 1,

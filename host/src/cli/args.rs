@@ -1,23 +1,29 @@
-//! The command line as it is written. Filling it in does nothing.
+//! The command line as it is written: every command and flag, with the sentence that `--help` shows. Filling it in does
+//! nothing, and it knows no command's work.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
-    builder::{PossibleValuesParser, TypedValueParser},
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 
 use crate::{
     archive::{Compression, Tag},
-    render::Format,
+    checks::SchemaPolicy,
+    render,
     report::Severity,
 };
 
-/// Watches a registry kept in SQLite: built-in checks and your own, sandboxed, in one report.
+/// The longest wait or time limit that a flag takes, in seconds: a day.
+const MAX_SECONDS: f64 = 86_400.0;
+
+/// Watches, backs up and restores a live SQLite database.
 #[derive(Debug, Parser)]
 #[command(name = "vitalsign", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 healthy or done, 1 unhealthy, 2 usage, 3 configuration, 4 refused, 5 damaged, 6 environment, 70 a bug."
+    after_help = "Exit codes: 0 healthy or done, 1 unhealthy, 2 wrong command line, 3 wrong configuration, 4 refused, \
+                  5 damaged, 6 the environment failed, 70 internal error."
 )]
 pub(super) struct Cli {
     #[command(flatten)]
@@ -30,85 +36,135 @@ pub(super) struct Cli {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct Global {
-    /// The folder that relative paths start from [default: the working directory]
+    /// Start relative paths from this folder [default: the working directory]
     #[arg(long, global = true, value_name = "DIR")]
     pub(super) root: Option<PathBuf>,
-    /// The configuration [default: $VITALSIGN_CONFIG, app/config/registry.config.json, registry.config.json]
+    /// Read this configuration file [default: $VITALSIGN_CONFIG, app/config/registry.config.json, registry.config.json]
     #[arg(long, global = true, value_name = "PATH")]
     pub(super) config: Option<PathBuf>,
-    /// The database [default: the configuration's dbPath, then var/registry.sqlite]
+    /// Use this database [default: the configuration's dbPath, then var/registry.sqlite]
     #[arg(long, global = true, value_name = "PATH")]
     pub(super) db: Option<PathBuf>,
-    /// Say more on standard error: plugins' log lines, then their debug lines
+    /// Print more to standard error: once for what plugins log, twice for their debug messages
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Run every check once and print the report
+    /// Run every check once and print a report
     Check(CheckArgs),
-    /// Run the checks in the background and serve the report over HTTP
+    /// Run the checks at their intervals and serve the report over HTTP
     Serve(ServeArgs),
-    /// Run the critical checks, then become the command, unless one is bad
+    /// Start a program only if the critical checks allow it
     Guard(GuardArgs),
-    /// Make a backup and prove it, while the registry is in use
+    /// Back up the database while it is in use, and verify the archive
     Backup(BackupArgs),
-    /// Restore the registry from a backup
+    /// Restore the database from an archive
     Restore(RestoreArgs),
-    /// Prove a backup: every hash, and the database in it
+    /// Verify an archive: each checksum, and the database in it
     Verify(VerifyArgs),
-    /// Show the backups, newest first
+    /// List the archives in a folder, newest first
     List(ListArgs),
-    /// Remove the backups that no rule keeps; says which, and does it with --yes
+    /// Show which archives the retention rules keep, and remove the others with --yes
     Prune(PruneArgs),
-    /// Write a configuration for the database in front of it
+    /// Write a configuration file for an existing database
     Init(InitArgs),
-    /// Look at the configuration
+    /// Show or check the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
-    /// Work with plugins
+    /// Manage plugins
     #[command(subcommand)]
     Plugin(PluginVerb),
-    /// Make a registry with sample rows to try things on
+    /// Create a database with sample rows to try the commands on
     Demo(DemoArgs),
-    /// Compile a component in a process of its own
-    #[command(name = crate::plugin::CHILD_COMMAND, hide = true)]
-    Compile { cpu_seconds: u64 },
 }
 
-#[derive(Debug, Args)]
+/// How a command prints its result; the last of these flags counts.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct FormatArgs {
+    /// Print the result in this format
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text, overrides_with = "json")]
+    format: Format,
+    /// Print JSON: the short form of --format json
+    #[arg(long, overrides_with = "format")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    // For people.
+    Text,
+    // For programs.
+    Json,
+}
+
+impl FormatArgs {
+    pub(super) fn is_json(self) -> bool {
+        self.json || self.format == Format::Json
+    }
+}
+
+#[derive(Clone, Debug, Args)]
 pub(super) struct CheckArgs {
-    /// How the report is printed
-    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = format())]
-    pub(super) format: Format,
+    /// Print the report in this format
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = format(), overrides_with = "json")]
+    format: render::Format,
+    /// Print JSON: the short form of --format json
+    #[arg(long, overrides_with = "format")]
+    json: bool,
     /// Write the report to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
-    /// Run only these checks, also those that are off by default
+    /// Run only these checks, including those that are disabled
     #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
     pub(super) only: Vec<String>,
-    /// Run only the checks of this group
+    /// Run only the checks in this group
     #[arg(long, value_name = "GROUP")]
     pub(super) group: Option<String>,
-    /// From which status on the exit code is 1
-    #[arg(long, value_enum, default_value_t = FailOn::Error)]
+    /// End with exit code 1 if the report has this status or a worse one
+    #[arg(long, value_enum, value_name = "STATUS", default_value_t = FailOn::Error)]
     pub(super) fail_on: FailOn,
-    /// Check again each second until the report is healthy, for this long at most
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86400))]
-    pub(super) wait: Option<u64>,
+    /// Repeat the checks until the report is healthy, for at most this time
+    #[arg(long, value_name = "SECONDS", value_parser = wait)]
+    pub(super) wait: Option<Duration>,
+    /// Print the report after at most this time; a check without a result is then `unknown`
+    #[arg(long, value_name = "SECONDS", value_parser = time_limit)]
+    pub(super) timeout: Option<Duration>,
+}
+
+impl CheckArgs {
+    pub(super) fn format(&self) -> render::Format {
+        if self.json { render::Format::Json } else { self.format }
+    }
 }
 
 /// The words for formats, taken from the table that renders them.
-fn format() -> impl TypedValueParser<Value = Format> {
-    PossibleValuesParser::new(Format::ALL.map(Format::as_str)).try_map(|word| word.parse())
+fn format() -> impl TypedValueParser<Value = render::Format> {
+    PossibleValuesParser::new(render::Format::ALL.map(render::Format::as_str)).try_map(|word| word.parse())
+}
+
+/// A number of seconds, with or without a fraction.
+fn wait(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=MAX_SECONDS).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!("a number of seconds from 0 to {MAX_SECONDS} is expected, such as 30 or 0.5")),
+    }
+}
+
+/// As [`wait`], but more than nothing.
+fn time_limit(text: &str) -> Result<Duration, String> {
+    wait(text)
+        .ok()
+        .filter(|limit| !limit.is_zero())
+        .ok_or_else(|| format!("a number of seconds above 0 and up to {MAX_SECONDS} is expected, such as 5 or 0.5"))
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum FailOn {
-    /// Warnings and errors
+    // Warnings and errors.
     Warn,
-    /// Errors
+    // Errors.
     Error,
 }
 
@@ -123,44 +179,65 @@ impl FailOn {
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
-    /// The address to listen on [default: the configuration's server.listen, then 127.0.0.1:8080]
+    /// Listen on this address [default: the configuration's server.listen, then 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     pub(super) listen: Option<SocketAddr>,
-    /// Show every detail of the report to whoever can connect, beyond this machine too
+    /// Allow every client to see the whole report, including clients on other machines
     #[arg(long)]
     pub(super) allow_public_details: bool,
+    /// Run the critical checks first, and refuse to start (exit code 1) if one of them fails
+    #[arg(long)]
+    pub(super) gate: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct GuardArgs {
-    /// The command and its arguments, after `--`
+    /// Start the command although there is no database yet, as before the very first start
+    #[arg(long)]
+    pub(super) allow_missing: bool,
+    /// Accept these schema versions [default: the configuration's guard.schemaPolicy, then exact]
+    #[arg(long, value_name = "POLICY", value_parser = policy())]
+    pub(super) schema: Option<SchemaPolicy>,
+    /// Repeat the critical checks until they allow the start, for at most this time
+    #[arg(long, value_name = "SECONDS", value_parser = wait)]
+    pub(super) wait: Option<Duration>,
+    /// Back up the database before the start, and do not start the command if that fails
+    #[arg(long)]
+    pub(super) backup: bool,
+    /// The command to start and its arguments, after `--`
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(super) command: Vec<std::ffi::OsString>,
 }
 
+/// The words for schema policies, each with its meaning.
+fn policy() -> impl TypedValueParser<Value = SchemaPolicy> {
+    let words = SchemaPolicy::ALL.map(|policy| PossibleValue::new(policy.as_str()).help(policy.meaning()));
+    PossibleValuesParser::new(words)
+        .map(|word| SchemaPolicy::ALL.into_iter().find(|one| one.as_str() == word).unwrap_or_default())
+}
+
 #[derive(Debug, Args)]
 pub(super) struct BackupArgs {
-    /// The folder for the archive [default: the configuration's backup.dir, then artifacts/registry/backups]
+    /// Write the archive to this folder [default: the configuration's backup.dir, then artifacts/registry/backups]
     #[arg(long, visible_alias = "output", value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
-    /// Add this to the archive's name
+    /// Append this label to the name of the archive
     #[arg(long, value_name = "LABEL", value_parser = Tag::parse)]
     pub(super) tag: Option<Tag>,
-    /// How the archive is compressed [default: the configuration's backup.compression, then gzip]
-    #[arg(long, value_name = "FORMAT", value_parser = compression())]
+    /// Compress the archive with this method [default: the configuration's backup.compression, then gzip]
+    #[arg(long, value_name = "METHOD", value_parser = compression())]
     pub(super) compression: Option<Compression>,
-    /// How hard: 1 to 12 for gzip, 1 to 19 for zstd [default: 1 and 2]
+    /// Compress at this level: 1 to 12 for gzip, 1 to 19 for zstd [default: 1 for gzip, 2 for zstd]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=19))]
     pub(super) level: Option<u8>,
-    /// Keep the files as they lie on disk, unread by SQLite: for a damaged registry that is stopped
+    /// Copy the files as they are, without reading them through SQLite: for a damaged database that is not in use
     #[arg(long)]
     pub(super) raw: bool,
-    /// Leave out the proof, and write down that it was left out
+    /// Do not verify the archive, and record that it is not verified
     #[arg(long)]
     pub(super) no_verify: bool,
-    /// Print what was made as JSON
-    #[arg(long)]
-    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) format: FormatArgs,
 }
 
 /// The words for compression, in the order of the format.
@@ -171,80 +248,76 @@ fn compression() -> impl TypedValueParser<Value = Compression> {
 
 #[derive(Debug, Args)]
 pub(super) struct RestoreArgs {
-    /// The archive
+    /// Restore this archive
     #[arg(long, value_name = "FILE", required_unless_present = "undo")]
     pub(super) archive: Option<PathBuf>,
-    /// Where the export of the provenance table goes [default: var/registry-provenance.jsonl]
+    /// Write the export of the provenance table to this file [default: var/registry-provenance.jsonl]
     #[arg(long, value_name = "FILE")]
     pub(super) log: Option<PathBuf>,
-    /// Replace what is there; it is kept beside it
+    /// Replace an existing database; the old files are kept beside the new ones
     #[arg(long)]
     pub(super) force: bool,
-    /// Do everything but put it in place
+    /// Check everything, but do not replace any file
     #[arg(long, conflicts_with = "undo")]
     pub(super) dry_run: bool,
-    /// Bring back what the last restore replaced
+    /// Put back the files that the last restore replaced
     #[arg(long, conflicts_with_all = ["archive", "log", "force"])]
     pub(super) undo: bool,
-    /// Print what was done as JSON
-    #[arg(long)]
-    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) format: FormatArgs,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// The archive
+    /// The archive to verify
     #[arg(value_name = "ARCHIVE")]
     pub(super) archive: PathBuf,
-    /// Print what was found as JSON
-    #[arg(long)]
-    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) format: FormatArgs,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
-    /// The folder of the archives [default: the configuration's backup.dir, then artifacts/registry/backups]
+    /// Look for archives in this folder [default: the configuration's backup.dir, then artifacts/registry/backups]
     #[arg(long, visible_alias = "output", value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) format: FormatArgs,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct PruneArgs {
-    /// The folder of the archives [default: the configuration's backup.dir, then artifacts/registry/backups]
+    /// Look for archives in this folder [default: the configuration's backup.dir, then artifacts/registry/backups]
     #[arg(long, visible_alias = "output", value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
     #[command(flatten)]
     pub(super) keep: KeepArgs,
-    /// Remove them
+    /// Remove the archives that no rule keeps
     #[arg(long)]
     pub(super) yes: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) format: FormatArgs,
 }
 
 /// What is kept; the configuration's `backup.keep` unless any of these is given.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct KeepArgs {
-    /// Keep so many of the newest
+    /// Keep this many of the newest archives
     #[arg(long, value_name = "N")]
     pub(super) last: Option<u32>,
-    /// Keep the newest of each of so many hours
+    /// Keep the newest archive of each hour, for this many hours
     #[arg(long, value_name = "N")]
     pub(super) hourly: Option<u32>,
-    /// Keep the newest of each of so many days
+    /// Keep the newest archive of each day, for this many days
     #[arg(long, value_name = "N")]
     pub(super) daily: Option<u32>,
-    /// Keep the newest of each of so many weeks
+    /// Keep the newest archive of each week, for this many weeks
     #[arg(long, value_name = "N")]
     pub(super) weekly: Option<u32>,
-    /// Keep the newest of each of so many months
+    /// Keep the newest archive of each month, for this many months
     #[arg(long, value_name = "N")]
     pub(super) monthly: Option<u32>,
-    /// Keep the newest of each of so many years
+    /// Keep the newest archive of each year, for this many years
     #[arg(long, value_name = "N")]
     pub(super) yearly: Option<u32>,
 }
@@ -260,21 +333,20 @@ pub(super) struct InitArgs {
 pub(super) enum ConfigVerb {
     /// Print the JSON Schema of the configuration
     Schema,
-    /// Say what is wrong with the configuration, if anything
+    /// Check the configuration and list its mistakes
     Check,
-    /// Print every settled value with its origin
+    /// Print every effective value and where it was set
     Show {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: FormatArgs,
     },
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PluginVerb {
-    /// Pin each configured plugin to the SHA-256 of its component, in vitalsign.lock
+    /// Write the SHA-256 of each plugin's component to vitalsign.lock
     Lock {
-        /// Only say whether the lock file is as it would be written
+        /// Only compare the lock file with the components; write nothing
         #[arg(long)]
         check: bool,
     },
@@ -282,10 +354,10 @@ pub(super) enum PluginVerb {
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
-    /// The folder to make it in; the registry becomes DIR/var/registry.sqlite
+    /// Create DIR/var/registry.sqlite
     #[arg(long, value_name = "DIR")]
     pub(super) dir: PathBuf,
-    /// How many records it holds
+    /// Create this many records
     #[arg(long, value_name = "COUNT", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(super) records: u32,
 }

@@ -1,24 +1,26 @@
-//! Puts the rooms together: configuration, database, built-in checks, plugins and the runner that runs them.
+//! Puts the modules together: configuration, database, built-in checks, plugins and the runner that runs them.
 //!
-//! The one place that knows every room, and the one that asks for the working directory, the environment and the binary.
+//! The one file that knows every module, and the one that asks for the working directory, the environment and the binary.
 
 use std::{
     env, io,
+    mem::ManuallyDrop,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
-use super::{Exit, Failure, args::Global};
+use super::{Exit, Failure, args::Global, waiting::in_time};
 use crate::{
     backup::{self, BackupCheck, LastRun},
     checks,
-    clock::SystemClock,
+    clock::{Deadline, SystemClock},
     config::{self, Asked, ServeFlags, Settled},
     files,
     plugin::{Lock, Runtime},
     report,
     run::{self, Runner},
-    sqlite,
+    sqlite, value,
 };
 
 /// Where compiled plugins are kept, if not in the user's cache folder.
@@ -27,19 +29,36 @@ const CACHE_VARIABLE: &str = "VITALSIGN_CACHE_DIR";
 /// The largest lock file: some thousand plugins.
 const MAX_LOCK_BYTES: u64 = 1 << 20;
 
-/// A house that stands: what a command that looks at the registry works with.
-pub(super) struct House {
+/// How long the file system of the configuration, of the lock file or of a token may take to answer.
+const CONFIG_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a command that looks at the database works with.
+pub(super) struct App {
     pub(super) settled: Settled,
     pub(super) runner: Arc<Runner>,
-    pub(super) tasks: tokio::runtime::Runtime,
+    /// The runtime that checks run on. It is never dropped, since that would wait for a check that hangs; and never shut
+    /// down, since a plugin's run that is under way would panic then. It ends with the process.
+    pub(super) tasks: ManuallyDrop<tokio::runtime::Runtime>,
     /// How the last scheduled backup ended, for the check on backups.
     pub(super) last_backup: LastRun,
 }
 
-impl House {
-    /// Builds everything that `global` describes; plugins are loaded when this returns.
+impl App {
+    /// Builds everything that `global` describes.
     pub(super) fn build(global: &Global, serve: Option<ServeFlags>) -> Result<Self, Failure> {
         Self::on(settle(global, serve)?)
+    }
+
+    /// As [`App::build`], for a command that does not serve; `None` when that is not done by the deadline.
+    pub(super) fn build_by(global: &Global, until: Option<Deadline>) -> Option<Result<Self, Failure>> {
+        let Some(until) = until else { return Some(Self::build(global, None)) };
+        let global = global.clone();
+        in_time(until.remaining(), move || Self::build(&global, None))
+    }
+
+    /// Builds the built-in checks on the defaults and the command line. Reads no file.
+    pub(super) fn on_defaults(global: &Global) -> Result<Self, Failure> {
+        Self::on(config::defaults(&asked(global, None)).map_err(|error| misconfigured(&error))?)
     }
 
     /// Builds everything on a configuration that is settled.
@@ -54,7 +73,8 @@ impl House {
             .map_err(|error| Failure::of(Exit::Bug, &error))?;
         checks.push(Arc::new(check));
         if !settled.plugins.is_empty() {
-            let lock = lock(&settled.lock_file)?;
+            let file = settled.lock_file.clone();
+            let lock = answered("the lock file", move || lock(&file))?;
             if lock.is_none() {
                 let file = settled.lock_file.display();
                 tracing::warn!("the plugins are not pinned: there is no {file}; run `vitalsign plugin lock`");
@@ -77,25 +97,8 @@ impl House {
             ..report::Registry::default()
         };
         let subject = report::Subject { database: settled.db.display().to_string(), host: files::host_name() };
-        Ok(Self { settled, runner: Runner::new(checks, subject, base, Arc::new(SystemClock)), tasks, last_backup })
-    }
-
-    /// Runs the critical checks once and says whether the registry may be started on.
-    pub(super) fn gate(&self) -> Result<(), Failure> {
-        let selection = run::Selection { critical: true, ..run::Selection::default() };
-        let chosen = self.runner.choose(&selection).map_err(|error| {
-            Failure::new(Exit::Config, format!("not started: {error}, so the startup gate would let anything through"))
-                .hint("set `critical` and `enabled` for one check in `health.checks` at least")
-        })?;
-        let report = self.tasks.block_on(self.runner.round(&chosen));
-        let noted = run::gate(&report).map_err(|reasons| {
-            let what = if reasons.len() == 1 { "a critical check is bad" } else { "critical checks are bad" };
-            let reasons = reasons.join("\n    ");
-            Failure::new(Exit::Unhealthy, format!("not started, because {what}:\n    {reasons}"))
-                .hint("`vitalsign check` shows the whole report and what to do")
-        })?;
-        noted.iter().for_each(|note| tracing::warn!("started all the same, since the start repairs it: {note}"));
-        Ok(())
+        let runner = Runner::new(checks, subject, base, Arc::new(SystemClock));
+        Ok(Self { settled, runner, tasks: ManuallyDrop::new(tasks), last_backup })
     }
 }
 
@@ -116,9 +119,22 @@ pub(super) fn backup_request<'a>(settled: &'a Settled, scratch: &'a Path) -> bac
     }
 }
 
-/// Finds, reads and settles the configuration.
+/// Finds, reads and settles the configuration, or gives up when its file system does not answer.
 pub(super) fn settle(global: &Global, serve: Option<ServeFlags>) -> Result<Settled, Failure> {
-    config::load(&asked(global, serve)).map_err(|error| misconfigured(&error))
+    let global = global.clone();
+    let load = move || config::load(&asked(&global, serve)).map_err(|error| misconfigured(&error));
+    answered("the configuration", load)
+}
+
+/// Reads a file that belongs to the configuration, or gives up when its file system does not answer.
+pub(super) fn answered<T: Send + 'static>(
+    what: &str,
+    read: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    in_time(CONFIG_LIMIT, read).unwrap_or_else(|| {
+        let message = format!("{what} could not be read within {}", value::span(CONFIG_LIMIT));
+        Err(Failure::new(Exit::Environment, message).hint("find out why its file system does not answer"))
+    })
 }
 
 /// What the command line and the environment say about the configuration.

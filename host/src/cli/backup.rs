@@ -1,4 +1,4 @@
-//! `vitalsign backup`: one archive, proven; prints its path.
+//! `vitalsign backup`: one archive, verified; prints its path.
 
 use std::{env, path::Path};
 
@@ -24,21 +24,21 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
     request.out = out.as_deref().unwrap_or(request.out);
     request.tag.clone_from(&args.tag);
     if let Some(compression) = args.compression.filter(|compression| *compression != request.compression) {
-        // A level that was meant for another format means nothing here.
+        // A level that was meant for another method has no meaning here.
         (request.compression, request.level) = (compression, None);
     }
     request.level = args.level.or(request.level);
     if let Some(level) = args.level.filter(|level| *level > request.compression.highest_level()) {
         let why = match (request.compression.as_str(), request.compression.highest_level()) {
-            (word, 0) => format!("--level {level} means nothing with `--compression {word}`"),
-            (word, most) => format!("--level {level} is too high: {word} has levels up to {most}"),
+            (word, 0) => format!("--level {level} has no meaning with `--compression {word}`"),
+            (word, most) => format!("--level {level} is too high: the highest level of {word} is {most}"),
         };
         return Err(Failure::new(Exit::Usage, why));
     }
     (request.raw, request.verify) = (args.raw, !args.no_verify);
     let watch = Stopwatch::start();
     let made = backup::create(&request, &SystemClock, &Bar::new()).map_err(|failure| Failure::backup(&failure))?;
-    if args.json {
+    if args.format.is_json() {
         print_json(&json(&made))?;
     } else {
         print(&format!("{}\n", made.path.display()))?;
@@ -60,7 +60,7 @@ fn said(made: &Made) -> String {
     let record = &made.record;
     let verdict = match (&record.verdict, &record.structure) {
         (Verdict::Verified, Structure::Sound) => "verified".to_owned(),
-        (Verdict::Verified, Structure::NotChecked(why)) => format!("hashes verified, structure not checked ({why})"),
+        (Verdict::Verified, Structure::NotChecked(why)) => format!("checksums verified, structure not checked ({why})"),
         _ => "not verified (--no-verify)".to_owned(),
     };
     let records = record.records.map(|count| format!("{} records, ", grouped(count))).unwrap_or_default();

@@ -20,10 +20,10 @@ pub(super) fn run(global: &Global, verb: &ConfigVerb) -> Result<Exit, Failure> {
                 None => print("there is no configuration file: the defaults hold, and they are valid\n")?,
             }
         }
-        ConfigVerb::Show { json } => {
+        ConfigVerb::Show { format } => {
             let settled = settle(global, None)?;
             let rows = config::show(&settled);
-            let text = if *json {
+            let text = if format.is_json() {
                 // Rows of text and JSON always serialise.
                 serde_json::to_string_pretty(rows).unwrap_or_default() + "\n"
             } else {

@@ -1,4 +1,4 @@
-//! `vitalsign demo`: a registry with sample rows to try things on.
+//! `vitalsign demo`: a database with sample rows to try the commands on.
 
 use super::{Exit, Failure, args::DemoArgs, print};
 use crate::{files, sqlite};
@@ -8,7 +8,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, Failure> {
     let path = folder.join("registry.sqlite");
     if path.exists() {
         return Err(Failure::new(Exit::Refused, format!("{} exists already; nothing was changed", path.display()))
-            .hint("name another --dir, or remove it first"));
+            .hint("name another folder with --dir, or remove the file first"));
     }
     files::folder(&folder).map_err(|error| Failure::io("make the folder", &folder, &error))?;
     sqlite::sample::create(&path, args.records, sqlite::sample::Keys::Declared)

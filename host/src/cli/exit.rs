@@ -1,6 +1,6 @@
-//! Exit codes and failures: what a run of the command ends with, and what it says then.
+//! Exit codes and failures: what a command ends with, and what it prints then.
 //!
-//! The only place where errors of all rooms come together. The table in `docs/exit-codes.md` is tested against [`Exit`].
+//! The only file in which the errors of all modules come together. The table in `docs/exit-codes.md` is tested against [`Exit`].
 
 use std::{error::Error, fmt::Write as _, io, path::Path};
 
@@ -23,7 +23,7 @@ pub enum Exit {
     Damaged = 5,
     /// I/O, no space, permissions.
     Environment = 6,
-    /// A bug of ours.
+    /// An internal error.
     Bug = 70,
 }
 
@@ -37,7 +37,7 @@ impl Exit {
         (Self::Refused, "refused, nothing was changed"),
         (Self::Damaged, "an archive or database failed verification"),
         (Self::Environment, "the environment failed: I/O, no space, permissions"),
-        (Self::Bug, "a bug of ours"),
+        (Self::Bug, "internal error: please report it"),
     ];
 }
 
@@ -88,6 +88,12 @@ impl Failure {
     /// Says which file it is about, ahead of the message.
     pub(super) fn about(mut self, path: &Path) -> Self {
         self.message = format!("{}: {}", path.display(), self.message);
+        self
+    }
+
+    /// Says what came of it, ahead of the message.
+    pub(super) fn before(mut self, outcome: &str) -> Self {
+        self.message = format!("{outcome}: {}", self.message);
         self
     }
 

@@ -1,51 +1,116 @@
-//! Ctrl-C and SIGTERM during a command that takes long: the first is asked about, the second ends the process.
+//! SIGINT, SIGTERM and SIGHUP: what they do to a command that may last.
 //!
-//! Knows nothing of what is under way; whoever does it asks now and then, and tidies up after itself.
+//! - A command that changes nothing is ended by the system, as any program is. Process 1 of a container is not: there a
+//!   signal without a handler does nothing, so it is ended from here.
+//! - A command that has to tidy up notes the first signal, and whoever does the work asks now and then. A second signal
+//!   ends the process at once, which leaves nothing half done either.
+//! - `serve` has signals of its own, and says so.
+//!
+//! A signal that was ignored when the process was started (`nohup`) stays ignored. Knows nothing of what is under way.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    ffi::c_int,
+    process,
+    sync::{
+        OnceLock,
+        atomic::{AtomicI32, AtomicU8, Ordering},
+        mpsc,
+    },
+    thread,
 };
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+use super::signals;
+
+/// A signal ends the process.
+const ENDS: u8 = 0;
+/// The first signal is noted.
+const NOTED: u8 = 1;
+/// The command looks after signals by itself.
+const OWN: u8 = 2;
+
+static MEANING: AtomicU8 = AtomicU8::new(ENDS);
+/// The number of the first signal that was noted; 0 before it has come.
+static CAME: AtomicI32 = AtomicI32::new(0);
+
+/// Has signals end this process if it is process 1, where the system would not.
+pub(super) fn end_process_one() {
+    if process::id() == 1 {
+        listen();
+    }
+}
 
 /// Has the first signal noted from now on instead of ending the process.
 pub(super) fn note_the_first() {
+    MEANING.store(NOTED, Ordering::SeqCst);
+    listen();
+}
+
+/// From now on the command looks after signals by itself.
+pub(super) fn leave_to_the_command() {
+    MEANING.store(OWN, Ordering::SeqCst);
+}
+
+/// The signal that was noted, if one has come.
+pub(super) fn came() -> Option<c_int> {
+    Some(CAME.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
+}
+
+/// Starts the thread that receives signals, once.
+fn listen() {
     static LISTENING: OnceLock<()> = OnceLock::new();
     LISTENING.get_or_init(|| {
-        let (ready, is_ready) = std::sync::mpsc::channel();
+        let (ready, is_ready) = mpsc::channel();
         let listen = move || {
             let Ok(tasks) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
             tasks.block_on(async {
-                let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-                else {
-                    return;
-                };
+                let [mut int, mut term, mut hup] =
+                    [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(unless_ignored);
                 // Nobody waits any more only when the command is over.
                 let _ = ready.send(());
-                for count in 0.. {
+                loop {
                     tokio::select! {
-                        _ = int.recv() => {}
-                        _ = term.recv() => {}
-                    }
-                    INTERRUPTED.store(true, Ordering::SeqCst);
-                    if count > 0 {
-                        // Whoever sends it twice no longer wants to wait for anything, and a kill leaves nothing half done.
-                        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+                        () = next(&mut int) => take(libc::SIGINT),
+                        () = next(&mut term) => take(libc::SIGTERM),
+                        () = next(&mut hup) => take(libc::SIGHUP),
                     }
                 }
             });
         };
         // Without the thread a signal ends the process at once, which is safe as well.
-        if std::thread::Builder::new().name("signals".to_owned()).spawn(listen).is_ok() {
+        if thread::Builder::new().name("signals".to_owned()).spawn(listen).is_ok() {
             let _ = is_ready.recv();
         }
     });
 }
 
-/// Whether a signal has come.
-pub(super) fn has_come() -> bool {
-    INTERRUPTED.load(Ordering::SeqCst)
+/// The stream of a signal; `None` for one that was ignored when the process was started, and stays so.
+fn unless_ignored(kind: SignalKind) -> Option<Signal> {
+    if signals::was_ignored(kind.as_raw_value()) { None } else { signal(kind).ok() }
+}
+
+async fn next(stream: &mut Option<Signal>) {
+    match stream {
+        Some(stream) => drop(stream.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+fn take(signal: c_int) {
+    let meaning = MEANING.load(Ordering::SeqCst);
+    let is_first = CAME.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+    if meaning == OWN || (meaning == NOTED && is_first) {
+        return;
+    }
+    if meaning == NOTED {
+        // Whoever sends it twice no longer wants to wait for anything. Process 1 is not killed by this, and goes on below.
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+    end(signal);
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing is to be tidied up, and `main` may be blocked for ever")]
+fn end(signal: c_int) -> ! {
+    process::exit(signals::exit_code(signal).into())
 }

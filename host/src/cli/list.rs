@@ -17,10 +17,10 @@ use crate::{
 pub(super) fn run(global: &Global, args: &ListArgs) -> Result<Exit, Failure> {
     let folder = folder(global, args.out.as_deref())?;
     let listed = backup::list(&folder, true).map_err(|failure| Failure::backup(&failure))?;
-    if args.json {
+    if args.format.is_json() {
         print_json(&listed)?;
     } else if listed.is_empty() {
-        print(&format!("no backups in {}\n", folder.display()))?;
+        print(&format!("there are no archives in {}\n", folder.display()))?;
     } else {
         print(&table(&listed, SystemClock.now()))?;
     }

@@ -1,6 +1,6 @@
-//! The door: the command line, one file a verb. Everything that reads the environment or prints is in here.
+//! The command line, one file for each command. Everything that reads the environment or prints is in here.
 //!
-//! `assemble` alone knows every room. Verbs turn arguments into calls and answers into text and exit codes.
+//! `assemble` alone knows every module. A command turns its arguments into calls, and the answers into text and an exit code.
 
 #![expect(
     clippy::disallowed_methods,
@@ -10,10 +10,12 @@
 mod args;
 mod assemble;
 mod backup;
+mod changes;
 mod check;
 mod config;
 mod demo;
 mod exit;
+mod gate;
 mod guard;
 mod init;
 mod interrupt;
@@ -24,10 +26,15 @@ mod prune;
 mod restore;
 mod scheduled;
 mod serve;
+mod signals;
 mod statements;
+mod usage;
 mod verify;
+mod waiting;
 
 use std::{
+    env,
+    ffi::OsStr,
     io::{self, IsTerminal, Write},
     panic,
     path::{Path, PathBuf},
@@ -38,28 +45,37 @@ use clap::Parser;
 pub use exit::{Exit, Failure};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::plugin::child_main;
+use crate::plugin::{CHILD_COMMAND, child_main};
 use args::{Cli, Global, Verb};
 
 /// Runs the command line of this process and says what it ends with.
 #[must_use]
 pub fn main() -> ExitCode {
+    interrupt::end_process_one();
+    // Not a command for people, so the command line that people see does not know it.
+    if env::args_os().nth(1).is_some_and(|word| word == CHILD_COMMAND) {
+        return compile(env::args_os().nth(2).as_deref()).into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are answers, everything else is a wrong command line. A closed pipe is nobody's fault.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
-        }
+        Err(error) => return usage::answer(&error).into(),
     };
     log_to_stderr(&cli);
     panic::set_hook(Box::new(|what| {
         let place = what.location().map(ToString::to_string).unwrap_or_default();
         let payload = what.payload();
         let words = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
-        complain(&format!("vitalsign: a bug at {place}: {}\n  → please report it\n", words.unwrap_or_default()));
+        complain(&format!(
+            "vitalsign: internal error at {place}: {}\n  → please report it\n",
+            words.unwrap_or_default()
+        ));
     }));
-    panic::catch_unwind(|| run(cli)).unwrap_or(Exit::Bug).into()
+    let exit = panic::catch_unwind(|| run(cli)).unwrap_or(Exit::Bug);
+    match interrupt::came() {
+        // The command has tidied up; now the signal does what it does to every other program.
+        Some(signal) if exit != Exit::Done => signals::end_by(signal),
+        _ => exit.into(),
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -83,15 +99,6 @@ fn run(cli: Cli) -> Exit {
         Verb::Config(verb) => config::run(global, &verb),
         Verb::Plugin(verb) => plugin::run(global, &verb),
         Verb::Demo(args) => demo::run(&args),
-        Verb::Compile { cpu_seconds } => {
-            return match child_main(cpu_seconds) {
-                Ok(()) => Exit::Done,
-                Err(sentence) => {
-                    complain(&sentence);
-                    Exit::Damaged
-                }
-            };
-        }
     };
     ended.unwrap_or_else(|failure| {
         complain(&failure.text());
@@ -99,7 +106,23 @@ fn run(cli: Cli) -> Exit {
     })
 }
 
-/// Log lines go to standard error: warnings always, what plugins say with `-v`, their debug lines with `-vv`.
+/// The compiling child: the component comes on standard input, its code goes to standard output.
+fn compile(cpu_seconds: Option<&OsStr>) -> Exit {
+    let Some(cpu_seconds) = cpu_seconds.and_then(OsStr::to_str).and_then(|seconds| seconds.parse().ok()) else {
+        complain(&format!("vitalsign: {CHILD_COMMAND} is for vitalsign itself\n"));
+        return Exit::Usage;
+    };
+    match child_main(cpu_seconds) {
+        Ok(()) => Exit::Done,
+        Err(sentence) => {
+            complain(&sentence);
+            Exit::Damaged
+        }
+    }
+}
+
+/// Log lines go to standard error: warnings always, what plugins log with `-v` (`serve` does without), their debug messages
+/// with `-vv`.
 fn log_to_stderr(cli: &Cli) {
     let serving = matches!(cli.verb, Verb::Serve(_));
     let level = match (cli.global.verbose, serving) {
@@ -107,7 +130,7 @@ fn log_to_stderr(cli: &Cli) {
         (0, true) | (1, false) => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
     };
-    // The crates below us have their own idea of what is worth a line.
+    // What the libraries log is for their developers.
     let ours = tracing_subscriber::filter::Targets::new().with_target("vitalsign", level);
     let colour = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colour).with_target(false);

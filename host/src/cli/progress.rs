@@ -15,7 +15,7 @@ use crate::backup::Progress;
 /// How often the bar is drawn anew by itself, in milliseconds: while a database is checked nothing else moves it.
 const TICK_MS: u64 = 200;
 
-/// Whether somebody watches.
+/// Whether standard error is a terminal, so that somebody may be watching.
 pub(super) fn is_watched() -> bool {
     io::stderr().is_terminal()
 }
@@ -56,7 +56,7 @@ impl Progress for Bar {
     }
 
     fn is_cancelled(&self) -> bool {
-        interrupt::has_come()
+        interrupt::came().is_some()
     }
 
     fn at(&self, bytes: u64) {

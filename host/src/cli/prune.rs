@@ -1,4 +1,4 @@
-//! `vitalsign prune`: says which archives no rule keeps, and with `--yes` removes them.
+//! `vitalsign prune`: shows which archives the retention rules keep, and removes the others with `--yes`.
 
 use super::{
     Exit, Failure,
@@ -15,11 +15,8 @@ use crate::{
 pub(super) fn run(global: &Global, args: &PruneArgs) -> Result<Exit, Failure> {
     let settled = settle(global, None)?;
     let keep = policy(args.keep).or(settled.backup.keep).filter(|keep| *keep != Keep::default()).ok_or_else(|| {
-        Failure::new(
-            Exit::Refused,
-            "nothing says which backups are kept, and an empty rule would keep none; nothing was removed",
-        )
-        .hint("set `backup.keep` in the configuration, or say for example --last 7 --daily 30")
+        Failure::new(Exit::Refused, "no rule says which archives to keep; nothing was removed")
+            .hint("set `backup.keep` in the configuration, or give for example `--last 7 --daily 30`")
     })?;
     let folder = args.out.as_deref().map_or(settled.backup.dir, |out| within(global, out));
     let failed = |failure: backup::Failure| Failure::backup(&failure);
@@ -28,7 +25,7 @@ pub(super) fn run(global: &Global, args: &PruneArgs) -> Result<Exit, Failure> {
     if args.yes {
         backup::prune(&plan, &SystemClock).map_err(failed)?;
     }
-    if args.json {
+    if args.format.is_json() {
         print_json(&plan)?
     } else {
         print(&said(&plan, args.yes))?
@@ -62,7 +59,10 @@ fn said(plan: &[Pruned], done: bool) -> String {
     let end = match (gone.len(), done) {
         (0, _) => "nothing to remove\n".to_owned(),
         (count, true) => format!("removed {count} of {}, {freed}\n", plan.len()),
-        (count, false) => format!("would remove {count} of {}, {freed}; nothing was removed: add --yes\n", plan.len()),
+        (count, false) => format!(
+            "would remove {count} of {}, {freed}; nothing was removed yet: add --yes to remove them\n",
+            plan.len()
+        ),
     };
     text + &end
 }

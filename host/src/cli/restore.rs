@@ -1,4 +1,4 @@
-//! `vitalsign restore`: the registry from an archive, or with `--undo` what the last restore replaced.
+//! `vitalsign restore`: replaces the database by that of an archive, or with `--undo` by what the last restore replaced.
 
 use std::{env, path::Path};
 
@@ -26,13 +26,14 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
     let scratch = env::temp_dir();
     let Some(archive) = &args.archive else {
         let kept = backup::undo(&settled.db, &scratch, &SystemClock).map_err(|failure| Failure::backup(&failure))?;
-        if args.json {
+        if args.format.is_json() {
             let kept = kept.as_deref().map(shown);
             print_json(&json!({ "database": shown(&settled.db), "replaced": kept }))?;
             return Ok(Exit::Done);
         }
-        let kept = kept.map(|kept| format!("what was there is kept in {}\n", kept.display())).unwrap_or_default();
-        print(&format!("brought back {}\n{kept}", settled.db.display()))?;
+        let kept =
+            kept.map(|kept| format!("the files that were there are kept in {}\n", kept.display())).unwrap_or_default();
+        print(&format!("put back {}\n{kept}", settled.db.display()))?;
         return Ok(Exit::Done);
     };
     let archive = within(global, archive);
@@ -46,7 +47,7 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
         scratch: &scratch,
     };
     let restored = backup::restore(&request, &SystemClock, &Bar::new()).map_err(|failure| Failure::backup(&failure))?;
-    if args.json {
+    if args.format.is_json() {
         print_json(&as_json(&restored, args.dry_run))?;
     } else {
         print(&said(&restored, args.dry_run))?;
@@ -74,29 +75,32 @@ fn as_json(restored: &Restored, dry_run: bool) -> serde_json::Value {
 
 fn said(restored: &Restored, dry_run: bool) -> String {
     let mut text = match dry_run {
-        true => format!("could be restored: {}\n", restored.database.display()),
+        true => format!("can be restored: {}\n", restored.database.display()),
         false => format!("restored {}\n", restored.database.display()),
     };
     let mut say = |line: String| text.push_str(&format!("  {line}\n"));
     match (restored.records, restored.provenance_rows) {
-        (Some(records), Some(rows)) => {
-            say(format!("{} records, {} rows of provenance", grouped(records), grouped(rows)))
-        }
+        (Some(records), Some(rows)) => say(format!("{} records, {} provenance rows", grouped(records), grouped(rows))),
         (Some(records), None) => say(format!("{} records", grouped(records))),
         _ => {}
     }
     match (&restored.structure, restored.has_sums) {
-        (Structure::Sound, true) => say("every hash holds, and so does the database's structure".to_owned()),
-        (Structure::Sound, false) => {
-            say("the archive has no sums to be held against; the database's structure holds".to_owned())
+        (Structure::Sound, true) => {
+            say("every checksum matches, and the structure of the database is intact".to_owned())
         }
-        (Structure::NotChecked(why), _) => say(format!("its structure could not be checked: {why}")),
+        (Structure::Sound, false) => {
+            say("the archive has no checksums to compare with; the structure of the database is intact".to_owned())
+        }
+        (Structure::NotChecked(why), _) => say(format!("the structure of the database could not be checked: {why}")),
     }
     if let Some(log) = &restored.log {
         say(format!("the provenance export is {}", log.display()));
     }
     if let Some(replaced) = &restored.replaced {
-        say(format!("what was there is kept in {}; `vitalsign restore --undo` brings it back", replaced.display()));
+        say(format!(
+            "the files that were there are kept in {}; `vitalsign restore --undo` puts them back",
+            replaced.display()
+        ));
     }
     if dry_run {
         say("nothing was changed (--dry-run)".to_owned());

@@ -1,11 +1,11 @@
-//! Backups that `serve` makes by itself: on the configured schedule, by the same code as `vitalsign backup`, thinned out
-//! after each, with the outcome in the report.
+//! Backups that `serve` makes by itself: on the configured schedule, by the same code as `vitalsign backup`. After each one
+//! the archives that no rule keeps are removed, and the check `backup` is told how it ended.
 
 use std::{env, sync::Arc, time::Duration};
 
 use tokio::task::AbortHandle;
 
-use super::assemble::{House, backup_request};
+use super::assemble::{App, backup_request};
 use crate::{
     backup::{self, LastRun, Schedule, Silent},
     clock::{Clock, SystemClock, Timestamp},
@@ -26,11 +26,11 @@ impl Drop for Backups {
     }
 }
 
-/// Starts the schedule, if there is one. Has to be called on the house's runtime.
-pub(super) fn start(house: &House) -> Backups {
-    let Some(schedule) = house.settled.backup.schedule.clone() else { return Backups(None) };
-    let settled = Arc::new(house.settled.clone());
-    Backups(Some(tokio::spawn(keep(schedule, settled, house.last_backup.clone())).abort_handle()))
+/// Starts the schedule, if there is one. Has to be called on the runtime of the app.
+pub(super) fn start(app: &App) -> Backups {
+    let Some(schedule) = app.settled.backup.schedule.clone() else { return Backups(None) };
+    let settled = Arc::new(app.settled.clone());
+    Backups(Some(tokio::spawn(keep(schedule, settled, app.last_backup.clone())).abort_handle()))
 }
 
 async fn keep(schedule: Schedule, settled: Arc<Settled>, last: LastRun) {
@@ -43,9 +43,9 @@ async fn keep(schedule: Schedule, settled: Arc<Settled>, last: LastRun) {
         }
         let settled = Arc::clone(&settled);
         let ended = tokio::task::spawn_blocking(move || once(&settled)).await;
-        let ended = ended.unwrap_or_else(|_| Err("the backup has a bug and broke off; please report it".to_owned()));
+        let ended = ended.unwrap_or_else(|_| Err("internal error: the backup panicked; please report it".to_owned()));
         match &ended {
-            Ok(path) => tracing::info!("backed up to {path}"),
+            Ok(path) => tracing::info!("backup written to {path}"),
             Err(why) => tracing::warn!("the schedule of backups failed: {why}"),
         }
         let now = SystemClock.now();
@@ -53,8 +53,8 @@ async fn keep(schedule: Schedule, settled: Arc<Settled>, last: LastRun) {
         // One that took past its next time is not made up for.
         after = now.max(next);
     }
-    tracing::warn!("the schedule `{schedule}` has no time left, so no backup is made by itself");
-    last.note(SystemClock.now(), Err(format!("the schedule `{schedule}` has no time left")));
+    tracing::warn!("the schedule `{schedule}` has no further time, so no more backups are made by it");
+    last.note(SystemClock.now(), Err(format!("the schedule `{schedule}` has no further time")));
 }
 
 /// Waits until the wall clock says so; `false` when the clock was set back behind `since`, so that the time is another.

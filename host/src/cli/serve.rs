@@ -1,6 +1,8 @@
-//! `vitalsign serve`: the startup gate, then the checks in the background and the report over HTTP until a signal.
+//! `vitalsign serve`: the checks in the background and the report over HTTP, until a signal.
+//!
+//! It listens whatever state the database is in, since whoever asks has to be told. Only with `--gate` it refuses to start.
 
-use std::{future::Future, io};
+use std::{future::Future, io, time::Duration};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -10,12 +12,15 @@ use tokio::{
 use super::{
     Exit, Failure,
     args::{Global, ServeArgs},
-    assemble::{House, variable},
-    complain, scheduled,
+    assemble::{App, answered, variable},
+    changes, complain,
+    gate::Gate,
+    interrupt, scheduled,
 };
 use crate::{
     config::ServeFlags,
     files,
+    run::Selection,
     serve::{self, Details, Stop, TokenSource},
 };
 
@@ -24,28 +29,41 @@ const MAX_TOKEN_BYTES: u64 = 4096;
 
 pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<Exit, Failure> {
     let flags = ServeFlags { listen: args.listen, allow_public_details: args.allow_public_details };
-    let house = House::build(global, Some(flags))?;
-    let access = access(&house.settled.server.details)?;
-    house.gate()?;
-    let ended = house.tasks.block_on(answer(&house, access));
-    house.tasks.shutdown_background();
-    ended.map(|()| Exit::Done)
+    let app = App::build(global, Some(flags))?;
+    let details = app.settled.server.details.clone();
+    let access = answered("the token file", move || access(&details))?;
+    let none =
+        |error| Failure::of(Exit::Config, &error).hint("set `enabled` for at least one check in `health.checks`");
+    app.runner.choose(&Selection::default()).map_err(none)?;
+    app.tasks.block_on(answer(&app, access, args.gate)).map(|()| Exit::Done)
 }
 
-async fn answer(house: &House, access: serve::Access) -> Result<(), Failure> {
-    let address = house.settled.server.listen;
+async fn answer(app: &App, access: serve::Access, is_gated: bool) -> Result<(), Failure> {
+    let (mut first, second) =
+        signals().map_err(|error| Failure::new(Exit::Environment, format!("cannot wait for signals: {error}")))?;
+    if is_gated {
+        let allow_missing = app.settled.guard.allow_missing;
+        let how_to_allow = "set `guard.allowMissing` to true in the configuration";
+        let gate = Gate { app, what: "the server", allow_missing, how_to_allow, wait: Duration::ZERO };
+        tokio::select! {
+            passed = gate.pass() => {
+                passed?.iter().for_each(|finding| tracing::warn!("started in spite of this: {finding}"));
+            }
+            _ = &mut first => return Ok(()),
+        }
+    }
+    let address = app.settled.server.listen;
     let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| {
         Failure::new(Exit::Environment, format!("cannot listen on {address}: {error}"))
             .hint("give another address with --listen")
     })?;
     let bound = listener.local_addr().unwrap_or(address);
-    let (first, second) =
-        signals().map_err(|error| Failure::new(Exit::Environment, format!("cannot wait for signals: {error}")))?;
-    let _background = house.runner.start();
-    let _backups = scheduled::start(house);
+    tokio::spawn(changes::log(app.runner.changes()));
+    let _background = app.runner.start();
+    let _backups = scheduled::start(app);
     complain(&format!("vitalsign: the report is at http://{bound}/health\n"));
     tokio::select! {
-        () = serve::serve(listener, serve::app(house.runner.clone(), access), first) => {}
+        () = serve::serve(listener, serve::app(app.runner.clone(), access), first) => {}
         () = second => {}
     }
     Ok(())
@@ -53,8 +71,17 @@ async fn answer(house: &House, access: serve::Access) -> Result<(), Failure> {
 
 /// The first resolves at the first signal: SIGTERM comes from an orchestrator that is still sending requests, SIGINT from
 /// a person. The second resolves at the second signal, whose sender no longer wants to wait for anything.
-fn signals() -> io::Result<(impl Future<Output = Stop>, impl Future<Output = ()>)> {
+///
+/// SIGHUP is not one of them: it is what a terminal sends that closes, and what other servers read their configuration at.
+fn signals() -> io::Result<(impl Future<Output = Stop> + Unpin, impl Future<Output = ()>)> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
+    interrupt::leave_to_the_command();
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP is ignored; restart the server to have it read its configuration again");
+        }
+    });
     let (tell, told) = oneshot::channel();
     let mut next = async move || {
         tokio::select! {
@@ -62,12 +89,13 @@ fn signals() -> io::Result<(impl Future<Output = Stop>, impl Future<Output = ()>
             _ = int.recv() => Stop::Now,
         }
     };
-    let first = async { told.await.unwrap_or(Stop::Now) };
-    let second = async move {
+    let receiving = tokio::spawn(async move {
         // Nobody listens only when the server has ended by itself.
         let _ended = tell.send(next().await);
         next().await;
-    };
+    });
+    let first = Box::pin(async { told.await.unwrap_or(Stop::Now) });
+    let second = async move { drop(receiving.await) };
     Ok((first, second))
 }
 

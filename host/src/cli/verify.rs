@@ -1,4 +1,4 @@
-//! `vitalsign verify`: proves an archive, and says where it is damaged.
+//! `vitalsign verify`: verifies an archive, and says where it is damaged.
 
 use std::env;
 
@@ -19,22 +19,22 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     let archive = within(global, &args.archive);
     let found = backup::verify(&archive, &env::temp_dir(), &SystemClock, &Bar::new())
         .map_err(|failure| Failure::backup(&failure))?;
-    if args.json {
+    if args.format.is_json() {
         let mut value = serde_json::to_value(&found.record).unwrap_or_default();
         value["path"] = archive.display().to_string().into();
         value["sums"] = found.has_sums.into();
         print_json(&value)?;
     } else {
-        print(&format!("{} holds: {}\n", archive.display(), said(&found)))?;
+        print(&format!("{} is intact: {}\n", archive.display(), said(&found)))?;
     }
     Ok(Exit::Done)
 }
 
 fn said(found: &Verified) -> String {
     let record = &found.record;
-    let sums = if found.has_sums { "every hash is right" } else { "it has no sums to be held against" };
+    let sums = if found.has_sums { "every checksum matches" } else { "it has no checksums to compare with" };
     let structure = match &record.structure {
-        Structure::Sound => "the database in it is sound".to_owned(),
+        Structure::Sound => "the structure of its database is intact".to_owned(),
         Structure::NotChecked(why) => format!("the structure of its database could not be checked ({why})"),
     };
     let rows = record.records.map(|count| format!(", {} records", grouped(count))).unwrap_or_default();

@@ -24,7 +24,7 @@ pub use discover::{Asked, CANDIDATES, ServeFlags, VARIABLE};
 pub use init::{FILE as INIT_FILE, Found, propose};
 pub use locate::{Position, Source};
 pub use mistake::{Mistake, Mistakes, Place};
-pub use settled::{LOCK_FILE, Settled};
+pub use settled::{GuardSettings, LOCK_FILE, Settled};
 pub use show::{Origin, Shown, render_text};
 
 /// The largest configuration file: 1 MiB, some thousand plugins.
@@ -101,6 +101,14 @@ pub fn load(asked: &Asked<'_>) -> Result<Settled, Error> {
         Err(source) => return Err(Error::Unreadable { file, source }),
     };
     settle(Some((&Source { file, text }, choice.by)), asked)
+}
+
+/// What holds without a configuration file. Opens nothing.
+///
+/// # Errors
+/// [`Error`] when what the command line asks for is wrong.
+pub fn defaults(asked: &Asked<'_>) -> Result<Settled, Error> {
+    settle(None, asked)
 }
 
 fn settle(file: Option<(&Source, Origin)>, asked: &Asked<'_>) -> Result<Settled, Error> {

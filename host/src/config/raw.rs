@@ -94,6 +94,20 @@ pub(super) struct Config {
     pub(super) backup: Option<Backup>,
     /// How the report is served over HTTP.
     pub(super) server: Option<Server>,
+    /// What `vitalsign guard` lets start.
+    pub(super) guard: Option<Guard>,
+}
+
+/// What `vitalsign guard` lets start.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Guard {
+    /// Whether the command is started although there is no database yet.
+    #[schemars(extend("default" = false))]
+    pub(super) allow_missing: Option<bool>,
+    /// Which schema versions are accepted beside the expected one.
+    #[schemars(extend("default" = checks::SchemaPolicy::default()))]
+    pub(super) schema_policy: Option<checks::SchemaPolicy>,
 }
 
 /// What the registry looks like inside.

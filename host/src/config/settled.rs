@@ -48,11 +48,22 @@ pub struct Settled {
     pub plugins: Vec<plugin::PluginSettings>,
     /// For the server.
     pub server: serve::Settings,
+    /// For the start-up gate of `guard`.
+    pub guard: GuardSettings,
     /// For backups.
     pub backup: backup::Settings,
     /// For the check on backups.
     pub backup_check: Overrides,
     pub(super) shown: Vec<Shown>,
+}
+
+/// What the start-up gate of `guard` lets through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GuardSettings {
+    /// Whether there may be no database yet.
+    pub allow_missing: bool,
+    /// Which schema versions are accepted beside the expected one.
+    pub schema_policy: checks::SchemaPolicy,
 }
 
 /// Settles what is written in `file`, if there is one, under what the command line asks.
@@ -125,9 +136,22 @@ impl Settler<'_> {
         self.check_names(config, top);
         let backup = self.backup(config.backup.as_ref(), &top.key("backup"));
         let server = self.server(config.server.as_ref(), &top.key("server"));
+        let guard = self.guard(config.guard.as_ref(), &top.key("guard"));
         let config_file = choice.map(|choice| choice.file);
         let backup_check = checks.checks.get(backup::ROW.name).map(|check| check.overrides.clone()).unwrap_or_default();
-        Settled { config_file, root, db, lock_file, checks, plugins, server, backup, backup_check, shown: Vec::new() }
+        Settled {
+            config_file,
+            root,
+            db,
+            lock_file,
+            checks,
+            plugins,
+            server,
+            guard,
+            backup,
+            backup_check,
+            shown: Vec::new(),
+        }
     }
 
     pub(super) fn fault(&mut self, spot: &Spot<'_>, message: impl Into<String>) {
@@ -188,8 +212,10 @@ impl Settler<'_> {
             }
         }
         let expected_schema_version = registry.expected_schema_version;
+        let schema_policy = checks::SchemaPolicy::default();
         checks::Settings {
             expected_schema_version,
+            schema_policy,
             records_table,
             provenance_table,
             min_free_bytes,
@@ -451,6 +477,15 @@ impl Settler<'_> {
             );
         }
         keep
+    }
+
+    fn guard(&mut self, raw: Option<&raw::Guard>, spot: &Spot<'_>) -> GuardSettings {
+        let raw = raw.cloned().unwrap_or_default();
+        let allow_missing = raw.allow_missing.unwrap_or_default();
+        let schema_policy = raw.schema_policy.unwrap_or_default();
+        self.ledger.note(&spot.key("allowMissing"), allow_missing);
+        self.ledger.note(&spot.key("schemaPolicy"), schema_policy.as_str());
+        GuardSettings { allow_missing, schema_policy }
     }
 
     fn server(&mut self, raw: Option<&raw::Server>, spot: &Spot<'_>) -> serve::Settings {

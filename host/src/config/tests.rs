@@ -158,69 +158,71 @@ fn every_settled_value_is_shown_with_its_origin() {
 }"#;
     let asked = Asked { db: Some(Path::new("other.db")), root: Path::new("/srv"), ..usual() };
     insta::assert_snapshot!(render_text(show(&settled(text, &asked).unwrap())), @r#"
-(config file)                        "c.json"                           found
-(lock file)                          "vitalsign.lock"                   default
-dbPath                               "/srv/other.db"                    --db
-registry.expectedSchemaVersion       3                                  c.json:2:42
-registry.recordsTable                "records"                          default
-registry.provenanceTable             "provenance"                       default
-health.minFreeBytes                  268435456                          default
-health.checks.disk.enabled           true                               default
-health.checks.disk.critical          true                               default
-health.checks.disk.advisory          false                              default
-health.checks.disk.intervalSeconds   15                                 default
-health.checks.disk.timeoutMs         2000                               default
-health.checks.disk.failureThreshold  1                                  default
-health.checks.disk.successThreshold  1                                  default
-health.checks.disk.groups            ["ready"]                          default
-health.checks.wal.enabled            true                               default
-health.checks.wal.critical           true                               default
-health.checks.wal.advisory           false                              default
-health.checks.wal.intervalSeconds    15                                 default
-health.checks.wal.timeoutMs          100                                c.json:3:49
-health.checks.wal.failureThreshold   1                                  default
-health.checks.wal.successThreshold   1                                  default
-health.checks.wal.groups             ["ready"]                          default
-health.checks.wal.config             {"warnRatio":2}                    c.json:3:64
-plugins[0].name                      "mine"                             c.json:4:26
-plugins[0].component                 "/srv/m.wasm"                      c.json:4:47
-plugins[0].config                    {}                                 default
-plugins[0].grants.registry           "none"                             default
-plugins[0].limits.memoryBytes        67108864                           default
-plugins[0].limits.tableElements      100000                             default
-plugins[0].limits.instances          100                                default
-plugins[0].limits.outputBytes        1048576                            default
-plugins[0].limits.logBytes           65536                              default
-plugins[0].limits.sqlRows            10000                              default
-plugins[0].limits.sqlBytes           4194304                            default
-plugins[0].limits.componentBytes     67108864                           default
-plugins[0].limits.timeoutMs          2000                               default
-plugins[0].limits.sqlTimeMs          50                                 default
-plugins[0].limits.compileTimeMs      60000                              default
-health.checks.mine.enabled           true                               default
-health.checks.mine.critical          false                              default
-health.checks.mine.advisory          false                              default
-health.checks.mine.intervalSeconds   60                                 default
-health.checks.mine.failureThreshold  1                                  default
-health.checks.mine.successThreshold  1                                  default
-health.checks.mine.groups            []                                 default
-backup.dir                           "/srv/artifacts/registry/backups"  default
-backup.compression                   "gzip"                             default
-backup.level                         1                                  default
-backup.maxAgeSeconds                 93600                              default
-backup.schedule                      null                               default
-backup.timeLimitSeconds              3600                               default
-backup.maxWalGrowthBytes             4294967296                         default
-backup.keep.last                     2                                  c.json:5:33
-backup.keep.hourly                   0                                  default
-backup.keep.daily                    0                                  default
-backup.keep.weekly                   0                                  default
-backup.keep.monthly                  0                                  default
-backup.keep.yearly                   0                                  default
-server.listen                        "127.0.0.1:8080"                   default
-server.details                       "token"                            c.json:6:26
-server.tokenEnv                      "TOKEN"                            c.json:6:47
-"#);
+    (config file)                        "c.json"                           found
+    (lock file)                          "vitalsign.lock"                   default
+    dbPath                               "/srv/other.db"                    --db
+    registry.expectedSchemaVersion       3                                  c.json:2:42
+    registry.recordsTable                "records"                          default
+    registry.provenanceTable             "provenance"                       default
+    health.minFreeBytes                  268435456                          default
+    health.checks.disk.enabled           true                               default
+    health.checks.disk.critical          true                               default
+    health.checks.disk.advisory          false                              default
+    health.checks.disk.intervalSeconds   15                                 default
+    health.checks.disk.timeoutMs         2000                               default
+    health.checks.disk.failureThreshold  1                                  default
+    health.checks.disk.successThreshold  1                                  default
+    health.checks.disk.groups            ["ready"]                          default
+    health.checks.wal.enabled            true                               default
+    health.checks.wal.critical           true                               default
+    health.checks.wal.advisory           false                              default
+    health.checks.wal.intervalSeconds    15                                 default
+    health.checks.wal.timeoutMs          100                                c.json:3:49
+    health.checks.wal.failureThreshold   1                                  default
+    health.checks.wal.successThreshold   1                                  default
+    health.checks.wal.groups             ["ready"]                          default
+    health.checks.wal.config             {"warnRatio":2}                    c.json:3:64
+    plugins[0].name                      "mine"                             c.json:4:26
+    plugins[0].component                 "/srv/m.wasm"                      c.json:4:47
+    plugins[0].config                    {}                                 default
+    plugins[0].grants.registry           "none"                             default
+    plugins[0].limits.memoryBytes        67108864                           default
+    plugins[0].limits.tableElements      100000                             default
+    plugins[0].limits.instances          100                                default
+    plugins[0].limits.outputBytes        1048576                            default
+    plugins[0].limits.logBytes           65536                              default
+    plugins[0].limits.sqlRows            10000                              default
+    plugins[0].limits.sqlBytes           4194304                            default
+    plugins[0].limits.componentBytes     67108864                           default
+    plugins[0].limits.timeoutMs          2000                               default
+    plugins[0].limits.sqlTimeMs          50                                 default
+    plugins[0].limits.compileTimeMs      60000                              default
+    health.checks.mine.enabled           true                               default
+    health.checks.mine.critical          false                              default
+    health.checks.mine.advisory          false                              default
+    health.checks.mine.intervalSeconds   60                                 default
+    health.checks.mine.failureThreshold  1                                  default
+    health.checks.mine.successThreshold  1                                  default
+    health.checks.mine.groups            []                                 default
+    backup.dir                           "/srv/artifacts/registry/backups"  default
+    backup.compression                   "gzip"                             default
+    backup.level                         1                                  default
+    backup.maxAgeSeconds                 93600                              default
+    backup.schedule                      null                               default
+    backup.timeLimitSeconds              3600                               default
+    backup.maxWalGrowthBytes             4294967296                         default
+    backup.keep.last                     2                                  c.json:5:33
+    backup.keep.hourly                   0                                  default
+    backup.keep.daily                    0                                  default
+    backup.keep.weekly                   0                                  default
+    backup.keep.monthly                  0                                  default
+    backup.keep.yearly                   0                                  default
+    server.listen                        "127.0.0.1:8080"                   default
+    server.details                       "token"                            c.json:6:26
+    server.tokenEnv                      "TOKEN"                            c.json:6:47
+    guard.allowMissing                   false                              default
+    guard.schemaPolicy                   "exact"                            default
+    "#);
 }
 
 #[test]
@@ -404,7 +406,7 @@ fn the_defaults_in_the_schema_are_the_settled_ones() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 28);
+    assert_eq!(compared, 30);
 }
 
 #[test]

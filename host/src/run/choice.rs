@@ -2,11 +2,7 @@
 //!
 //! Pure functions over specs. Knows no command line and runs nothing.
 
-use crate::{
-    check::Spec,
-    report::{Entry, Report, Severity, Weight},
-    value,
-};
+use crate::{check::Spec, report::Weight, value};
 
 /// The longest part of an unknown word that a message repeats, in bytes.
 const MAX_WORD_BYTES: usize = 80;
@@ -118,40 +114,10 @@ fn empty<'a>(mut specs: impl Iterator<Item = &'a Spec>, selection: &Selection) -
     }
 }
 
-/// The start-up gate: whether the registry may start on what the critical checks said.
-///
-/// What only the registry itself can repair, by starting, does not keep it from that: such findings are the answer, one
-/// sentence each.
-///
-/// # Errors
-/// The reasons, one sentence each, when a critical check is `error` or could not look.
-pub fn gate(report: &Report) -> Result<Vec<String>, Vec<String>> {
-    let (mut noted, mut reasons) = (Vec::new(), Vec::new());
-    let bad = |entry: &&Entry| entry.weight == Weight::Critical && entry.severity() == Severity::Error;
-    for entry in report.checks.iter().filter(bad) {
-        let before = noted.len() + reasons.len();
-        for finding in entry.findings.iter().filter(|finding| entry.finding_severity(finding) == Severity::Error) {
-            let list = if finding.bearing.repaired_by_start { &mut noted } else { &mut reasons };
-            list.push(format!("{}: {}", entry.name, finding.message));
-        }
-        if noted.len() + reasons.len() == before {
-            reasons.push(format!("{}: {}", entry.name, entry.summary));
-        }
-    }
-    if report.checks.is_empty() {
-        reasons.extend(report.errors.iter().cloned());
-    }
-    if reasons.is_empty() { Ok(noted) } else { Err(reasons) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        check::Schedule,
-        report::{Finding, Origin, Registry, Status, Subject},
-        value::Name,
-    };
+    use crate::{check::Schedule, report::Origin, value::Name};
     use std::time::Duration;
 
     fn specs() -> Vec<Spec> {
@@ -176,40 +142,6 @@ mod tests {
         let only = only.iter().map(|name| (*name).to_owned()).collect();
         let selection = Selection { only, group: group.map(str::to_owned), critical };
         choose(specs().iter(), &selection).map(|chosen| chosen.0).map_err(|error| error.to_string())
-    }
-
-    fn report(findings: Vec<(&str, Weight, Finding)>) -> Report {
-        let entries = findings.into_iter().map(|(name, weight, finding)| Entry {
-            name: Name::parse(name).unwrap(),
-            origin: Origin::Builtin,
-            status: finding.status,
-            raw_status: finding.status,
-            weight,
-            groups: Vec::new(),
-            summary: finding.message.clone(),
-            findings: vec![finding],
-            measures: Vec::new(),
-            duration_ms: 0.0,
-            checked_at: None,
-            age_ms: None,
-        });
-        let at = "2025-10-27T12:00:00Z".parse().unwrap();
-        Report::new(&Subject::default(), Registry::default(), entries.collect(), at)
-    }
-
-    #[test]
-    fn the_gate_refuses_for_critical_checks_and_notes_what_a_start_repairs() {
-        let said = |status, text: &str| Finding::new(status, "code", text);
-        let hot = || said(Status::Unknown, "a journal waits").repaired_by_start();
-        assert_eq!(gate(&report(vec![("wal", Weight::Critical, said(Status::Ok, "fine"))])), Ok(Vec::new()));
-        assert_eq!(gate(&report(vec![("sql", Weight::Ordinary, said(Status::Error, "bad"))])), Ok(Vec::new()));
-        assert_eq!(gate(&report(vec![("wal", Weight::Critical, hot())])), Ok(vec!["wal: a journal waits".to_owned()]));
-        let both = report(vec![
-            ("wal", Weight::Critical, hot()),
-            ("disk", Weight::Critical, said(Status::Unknown, "could not look")),
-        ]);
-        assert_eq!(gate(&both), Err(vec!["disk: could not look".to_owned()]));
-        assert_eq!(gate(&report(Vec::new())), Err(vec!["no check was run".to_owned()]));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! (block, spin, panic, never return) delays nothing but itself. Reading what was found never runs anything.
 
 mod choice;
+mod gate;
 mod hold;
 mod slot;
 mod spread;
@@ -14,19 +15,20 @@ use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, watch},
+    sync::{Semaphore, broadcast, watch},
     task::{AbortHandle, JoinError, JoinHandle},
     time::{Instant, MissedTickBehavior, interval_at, timeout_at},
 };
 
-pub use choice::{Chosen, NoSuchCheck, Selection, gate};
+pub use choice::{Chosen, NoSuchCheck, Selection};
+pub use gate::{Gate, gate};
 use slot::{Busy, Flight, Moment, Slot, Wait};
 
 use crate::{
     check::{Check, Context, Outcome},
     clock::{Clock, Deadline, Stopwatch, Timestamp},
-    report::{Entry, Finding, Registry, Report, Status, Subject},
-    value,
+    report::{Entry, Finding, Registry, Report, Status, Subject, Weight},
+    value::{self, Name},
 };
 
 /// Runs that are started at one time. More would queue for the processor and the disk, and miss their deadlines there.
@@ -44,12 +46,23 @@ const ANSWER_GRACE: Duration = Duration::from_millis(250);
 /// so the ceiling has to lie above the number of checks that anybody configures.
 const MAX_BLOCKING_THREADS: usize = 4096;
 
+/// Where all checks of a round have one time limit together, what each of them is given of it: the rest is for those that
+/// notice the limit themselves to say what they were doing.
+const SHARE_OF_A_ROUND: f64 = 0.95;
+
+/// How long after a run that could not read the database as a whole the check runs again, if its interval is longer. A report
+/// recovers as soon as its slowest check does, and such a run costs little: there is nothing that it could read.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// Changes of statuses that are kept for an observer that is behind: some for each of a few hundred checks.
+const MAX_CHANGES_KEPT: usize = 1024;
+
 /// The longest text of a panic that a finding repeats, in bytes.
 const MAX_PANIC_BYTES: usize = 200;
 
 /// The runtime that a [`Runner`] works on.
 ///
-/// End it with [`tokio::runtime::Runtime::shutdown_background`]: dropping it waits for threads of checks that hang.
+/// Never drop it while checks run: dropping waits for the threads of checks that hang.
 ///
 /// # Errors
 /// When the system gives no threads or no event queue.
@@ -87,6 +100,19 @@ impl Place {
     }
 }
 
+/// A check's status has changed, after hysteresis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The check.
+    pub check: Name,
+    /// What it was; `None` when this is the check's first result.
+    pub before: Option<Status>,
+    /// What it is now.
+    pub now: Status,
+    /// One line that says how it stands.
+    pub summary: String,
+}
+
 /// Runs checks and keeps what they said.
 pub struct Runner {
     slots: Vec<Arc<Slot>>,
@@ -95,6 +121,7 @@ pub struct Runner {
     clock: Arc<dyn Clock>,
     places: Arc<Semaphore>,
     version: watch::Sender<u64>,
+    changes: broadcast::Sender<Change>,
     place: Place,
 }
 
@@ -116,7 +143,8 @@ impl Runner {
         checks.sort_by(|a, b| a.spec().name.cmp(&b.spec().name));
         let places = Arc::new(Semaphore::new(MAX_CONCURRENT));
         let slots = checks.into_iter().map(Slot::new).collect();
-        Self { slots, subject, base, clock, places, version: watch::Sender::new(0), place }
+        let (version, changes) = (watch::Sender::new(0), broadcast::Sender::new(MAX_CHANGES_KEPT));
+        Self { slots, subject, base, clock, places, version, changes, place }
     }
 
     /// Looks a selection up.
@@ -135,12 +163,42 @@ impl Runner {
 
     /// Runs each of the chosen checks once, side by side, and reports on them.
     pub async fn round(self: &Arc<Self>, chosen: &Chosen) -> Report {
-        let runs: Vec<_> = chosen.0.iter().map(|at| self.begin(*at)).collect();
+        self.run_all(chosen, None).await;
+        self.report_of(chosen)
+    }
+
+    /// As [`Runner::round`], with a limit on all of them together: a check that has not answered by then is `unknown`.
+    pub async fn round_within(self: &Arc<Self>, chosen: &Chosen, limit: Duration) -> Report {
+        let until = Instant::now() + limit;
+        if timeout_at(until, self.run_all(chosen, Some(until))).await.is_err() {
+            self.give_up(chosen, limit);
+        }
+        self.report_of(chosen)
+    }
+
+    /// Says of each of the chosen checks that has not answered that `limit`, which was given to all together, has run out.
+    pub fn give_up(&self, chosen: &Chosen, limit: Duration) {
+        let text = format!("gave no answer within {}, the time limit for all checks together", value::span(limit));
+        let outcome = Outcome::of(
+            Finding::new(Status::Unknown, "timed-out", text).hint("Find out what it waits for, or allow more time."),
+        );
+        for slot in chosen.0.iter().filter_map(|at| self.slots.get(*at)).filter(|slot| !slot.has_answered()) {
+            self.record(slot, outcome.clone(), limit, None);
+        }
+    }
+
+    async fn run_all(self: &Arc<Self>, chosen: &Chosen, until: Option<Instant>) {
+        let runs: Vec<_> = chosen.0.iter().map(|at| self.begin(*at, until)).collect();
         for run in runs {
             // An error means that the runtime is going down; the entry says then that the check has not run.
             let _ended = run.await;
         }
-        self.report_of(chosen)
+    }
+
+    /// From now on every change of a check's status, for whoever observes them.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
     }
 
     /// Runs every enabled check on its interval from now on, until the answer is dropped.
@@ -198,25 +256,39 @@ impl Runner {
         let Some(slot) = self.slots.get(at) else { return };
         let period = slot.spec().schedule.interval.max(Duration::from_millis(1));
         let (first, second) = spread::starts(slot.spec().name.as_str(), period);
+        // The report is unhealthy until every critical check has run, so these do not wait for their share of a second.
+        let first = if slot.spec().schedule.weight == Weight::Critical { Duration::ZERO } else { first };
         let start = Instant::now();
         tokio::time::sleep_until(start + first).await;
-        drop(self.begin(at).await);
+        drop(self.begin(at, None).await);
         let mut ticks = interval_at(start + second, period);
         // A start that comes late moves the later ones, so that none is made up for.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            drop(self.begin(at).await);
+            // A database that nobody could read may be back any moment; the check would say so only at its next start.
+            let again = async {
+                if slot.found_no_database() {
+                    tokio::time::sleep(AGAIN_AFTER).await
+                } else {
+                    std::future::pending().await
+                }
+            };
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = again => {}
+            }
+            drop(self.begin(at, None).await);
         }
     }
 
     /// Begins one run as a task of its own: whoever stops waiting for it must not keep it from being accounted for.
-    fn begin(self: &Arc<Self>, at: usize) -> JoinHandle<()> {
-        tokio::spawn(Arc::clone(self).run_one(at))
+    fn begin(self: &Arc<Self>, at: usize, until: Option<Instant>) -> JoinHandle<()> {
+        tokio::spawn(Arc::clone(self).run_one(at, until))
     }
 
-    /// Runs one check once, or says why not; returns when there is an answer, at its deadline at the latest.
-    async fn run_one(self: Arc<Self>, at: usize) {
+    /// Runs one check once, or says why not; returns when there is an answer, at its deadline at the latest. `until` is
+    /// the end of the round, where it has one.
+    async fn run_one(self: Arc<Self>, at: usize, until: Option<Instant>) {
         let Some(slot) = self.slots.get(at) else { return };
         let (flight, wait) = match slot.board(self.clock.now()) {
             Ok(flight) => flight,
@@ -230,7 +302,8 @@ impl Runner {
         };
         // The semaphore is never closed; without a permit the run would still be right, only not counted.
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        let limit = slot.spec().schedule.timeout;
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()).mul_f64(SHARE_OF_A_ROUND));
+        let limit = slot.spec().schedule.timeout.min(left.unwrap_or(Duration::MAX));
         let (started, last) = (Instant::now(), limit.saturating_add(ANSWER_GRACE));
         let context = Context { deadline: Deadline::after(limit) };
         let mut run = self.place.launch(Arc::clone(&slot.check), context, flight);
@@ -250,7 +323,10 @@ impl Runner {
     }
 
     fn record(&self, slot: &Slot, outcome: Outcome, took: Duration, wait: Option<Wait>) {
-        slot.record(outcome, took, Moment { wall: self.clock.now(), steady: Instant::now() });
+        if let Some(change) = slot.record(outcome, took, Moment { wall: self.clock.now(), steady: Instant::now() }) {
+            // Nobody may be listening.
+            let _ = self.changes.send(change);
+        }
         // Before the version moves: whoever waits for the answer looks when it does.
         drop(wait);
         self.version.send_modify(|version| *version += 1);
@@ -289,7 +365,7 @@ fn panicked(ended: JoinError) -> Outcome {
     let payload = ended.into_panic();
     let said = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
     let said = value::printable(said.unwrap_or("no message"), MAX_PANIC_BYTES);
-    let text = format!("the check has a bug and broke off: {said}");
-    let hint = "Report it to whoever wrote the check; the other checks are not harmed.";
+    let text = format!("the check ended with an internal error: {said}");
+    let hint = "Report it to the author of the check; the other checks are not affected.";
     Outcome::of(Finding::new(Status::Unknown, "panicked", text).hint(hint))
 }

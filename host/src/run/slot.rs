@@ -9,7 +9,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::hold::{Held, Hold, Thresholds, Verdict};
+use super::{
+    Change,
+    hold::{Held, Hold, Thresholds, Verdict},
+};
 use crate::{
     check::{Check, Outcome, Spec},
     clock::Timestamp,
@@ -107,24 +110,44 @@ impl Slot {
         }
     }
 
+    /// Whether there is an answer, and none that is newer is waited for.
+    pub(super) fn has_answered(&self) -> bool {
+        let state = self.state();
+        state.latest.is_some() && !state.awaited
+    }
+
     /// Whether a run's answer is waited for.
     pub(super) fn is_awaited(&self) -> bool {
         self.state().awaited
     }
 
-    /// Takes in what a run said, or what has to be said in its place.
-    pub(super) fn record(&self, outcome: Outcome, took: Duration, now: Moment) {
+    /// Takes in what a run said, or what has to be said in its place. Says when the status that counts has changed by it.
+    pub(super) fn record(&self, outcome: Outcome, took: Duration, now: Moment) -> Option<Change> {
         let schedule = &self.spec().schedule;
         let thresholds = Thresholds { failure: schedule.failure_threshold, success: schedule.success_threshold };
         let raw_status = outcome.status();
         let mut state = self.state();
+        let before = state.latest.as_ref().map(|latest| latest.verdict.effective);
         let verdict = state.hold.take(raw_status, thresholds);
+        let change = (before != Some(verdict.effective)).then(|| Change {
+            check: self.spec().name.clone(),
+            before,
+            now: verdict.effective,
+            summary: outcome.summary.clone(),
+        });
         state.latest = Some(Latest { outcome, raw_status, verdict, took, at: now.wall, ended: now.steady });
+        change
     }
 
     /// Whether the last run found the database to be corrupt.
     pub(super) fn is_corrupt(&self) -> bool {
         self.state().latest.as_ref().is_some_and(|latest| latest.outcome.is_corrupt())
+    }
+
+    /// Whether the last run could not read the database as a whole: it was missing, locked or the like.
+    pub(super) fn found_no_database(&self) -> bool {
+        let is_whole = |finding: &Finding| finding.bearing.of_database && finding.status >= Status::Unknown;
+        self.state().latest.as_ref().is_some_and(|latest| latest.outcome.findings.iter().any(is_whole))
     }
 
     /// The check's entry as it counts now, and what its last run tells of the registry.

@@ -85,7 +85,7 @@ async fn before_the_first_run_nothing_counts_as_healthy() {
     let report = runner.report();
     assert_eq!(report.status, Severity::Error);
     assert_eq!(report.errors, ["wal: has not run yet"]);
-    assert_eq!(gate(&report), Err(vec!["wal: has not run yet".to_owned()]));
+    assert_eq!(gate(&report, |_, _| false).refused, ["wal: has not run yet"]);
     assert_eq!((code(&runner, "wal").as_str(), report.checks[0].checked_at), ("not-yet-run", None));
 }
 
@@ -97,7 +97,7 @@ async fn a_round_runs_what_was_chosen_and_a_look_runs_nothing() {
     let all = runner.choose(&Selection::default()).unwrap();
     let report = runner.round(&all).await;
     assert_eq!((report.checks.len(), report.registry.records), (1, Some(7)));
-    assert!(gate(&report).is_ok());
+    assert_eq!(gate(&report, |_, _| false), Gate::default());
     let only = runner.choose(&Selection { only: vec!["b".to_owned()], ..Selection::default() }).unwrap();
     assert_eq!(runner.round(&only).await.status, Severity::Warn);
     let version = runner.version();
@@ -123,6 +123,91 @@ async fn a_hung_check_delays_nothing_and_its_slot_stays_taken() {
         ["hung: the run that started at 2025-10-27T12:00:00Z has not ended; no new one starts until it does"]
     );
     assert_eq!((runs(&good), runs(&hung)), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_with_a_limit_reports_on_every_check() {
+    let good = probe("good", schedule(), saying(&[Status::Ok]));
+    let hung = probe("hung", schedule(), hanging());
+    let runner = runner(&[&good, &hung], Place::Task);
+    let all = runner.choose(&Selection::default()).unwrap();
+    let started = Instant::now();
+    let report = runner.round_within(&all, Duration::from_secs(1)).await;
+    assert_eq!(started.elapsed(), Duration::from_secs(1));
+    assert_eq!(report.errors, ["hung: gave no answer within 1 s, the time limit for all checks together"]);
+    let statuses: Vec<_> = report.checks.iter().map(|entry| (entry.name.as_str(), entry.status)).collect();
+    assert_eq!(statuses, [("good", Status::Ok), ("hung", Status::Unknown)]);
+    // A check's own limit holds as well, where it is shorter.
+    let started = Instant::now();
+    runner.round_within(&all, Duration::from_secs(3600)).await;
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+/// The context's deadline is what a check keeps to, so that it can say by itself what it was doing.
+#[tokio::test(start_paused = true)]
+async fn a_check_is_told_that_the_round_ends_before_its_own_limit() {
+    struct Told(Spec, Mutex<Vec<Duration>>);
+    impl Check for Told {
+        fn spec(&self) -> &Spec {
+            &self.0
+        }
+        fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Outcome> {
+            self.1.lock().unwrap().push(context.deadline.remaining());
+            Box::pin(async { Outcome::new("fine") })
+        }
+    }
+    let spec = Spec { name: Name::parse("told").unwrap(), origin: Origin::Builtin, schedule: schedule() };
+    let told = Arc::new(Told(spec, Mutex::default()));
+    let clock = Arc::new(FixedClock("2025-10-27T12:00:00Z".parse().unwrap()));
+    let checks: Vec<Arc<dyn Check>> = vec![Arc::clone(&told) as Arc<dyn Check>];
+    let runner = Arc::new(Runner::build(checks, Subject::default(), Registry::default(), clock, Place::Task));
+    let all = runner.choose(&Selection::default()).unwrap();
+    runner.round_within(&all, Duration::from_secs(1)).await;
+    runner.round_within(&all, Duration::from_secs(60)).await;
+    let told = told.1.lock().unwrap();
+    assert!(told[0] <= Duration::from_millis(950) && told[1] > Duration::from_secs(1), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_change_of_what_counts_is_told_once() {
+    use Status::{Error, Ok};
+    let held = Schedule { failure_threshold: 2, ..schedule() };
+    let check = probe("disk", held, saying(&[Ok, Ok, Error, Error, Error, Ok]));
+    let runner = runner(&[&check], Place::Task);
+    let all = runner.choose(&Selection::default()).unwrap();
+    let mut changes = runner.changes();
+    for _ in 0..6 {
+        runner.round(&all).await;
+    }
+    let mut told = Vec::new();
+    while let Result::Ok(change) = changes.try_recv() {
+        told.push((change.before, change.now));
+    }
+    assert_eq!(told, [(None, Ok), (Some(Ok), Error), (Some(Error), Ok)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_found_no_database_looks_again_soon() {
+    let seldom = Schedule { interval: Duration::from_secs(86_400), ..schedule() };
+    let missing = || Outcome::of(Finding::new(Status::Error, "missing", "there is no database").of_database());
+    let answer = move |run| if run <= 3 { missing() } else { Outcome::new("fine") };
+    let check = probe("deep", seldom, Box::new(move |run| Box::pin(std::future::ready(answer(run)))));
+    let runner = runner(&[&check], Place::Task);
+    let _background = runner.start();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!((runs(&check), runner.report().status), (3, Severity::Error));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!((runs(&check), runner.report().status), (4, Severity::Ok), "once it is back, the interval counts again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn critical_checks_start_with_the_schedule() {
+    let critical = probe("z", schedule(), saying(&[Status::Ok]));
+    let other = probe("a", Schedule { weight: Weight::Ordinary, ..schedule() }, saying(&[Status::Ok]));
+    let runner = runner(&[&critical, &other], Place::Task);
+    let _background = runner.start();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!((runs(&critical), runs(&other)), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,7 +283,7 @@ async fn a_panic_is_a_result_and_the_next_run_goes_on() {
         let runner = runner(&[&check], place);
         check.runs.store(0, Ordering::Relaxed);
         let all = runner.choose(&Selection::default()).unwrap();
-        assert_eq!(runner.round(&all).await.errors, ["buggy: the check has a bug and broke off: boom \\u{1b}"]);
+        assert_eq!(runner.round(&all).await.errors, ["buggy: the check ended with an internal error: boom \\u{1b}"]);
         assert_eq!(runner.round(&all).await.status, Severity::Ok);
     }
 }

@@ -9,7 +9,7 @@
 //! A log is a header of 32 bytes, with the salts at 16, and frames of a header and a page each; the header of a frame has 24
 //! bytes, with the salts at 8. A frame whose salts are not the log's is left from before the log was last begun anew.
 
-use std::{fmt, path::Path, time::Duration};
+use std::{fmt, io, path::Path, time::Duration};
 
 use super::{Registry, Trouble, ground::Ground, occupancy};
 use crate::{
@@ -82,6 +82,16 @@ impl Registry {
         let ground = self.ground()?;
         self.pool.close_idle();
         Ok(log(&ground, page_bytes, patience))
+    }
+
+    /// Whether a log is there that nobody uses, as after a crash: the next program that opens the database reads it to its end
+    /// first. Whoever uses a log holds a lock on its index. Opens no database.
+    #[must_use]
+    pub fn log_awaits_recovery(&self) -> bool {
+        self.ground().is_ok_and(|ground| {
+            ground.wal.is_some_and(|wal| wal.kind == Kind::File && wal.bytes > LOG_HEADER_BYTES)
+                && locks_on_index(&ground).is_ok_and(|locks| locks.is_empty())
+        })
     }
 
     /// The readers that keep the oldest part of the log from being written back, in order of their numbers: those that are
@@ -193,11 +203,19 @@ impl Index {
 
 /// The processes, as far as they can be seen, that hold the oldest read mark in use, when it is older than the log's end.
 fn pins(ground: &Ground, patience: Duration) -> Vec<Option<u32>> {
-    let Some(shm) = ground.shm else { return Vec::new() };
+    if ground.shm.is_none() {
+        return Vec::new();
+    }
+    let index = index_when_alone(ground, patience);
+    oldest(&locks_on_index(ground).unwrap_or_default(), index.as_ref())
+}
+
+/// The locks on the index of the log; none where there is no index.
+fn locks_on_index(ground: &Ground) -> io::Result<Vec<HeldLock>> {
+    let Some(shm) = ground.shm else { return Ok(Vec::new()) };
     let mount = files::mount_of(&beside(&ground.real, "-shm")).ok().flatten();
     let devices: Vec<_> = mount.map(|mount| mount.device).into_iter().chain([shm.id.device]).collect();
-    let index = index_when_alone(ground, patience);
-    oldest(&files::locks_on(shm.id.inode, &devices).unwrap_or_default(), index.as_ref())
+    files::locks_on(shm.id.inode, &devices)
 }
 
 /// Without an index every reader may be the one.

@@ -142,7 +142,7 @@ fn a_wrong_key_is_said_with_its_place() {
 c.json:1:2: dbpath: unknown key; did you mean `dbPath`?
 
 {"zebra": 1}
-c.json:1:2: zebra: unknown key; known here: `$schema`, `dbPath`, `registry`, `health`, `plugins`, `backup`, `server`
+c.json:1:2: zebra: unknown key; known here: `$schema`, `dbPath`, `registry`, `health`, `plugins`, `backup`, `server`, `guard`
 
 {"health": {"minFreBytes": 1}}
 c.json:1:13: health.minFreBytes: unknown key; did you mean `minFreeBytes`?
@@ -163,7 +163,7 @@ c.json:1:36: health.checks.disk: written twice; the first is on line 1
 c.json:1:14: plugins[0]: the key `component` is missing
 
 {"a b.c\\u001b": 1}
-c.json:1:2: ["a b.c\u{1b}"]: unknown key; known here: `$schema`, `dbPath`, `registry`, `health`, `plugins`, `backup`, `server`
+c.json:1:2: ["a b.c\u{1b}"]: unknown key; known here: `$schema`, `dbPath`, `registry`, `health`, `plugins`, `backup`, `server`, `guard`
 "#);
 }
 

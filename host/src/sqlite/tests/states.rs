@@ -233,3 +233,15 @@ fn locks_are_waited_for_and_then_named() {
     writer.kill();
     assert_eq!(scene.unchanged(look).unwrap_err().code(), "wal-without-shm");
 }
+
+#[test]
+fn a_log_that_nobody_uses_awaits_its_recovery() {
+    let scene = Scene::with("PRAGMA journal_mode = wal; CREATE TABLE t(a)");
+    assert!(!scene.registry().log_awaits_recovery(), "there is no log");
+    let writer = scene.other_process("INSERT INTO t VALUES (1)");
+    assert!(!scene.registry().log_awaits_recovery(), "its writer is there");
+    writer.kill();
+    assert!(scene.registry().log_awaits_recovery());
+    fs::remove_file(scene.side("-shm")).unwrap();
+    assert!(scene.registry().log_awaits_recovery());
+}
