@@ -17,6 +17,9 @@ use crate::value::printable;
 /// Descriptors of one process that are looked at: as many as Linux lets a process have, unless it is told otherwise.
 const MAX_DESCRIPTORS: usize = 1024 * 1024;
 
+/// What the kernel tells of one descriptor has a few lines, and one more for each lock.
+const MAX_INFO_BYTES: u64 = 1024 * 1024;
+
 /// What the kernel writes behind the path of a file that has lost its name.
 const DELETED: &[u8] = b" (deleted)";
 
@@ -65,10 +68,18 @@ pub fn processes() -> Vec<u32> {
 /// Those files that a process has open which are `wanted` by their path and identity; none of a process that this user may
 /// not look at.
 pub fn open_files(pid: u32, wanted: impl Fn(&Path, FileId) -> bool) -> Vec<OpenFile> {
-    // A process that ends meanwhile has nothing open any more, so every error here is an answer.
     let all = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten().take(MAX_DESCRIPTORS);
-    let numbers = all.filter_map(|descriptor| descriptor.file_name().to_str()?.parse().ok());
-    numbers.filter_map(|number| open_file(pid, number, &wanted)).collect()
+    let mut out = Vec::new();
+    for number in all.filter_map(|descriptor| descriptor.file_name().to_str()?.parse().ok()) {
+        match open_file(pid, number, &wanted) {
+            Ok(found) => out.extend(found),
+            // Who may not see where one of them leads may not see it of the others either.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+            // A process that ends meanwhile has nothing open any more.
+            Err(_) => {}
+        }
+    }
+    out
 }
 
 /// What a process calls itself; empty when it has ended.
@@ -91,23 +102,24 @@ pub fn folder_seen_by(pid: u32, path: &Path) -> io::Result<FileId> {
     identity(&Path::new(&format!("/proc/{pid}/root")).join(below))
 }
 
-fn open_file(pid: u32, descriptor: u32, wanted: impl Fn(&Path, FileId) -> bool) -> Option<OpenFile> {
+/// An error when the system does not say where the descriptor leads.
+fn open_file(pid: u32, descriptor: u32, wanted: impl Fn(&Path, FileId) -> bool) -> io::Result<Option<OpenFile>> {
     let handle = PathBuf::from(format!("/proc/{pid}/fd/{descriptor}"));
-    let link = fs::read_link(&handle).ok()?;
+    let link = fs::read_link(&handle)?;
     // Sockets, pipes and the like have no path.
     if !link.is_absolute() {
-        return None;
+        return Ok(None);
     }
-    let id = identity(&handle).ok()?;
+    let Ok(id) = identity(&handle) else { return Ok(None) };
     let (path, marked) = named(link);
     if !wanted(&path, id) {
-        return None;
+        return Ok(None);
     }
-    let flags = read_text(Path::new(&format!("/proc/{pid}/fdinfo/{descriptor}")), 64 * 1024).ok()?;
+    let flags = read_text(Path::new(&format!("/proc/{pid}/fdinfo/{descriptor}")), MAX_INFO_BYTES).unwrap_or_default();
     // A living file may carry the mark in its own name.
     let deleted = marked && !identity(&with_mark(&path)).is_ok_and(|found| found == id);
     let path = if marked && !deleted { with_mark(&path) } else { path };
-    Some(OpenFile { descriptor, path, id, deleted, writable: is_writable(&flags) })
+    Ok(Some(OpenFile { descriptor, path, id, deleted, writable: is_writable(&flags) }))
 }
 
 /// The path in the link of a descriptor, and whether the kernel marks it as deleted.
