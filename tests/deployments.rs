@@ -153,6 +153,12 @@ fn a_database_that_a_container_has_as_a_folder_or_as_a_single_file() {
         message.contains("`[folder]/single/registry.sqlite-wal`: what it commits cannot be seen here"),
         "{message}"
     );
+    fs::copy(place.path(db), place.path("copy")).unwrap();
+    fs::rename(place.path("copy"), place.path(db)).unwrap();
+    let (said, report) = says(&place, db, "sqlite");
+    assert_eq!(said, "error, error deleted-in-use", "the container keeps the file that was replaced");
+    let message = first_message(&report, "sqlite", application.id());
+    assert!(message.contains("still writes to a file that was deleted or replaced"), "{message}");
     application.close();
     assert_eq!(sqlite_says(&place, db), "ok");
 }

@@ -355,6 +355,7 @@ mod tests {
         let mount = |kind: &str| Mount {
             id: 1,
             device: 1,
+            root: "/".into(),
             point: "/srv".into(),
             kind: kind.to_owned(),
             source: "server:/export".into(),

@@ -21,7 +21,7 @@ pub use flusher::Flusher;
 pub use lock::Lock;
 pub use locks::{HeldLock, locks_on};
 pub use marker::{MARKER_BYTES, Marked, Marker};
-pub use mounts::{Mount, Reach, mount_of};
+pub use mounts::{Mount, Reach, mount_of, place_in_file_system};
 pub use occupants::{Occupant, OpenFile, folder_seen_by, occupants, open_files, process_name, processes};
 pub use place::{
     WholeFileLock, append_line, beside, copy_to, create_private, hand_over, move_to, names, new_private_folder, remove,

@@ -21,6 +21,8 @@ pub struct Mount {
     pub id: u64,
     /// The device number of the file system, as `/proc/locks` names it: on btrfs and overlayfs `stat` gives other numbers.
     pub device: u64,
+    /// What of the file system is mounted: a folder or a file in it, by its path there.
+    pub root: PathBuf,
     /// The folder or file where it begins.
     pub point: PathBuf,
     /// The kind of file system, such as `ext4` or `fuse.sshfs`.
@@ -101,6 +103,24 @@ pub fn mount_of(path: &Path) -> io::Result<Option<Mount>> {
     })
 }
 
+/// Where a path in the sight of a process leads, whatever is mounted where: the device of the file system, and the path there.
+/// This holds for what was deleted as well.
+///
+/// # Errors
+/// What the system says, such as `PermissionDenied` for another user's process.
+pub fn place_in_file_system(pid: u32, path: &Path) -> io::Result<Option<(u64, PathBuf)>> {
+    let list = read_bytes(Path::new(&format!("/proc/{pid}/mountinfo")), MAX_LIST_BYTES)?;
+    Ok(place(&String::from_utf8_lossy(&list), path))
+}
+
+fn place(list: &str, path: &Path) -> Option<(u64, PathBuf)> {
+    let mount = covering(list, path)?;
+    let below = path.strip_prefix(&mount.point).ok()?;
+    // `join` with nothing would end the path in a slash.
+    let whole = if below.as_os_str().is_empty() { mount.root } else { mount.root.join(below) };
+    Some((mount.device, whole))
+}
+
 /// The number of the mount, where the kernel tells it (since Linux 5.8).
 fn mount_id(path: &Path) -> io::Result<Option<u64>> {
     let found = rustix::fs::statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::MNT_ID)?;
@@ -123,7 +143,10 @@ fn parse(line: &str) -> Option<Mount> {
     let mut mount = mount.split(' ');
     let id = mount.next()?.parse().ok()?;
     let (major, minor) = mount.nth(1)?.split_once(':')?;
-    let point = unescaped(mount.nth(1)?);
+    // What was deleted after it was mounted carries this mark.
+    let root = unescaped(mount.next()?);
+    let root = root.strip_suffix("//deleted").unwrap_or(&root).into();
+    let point = unescaped(mount.next()?);
     let options = mount.next()?;
     let mut file_system = file_system.split(' ');
     let (kind, source) = (file_system.next()?, file_system.next()?);
@@ -131,6 +154,7 @@ fn parse(line: &str) -> Option<Mount> {
     Some(Mount {
         id,
         device: rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?),
+        root,
         point: point.into(),
         kind: unescaped(kind),
         source: unescaped(source).into(),
@@ -188,6 +212,20 @@ mod tests {
         assert_eq!(kind("/srv/my registry 2/r.db").as_deref(), Some("nfs4"));
         assert_eq!(kind("/mnt/r.db").as_deref(), Some("tmpfs"));
         assert_eq!(kind("/home/r.db").as_deref(), Some("ext4"));
+    }
+
+    #[test]
+    fn one_place_is_known_from_all_mounts() {
+        let other = "\
+            90 1 0:60 / / rw - overlay overlay rw\n\
+            91 90 254:0 /data/my\\040registry/r.db//deleted /app/r.db rw - ext4 /dev/vda rw\n\
+            92 90 254:0 /data/my\\040registry /folder rw - ext4 /dev/vda rw\n";
+        let here = place(LIST, Path::new("/srv/my registry/r.db")).unwrap();
+        assert_eq!(here, (rustix::fs::makedev(254, 0), PathBuf::from("/data/my registry/r.db")));
+        assert_eq!(place(other, Path::new("/app/r.db")), Some(here.clone()));
+        assert_eq!(place(other, Path::new("/folder/r.db")), Some(here.clone()));
+        assert_ne!(place(other, Path::new("/app/r.db-wal")), Some(here));
+        assert_eq!(place("", Path::new("/app/r.db")), None);
     }
 
     #[test]

@@ -9,13 +9,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, CWD, StatxFlags};
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 
 use super::{FileId, read_text};
 use crate::value::printable;
 
 /// Descriptors of one process that are looked at: as many as Linux lets a process have, unless it is told otherwise.
 const MAX_DESCRIPTORS: usize = 1024 * 1024;
+
+/// What the kernel tells of one descriptor has a few lines, and one more for each lock.
+const MAX_INFO_BYTES: u64 = 1024 * 1024;
 
 /// What the kernel writes behind the path of a file that has lost its name.
 const DELETED: &[u8] = b" (deleted)";
@@ -40,6 +43,8 @@ pub struct OpenFile {
     pub id: FileId,
     /// Whether the path no longer leads to it, because the name was removed or given to another file.
     pub deleted: bool,
+    /// Whether it is mounted by itself, as a single file; older kernels than Linux 5.8 do not tell.
+    pub mounted_alone: bool,
     /// Whether the process may write through this descriptor.
     pub writable: bool,
 }
@@ -47,7 +52,7 @@ pub struct OpenFile {
 /// The processes that have one of these files open, this one left out, in order of their numbers.
 #[must_use]
 pub fn occupants(files: &[FileId]) -> Vec<Occupant> {
-    let has_one = |pid: &u32| !open_files(*pid, |_, id| files.contains(&id)).is_empty();
+    let has_one = |pid: &u32| !open_files(*pid, |_, id, _| files.contains(&id)).is_empty();
     processes().into_iter().filter(has_one).map(|pid| Occupant { pid, name: process_name(pid) }).collect()
 }
 
@@ -62,13 +67,22 @@ pub fn processes() -> Vec<u32> {
     numbers
 }
 
-/// Those files that a process has open which are `wanted` by their path and identity; none of a process that this user may
+/// Those files that a process has open which are `wanted`, by their path, their identity, and whether they are mounted by
+/// themselves; none of a process that this user may
 /// not look at.
-pub fn open_files(pid: u32, wanted: impl Fn(&Path, FileId) -> bool) -> Vec<OpenFile> {
-    // A process that ends meanwhile has nothing open any more, so every error here is an answer.
+pub fn open_files(pid: u32, wanted: impl Fn(&Path, FileId, bool) -> bool) -> Vec<OpenFile> {
     let all = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten().take(MAX_DESCRIPTORS);
-    let numbers = all.filter_map(|descriptor| descriptor.file_name().to_str()?.parse().ok());
-    numbers.filter_map(|number| open_file(pid, number, &wanted)).collect()
+    let mut out = Vec::new();
+    for number in all.filter_map(|descriptor| descriptor.file_name().to_str()?.parse().ok()) {
+        match open_file(pid, number, &wanted) {
+            Ok(found) => out.extend(found),
+            // Who may not see where one of them leads may not see it of the others either.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+            // A process that ends meanwhile has nothing open any more.
+            Err(_) => {}
+        }
+    }
+    out
 }
 
 /// What a process calls itself; empty when it has ended.
@@ -91,23 +105,24 @@ pub fn folder_seen_by(pid: u32, path: &Path) -> io::Result<FileId> {
     identity(&Path::new(&format!("/proc/{pid}/root")).join(below))
 }
 
-fn open_file(pid: u32, descriptor: u32, wanted: impl Fn(&Path, FileId) -> bool) -> Option<OpenFile> {
+/// An error when the system does not say where the descriptor leads.
+fn open_file(pid: u32, descriptor: u32, wanted: impl Fn(&Path, FileId, bool) -> bool) -> io::Result<Option<OpenFile>> {
     let handle = PathBuf::from(format!("/proc/{pid}/fd/{descriptor}"));
-    let link = fs::read_link(&handle).ok()?;
+    let link = fs::read_link(&handle)?;
     // Sockets, pipes and the like have no path.
     if !link.is_absolute() {
-        return None;
+        return Ok(None);
     }
-    let id = identity(&handle).ok()?;
+    let Ok((id, mounted_alone)) = facts(&handle) else { return Ok(None) };
     let (path, marked) = named(link);
-    if !wanted(&path, id) {
-        return None;
+    if !wanted(&path, id, mounted_alone) {
+        return Ok(None);
     }
-    let flags = read_text(Path::new(&format!("/proc/{pid}/fdinfo/{descriptor}")), 64 * 1024).ok()?;
+    let flags = read_text(Path::new(&format!("/proc/{pid}/fdinfo/{descriptor}")), MAX_INFO_BYTES).unwrap_or_default();
     // A living file may carry the mark in its own name.
     let deleted = marked && !identity(&with_mark(&path)).is_ok_and(|found| found == id);
     let path = if marked && !deleted { with_mark(&path) } else { path };
-    Some(OpenFile { descriptor, path, id, deleted, writable: is_writable(&flags) })
+    Ok(Some(OpenFile { descriptor, path, id, deleted, mounted_alone, writable: is_writable(&flags) }))
 }
 
 /// The path in the link of a descriptor, and whether the kernel marks it as deleted.
@@ -132,8 +147,15 @@ fn is_writable(text: &str) -> bool {
 
 /// Which file `path` leads to, as far as that is known without asking a server.
 fn identity(path: &Path) -> io::Result<FileId> {
+    facts(path).map(|(id, _)| id)
+}
+
+/// Which file `path` leads to, and whether a mount begins there.
+fn facts(path: &Path) -> io::Result<(FileId, bool)> {
     let found = rustix::fs::statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::INO)?;
-    Ok(FileId { device: rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor), inode: found.stx_ino })
+    let device = rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor);
+    let begins_mount = (found.stx_attributes & found.stx_attributes_mask).contains(StatxAttributes::MOUNT_ROOT);
+    Ok((FileId { device, inode: found.stx_ino }, begins_mount))
 }
 
 #[cfg(test)]
@@ -169,8 +191,9 @@ mod tests {
         let id = identity(&path).unwrap();
         assert!(processes().contains(&child.id()) && !processes().contains(&std::process::id()));
         assert_eq!(occupants(&[id]).first().map(|occupant| occupant.pid), Some(child.id()));
-        let seen = || open_files(child.id(), |_, other| other == id).pop().unwrap();
-        let expected = OpenFile { descriptor: 0, path: path.clone(), id, deleted: false, writable: true };
+        let seen = || open_files(child.id(), |_, other, _| other == id).pop().unwrap();
+        let expected =
+            OpenFile { descriptor: 0, path: path.clone(), id, deleted: false, mounted_alone: false, writable: true };
         assert_eq!(seen(), expected);
         fs::remove_file(&path).unwrap();
         assert_eq!(seen(), OpenFile { deleted: true, ..expected });

@@ -203,7 +203,7 @@ fn read_only(ground: &Ground, path: &Path, mount: Option<&Mount>, deadline: Dead
     if mount.is_some_and(|mount| mount.file_system_read_only || !mount.read_only) {
         return Some(Obstacle::FileSystemReadOnly { point });
     }
-    let openers = openers(deadline, |_, id| id == ground.database.id);
+    let openers = openers(deadline, |_, id, _| id == ground.database.id);
     let writer = openers.into_iter().find(|opener| opener.files.iter().any(|file| file.writable));
     Some(Obstacle::MountReadOnly { point, writer: writer.map(|opener| opener.process) })
 }

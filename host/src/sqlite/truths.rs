@@ -151,8 +151,8 @@ pub(super) struct Opener {
     pub(super) files: Vec<OpenFile>,
 }
 
-/// The processes that have a file open which is `wanted` by its path and identity, as far as the time reaches.
-pub(super) fn openers(deadline: Deadline, wanted: impl Fn(&Path, FileId) -> bool) -> Vec<Opener> {
+/// The processes that have a file open which is `wanted` (see [`files::open_files`]), as far as the time reaches.
+pub(super) fn openers(deadline: Deadline, wanted: impl Fn(&Path, FileId, bool) -> bool) -> Vec<Opener> {
     let all = files::processes().into_iter().take_while(|_| !deadline.has_passed());
     let with_files = all.map(|pid| (pid, files::open_files(pid, &wanted))).filter(|(_, files)| !files.is_empty());
     with_files.map(|(pid, files)| Opener { process: Occupant { pid, name: files::process_name(pid) }, files }).collect()
@@ -161,6 +161,7 @@ pub(super) fn openers(deadline: Deadline, wanted: impl Fn(&Path, FileId) -> bool
 /// What lies at the path of a database.
 #[derive(Clone, Debug)]
 struct Here {
+    path: PathBuf,
     folder: FileId,
     /// The names of the database and of the files beside it, without their folder, and what lies there under them.
     files: [(OsString, Option<FileId>); 4],
@@ -180,7 +181,7 @@ impl Here {
             Some((path.file_name()?.to_owned(), id(&path)?))
         };
         let files = [file("")?, file("-wal")?, file("-shm")?, file("-journal")?];
-        Some(Self { folder: id(folder_of(&real))??, files })
+        Some(Self { folder: id(folder_of(&real))??, files, path: real })
     }
 
     /// What lies there as the database, the log or its index.
@@ -189,52 +190,73 @@ impl Here {
     }
 
     /// The place in the list whose name `path` ends in.
-    fn role(&self, path: &Path) -> Option<usize> {
+    fn named(&self, path: &Path) -> Option<usize> {
         self.files.iter().position(|(name, _)| path.file_name() == Some(name))
     }
 
-    /// Whether a file may tell something.
-    fn concerns(&self, path: &Path, id: FileId) -> bool {
+    /// Whether a file may tell something. One that is mounted alone may have any name.
+    fn concerns(&self, path: &Path, id: FileId, mounted_alone: bool) -> bool {
         let is_a_log = || path.as_os_str().as_encoded_bytes().ends_with(b"-wal");
-        self.files.iter().any(|(_, here)| *here == Some(id)) || self.role(path).is_some() || is_a_log()
+        let is_here = self.files.iter().any(|(_, here)| *here == Some(id));
+        is_here || self.named(path).is_some() || is_a_log() || mounted_alone
+    }
+}
+
+/// How a process sees the folder of the database.
+trait Sight {
+    /// Whether a path leads into it; `None` where that cannot be told.
+    fn is_here(&self, pid: u32, path: &Path) -> Option<bool>;
+    /// The place in the list of files that a file has or had.
+    fn role(&self, pid: u32, file: &OpenFile) -> Option<usize>;
+}
+
+impl Sight for Here {
+    fn is_here(&self, pid: u32, path: &Path) -> Option<bool> {
+        let seen = files::folder_seen_by(pid, folder_of(path)).ok()?;
+        Some(seen == self.folder)
     }
 
-    /// Whether the file has lost the name that its path ends in, so that another file, or none, has it now.
-    fn has_replaced(&self, file: &OpenFile) -> bool {
-        file.deleted && self.role(&file.path).is_some_and(|role| self.id(role) != Some(file.id))
+    fn role(&self, pid: u32, file: &OpenFile) -> Option<usize> {
+        let named = self.named(&file.path);
+        // Where the folder is gone too, it was another one: ours is there.
+        if named.is_some() && self.is_here(pid, &file.path) == Some(true) {
+            return named;
+        }
+        if named.is_none() && !file.mounted_alone {
+            return None;
+        }
+        // A container keeps what it has mounted, a single file or a folder, after that was deleted or replaced here.
+        let seen = files::place_in_file_system(pid, &file.path).ok()??;
+        let own = |name: &OsString| {
+            let path = self.path.with_file_name(name);
+            files::place_in_file_system(std::process::id(), &path).ok().flatten()
+        };
+        self.files.iter().position(|(name, _)| own(name).as_ref() == Some(&seen))
     }
 }
 
 fn look(here: &Here, deadline: Deadline) -> Vec<SecondTruth> {
-    let openers = openers(deadline, |path, id| here.concerns(path, id));
-    let is_here = |pid, path: &Path| {
-        let seen = files::folder_seen_by(pid, folder_of(path)).ok()?;
-        Some(seen == here.folder)
-    };
-    openers.iter().filter_map(|opener| apart(opener, here, &is_here)).collect()
+    let openers = openers(deadline, |path, id, mounted_alone| here.concerns(path, id, mounted_alone));
+    openers.iter().filter_map(|opener| apart(opener, here, here)).collect()
 }
 
 /// In which way a process is apart, if it is, by those of its files that have to do with the database or with a log.
-///
-/// `is_here` says whether a path in the sight of the process leads into the folder of the database, when that can be told.
-fn apart(opener: &Opener, here: &Here, is_here: &dyn Fn(u32, &Path) -> Option<bool>) -> Option<SecondTruth> {
+fn apart(opener: &Opener, here: &Here, sight: &dyn Sight) -> Option<SecondTruth> {
     let pid = opener.process.pid;
     let truth = |kind, writes, file: &OpenFile| {
         Some(SecondTruth { process: opener.process.clone(), kind, writes, file: file.path.clone(), rescue: Vec::new() })
     };
-    // Where the folder is gone too, it was another one: ours is there.
-    let lost = |file: &&OpenFile| here.has_replaced(file) && is_here(pid, &file.path) == Some(true);
-    let mut lost: Vec<_> = opener.files.iter().filter(lost).collect();
+    let mut lost: Vec<(usize, &OpenFile)> = Vec::new();
+    for file in opener.files.iter().filter(|file| file.deleted) {
+        // A name that was taken away and given back to the same file has lost nothing.
+        let role = sight.role(pid, file).filter(|role| here.id(*role) != Some(file.id));
+        lost.extend(role.map(|role| (role, file)));
+    }
     // The database says most, then its log; and of two descriptors the one that can write.
-    lost.sort_by_key(|file| (here.role(&file.path), !file.writable));
-    if let Some(file) = lost.first() {
-        // A log is worth nothing without its database, which need not be deleted.
-        let rows = [(DATABASE, ""), (LOG, "-wal")].into_iter().filter_map(|(role, suffix)| {
-            let file = opener.files.iter().find(|file| here.role(&file.path) == Some(role))?;
-            Some((file.descriptor, suffix))
-        });
-        let writes = lost.iter().any(|file| file.writable);
-        let rescue = if writes { rows.collect() } else { Vec::new() };
+    lost.sort_by_key(|(role, file)| (*role, !file.writable));
+    if let Some((_, file)) = lost.first() {
+        let writes = lost.iter().any(|(_, file)| file.writable);
+        let rescue = if writes { rescue(opener, here, &lost) } else { Vec::new() };
         return truth(Apart::Deleted, writes, file).map(|truth| SecondTruth { rescue, ..truth });
     }
     let mut ours = opener.files.iter().filter(|file| Some(file.id) == here.id(DATABASE)).peekable();
@@ -248,11 +270,23 @@ fn apart(opener: &Opener, here: &Here, is_here: &dyn Fn(u32, &Path) -> Option<bo
         if let Some(log) = opener.files.iter().find(|file| file.path == log && Some(file.id) != here.id(LOG)) {
             return truth(Apart::LogElsewhere, log.writable, log);
         }
-        if is_here(pid, &database.path) == Some(false) {
+        if sight.is_here(pid, &database.path) == Some(false) {
             elsewhere = truth(Apart::OtherFolder, database.writable, database);
         }
     }
     elsewhere
+}
+
+/// The descriptors of the database and the log that a process works on. A log is worth nothing without its database, which
+/// need not be deleted.
+fn rescue(opener: &Opener, here: &Here, lost: &[(usize, &OpenFile)]) -> Vec<(u32, &'static str)> {
+    let of = |wanted: usize| lost.iter().find(|(role, _)| *role == wanted).map(|(_, file)| *file);
+    let living = || opener.files.iter().find(|file| Some(file.id) == here.id(DATABASE));
+    let Some(database) = of(DATABASE).or_else(living) else { return Vec::new() };
+    let path = beside(&database.path, "-wal");
+    let log = of(LOG).or_else(|| opener.files.iter().find(|file| file.path == path));
+    let log = log.map(|log| (log.descriptor, "-wal"));
+    [(database.descriptor, "")].into_iter().chain(log).collect()
 }
 
 #[cfg(test)]
@@ -270,6 +304,7 @@ mod tests {
         let name = |suffix| OsString::from(format!("r.db{suffix}"));
         let at = |role: usize, inode| there.get(role).is_some_and(|there| *there).then(|| file(inode));
         Here {
+            path: "/srv/r.db".into(),
             folder: file(1),
             files: [
                 (name(""), at(0, 10)),
@@ -280,20 +315,33 @@ mod tests {
         }
     }
 
-    /// What is found of a process with these files: path, inode, and `d` for deleted, `r` for read-only.
+    /// What is found of a process with these files: path, inode, and `d` for deleted, `r` for read-only, `a` for mounted alone.
     fn found(here: &Here, files: &[(&str, u64, &str)]) -> Option<(Apart, bool, String)> {
         let files = files.iter().enumerate().map(|(at, (path, inode, marks))| OpenFile {
             descriptor: at.try_into().unwrap(),
             path: path.into(),
             id: file(*inode),
             deleted: marks.contains('d'),
+            mounted_alone: marks.contains('a'),
             writable: !marks.contains('r'),
         });
         let opener = Opener { process: Occupant { pid: 7, name: "app".to_owned() }, files: files.collect() };
-        let is_here = |_, path: &Path| {
+        apart(&opener, here, &Seen(here))
+            .map(|truth| (truth.kind, truth.writes, truth.file.to_str().unwrap().to_owned()))
+    }
+
+    /// A process that sees the folder twice, has the database mounted alone, and sees nothing of what is gone.
+    struct Seen<'a>(&'a Here);
+
+    impl Sight for Seen<'_> {
+        fn is_here(&self, _: u32, path: &Path) -> Option<bool> {
             (!path.starts_with("/gone")).then(|| path.starts_with("/srv") || path.starts_with("/mounted"))
-        };
-        apart(&opener, here, &is_here).map(|truth| (truth.kind, truth.writes, truth.file.to_str().unwrap().to_owned()))
+        }
+
+        fn role(&self, pid: u32, file: &OpenFile) -> Option<usize> {
+            let single = file.mounted_alone.then_some(DATABASE);
+            self.0.named(&file.path).filter(|_| self.is_here(pid, &file.path) == Some(true)).or(single)
+        }
     }
 
     #[test]
@@ -321,6 +369,8 @@ mod tests {
         assert_eq!(found(&here, &[("/srv/r.db", 20, "dr")]), is(Apart::Deleted, false, "/srv/r.db"));
         let log = [("/srv/r.db", 10, ""), ("/srv/r.db-wal", 21, "d")];
         assert_eq!(found(&here, &log), is(Apart::Deleted, true, "/srv/r.db-wal"));
+        let single = [("/single/x.db", 20, "da"), ("/single/x.db-wal", 21, "")];
+        assert_eq!(found(&here, &single), is(Apart::Deleted, true, "/single/x.db"));
         // The name was taken away and given back to the same file.
         assert_eq!(found(&here, &[("/srv/r.db", 10, "d"), ("/srv/r.db-wal", 11, "")]), None);
         let renamed = [("/srv/r.old", 20, ""), ("/srv/r.db-wal", 11, ""), ("/srv/r.db-shm", 12, "")];
