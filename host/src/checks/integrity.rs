@@ -324,12 +324,7 @@ mod tests {
     #[test]
     fn a_sound_database() {
         let shown = run(&Scene::with(REGISTRY), "integrity");
-        assert!(
-            shown.starts_with(
-                "ok: structure and indexes are intact; looked through in "
-            ),
-            "{shown}"
-        );
+        assert!(shown.starts_with("ok: structure and indexes are intact; looked through in "), "{shown}");
     }
 
     #[test]
