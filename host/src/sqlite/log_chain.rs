@@ -36,11 +36,8 @@ const PIECE_BYTES: usize = 1024 * 1024;
 /// The longest log that is followed, in bytes: a second or two of reading.
 const MOST_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// How long the index of the log is waited for while this process has the database open.
+/// How long the index of the log is waited for.
 const INDEX_PATIENCE: Duration = Duration::from_millis(500);
-
-/// One try at that. In between, connections that nobody uses any more are closed.
-const INDEX_TRY: Duration = Duration::from_millis(5);
 
 /// What the index says of the log.
 struct Committed {
@@ -66,14 +63,14 @@ impl Registry {
         let log = ground.wal.filter(|log| (1..=MOST_BYTES).contains(&log.bytes))?;
         ground.shm?;
         let (path, index) = (beside(&ground.real, "-wal"), beside(&ground.real, "-shm"));
-        let patience = Deadline::after(INDEX_PATIENCE);
-        let read = || files::read_at(&index, 0, 2 * INDEX_HEADER_BYTES).ok();
-        let header = loop {
-            self.pool.close_idle();
-            match occupancy::when_alone(ground.database.id, INDEX_TRY, read) {
-                Some(header) => break header?,
-                None if patience.has_passed() => return None,
-                None => {}
+        let shared = self.look(Deadline::after(INDEX_PATIENCE), |snapshot| Ok(snapshot.log_index())).ok().flatten();
+        let header = match shared {
+            Some(header) => Vec::from(header),
+            // Nobody has the log open, so SQLite looks at no index that is shared. The file is as its last user left it.
+            None => {
+                self.pool.close_idle();
+                let read = || files::read_at(&index, 0, 2 * INDEX_HEADER_BYTES).ok();
+                occupancy::when_alone(ground.database.id, INDEX_PATIENCE, read).flatten()?
             }
         };
         let committed = committed(&header)?;
@@ -86,7 +83,7 @@ impl Registry {
 
 /// Reads the index's header: two copies in the machine's byte order, which agree unless somebody is just writing them.
 fn committed(header: &[u8]) -> Option<Committed> {
-    let (first, second) = header.split_at_checked(INDEX_HEADER_BYTES)?;
+    let (first, second) = header.get(..2 * INDEX_HEADER_BYTES)?.split_at_checked(INDEX_HEADER_BYTES)?;
     let number = |at: usize| first.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
     if first != second || number(0)? != INDEX_VERSION || *first.get(12)? != 1 {
         return None;
