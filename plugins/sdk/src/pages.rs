@@ -60,7 +60,7 @@ impl Walk {
             let start = if self.last.is_some() { "> ?2" } else { "IS NOT NULL" };
             params.extend(self.last.clone());
             let rest = format!("FROM {from} WHERE {key} {start}{filter} ORDER BY {key} LIMIT ?1");
-            match registry::query(&sql(&self.scan, &rest), &params) {
+            match registry::query_some(&sql(&self.scan, &rest), &params) {
                 Ok(rows) => return Ok(rows),
                 Err(Error::Limit(_)) if self.size > SMALLEST_PAGE_ROWS => {
                     self.size /= 2;
@@ -225,7 +225,7 @@ impl Search {
         );
         let mut params = vec![Value::from(left), last];
         params.extend(before);
-        let rows = registry::query(&sql, &params)?;
+        let rows = registry::query_some(&sql, &params)?;
         self.listed += u32::try_from(rows.len()).unwrap_or(left).min(left);
         Ok(rows)
     }

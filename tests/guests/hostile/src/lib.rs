@@ -195,7 +195,7 @@ fn sql(config: &Config) -> Report {
     let mut report = Report::new("");
     let mut lines = Vec::new();
     for sql in &config.sql {
-        match registry::query(sql, &params) {
+        match registry::query_some(sql, &params) {
             Ok(rows) => {
                 report.measure(format!("rows_{}", report.measures.len()), rows.len(), "rows");
                 let first = rows.rows.first().map(|row| format!("{row:?}")).unwrap_or_default();
