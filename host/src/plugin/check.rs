@@ -191,10 +191,10 @@ impl Check for PluginCheck {
         let mut state = self.begin();
         Some(Box::pin(async move {
             // The sender lives as long as the check does; without it there is nothing left to prepare.
-            let past_reading = timeout(READ_LIMIT, state.wait_for(|state| !matches!(state, State::Reading(_)))).await;
-            if past_reading.is_ok() {
+            let past_reading = state.wait_for(|state| !matches!(state, State::Reading(_)));
+            if timeout(READ_LIMIT, past_reading).await.is_ok() {
                 // Bounded: compiling and describing have limits of their own.
-                let _ = state.wait_for(|state| !state.is_under_way()).await;
+                drop(state.wait_for(|state| !state.is_under_way()).await);
             }
         }))
     }

@@ -190,9 +190,9 @@ mod tests {
         assert_eq!(
             messages,
             [
-                (Status::Unknown, "a could not be had: the statement does not fit this database: no such table: gone"),
-                (Status::Unknown, "b gave no number: no row, or NULL"),
-                (Status::Unknown, "c could not be had: column 0 (`'x'`) holds text where a number is expected"),
+                (Status::Unknown, "the statement of a in the configuration failed: a statement does not fit this database: no such table: gone"),
+                (Status::Unknown, "the statement of b in the configuration gave no number: no row, or NULL"),
+                (Status::Unknown, "the statement of c in the configuration failed: column 0 (`'x'`) holds text where a number is expected"),
             ]
         );
         assert_eq!(report.summary, "d 1 (+0.0 %)");
