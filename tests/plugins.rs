@@ -8,18 +8,18 @@ use serde_json::{Value, json};
 use crate::env::{GUESTS, Place, entry};
 
 /// A plugin as it stands in a configuration.
-fn plugin(name: &str, component: &str, config: Value) -> Value {
+pub fn plugin(name: &str, component: &str, config: Value) -> Value {
     let component =
         if component.contains('/') { component.into() } else { GUESTS.join(component).display().to_string() };
     json!({ "name": name, "component": component, "config": config, "grants": { "registry": "read" } })
 }
 
-fn hostile(config: Value) -> Value {
+pub fn hostile(config: Value) -> Value {
     plugin("hostile", "hostile.wasm", config)
 }
 
 /// A component made of text: a check whose whole answer is zeros, with `imports` and `extra` core items of a test's own.
-fn made_of_text(imports: &str, extra: &str, run: &str) -> Vec<u8> {
+pub fn made_of_text(imports: &str, extra: &str, run: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
             {imports}
@@ -167,6 +167,13 @@ fn guests_that_break() {
     let mut output = hostile(json!({ "mode": "output" }));
     output["limits"] = json!({ "memoryBytes": 1_000_000_000 });
     said += &says(output);
+    let endless = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t";
+    let many = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 300) SELECT n FROM t";
+    for sql in ["SELECT colour FROM records", "DELETE FROM records", endless, many] {
+        let mut statement = hostile(json!({ "mode": "statement", "sql": [sql] }));
+        statement["limits"] = json!({ "sqlRows": 200 });
+        said += &says(statement);
+    }
     for kind in ["unavailable", "misconfigured", "denied", "other"] {
         said += &says(hostile(json!({ "mode": "error", "kind": kind })));
     }

@@ -265,6 +265,7 @@ async fn compile(runtime: &Arc<Runtime>, name: &Name, read: Read, limit: Duratio
         }
     };
     let code: Arc<Vec<u8>> = ended.map_err(|_| Unfit::BrokeOff)??;
+    tracing::debug!("compiled the component of the plugin {name}, SHA-256 {digest}");
     store(runtime, name, digest, Arc::clone(&code)).await;
     load_code(&runtime.engine, &code).map_err(|error| CompileError::Refused(plain(&error)).into())
 }

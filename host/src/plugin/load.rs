@@ -184,7 +184,8 @@ pub(super) async fn load(
     let reading = Arc::clone(settings);
     let (digest, bytes) = runtime.in_turn(move || read(&reading, pin)).await.ok_or_else(broke_off)?;
     digest.map(Step::Digest).into_iter().for_each(&tell);
-    let read = Read { digest: digest.ok_or_else(broke_off)?, bytes: bytes? };
+    let bytes = bytes?;
+    let read = Read { digest: digest.ok_or_else(broke_off)?, bytes };
     let ready = component::ready(runtime, settings, read, |since| tell(Step::Compiling(since)));
     let ready = ready.await.map_err(|unfit| LoadError::Unfit { path: settings.written.clone(), unfit })?;
     let loaded = Arc::new(Loaded { runtime: Arc::clone(runtime), ready });
