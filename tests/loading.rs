@@ -206,7 +206,8 @@ fn a_compiling_child_ends_with_its_parent() {
     });
     drop(check);
     until("the child has ended", || has_ended(compiler.unwrap()));
-    let code = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().path().extension().is_some_and(|end| end == "code");
+    let code =
+        |entry: std::io::Result<fs::DirEntry>| entry.unwrap().path().extension().is_some_and(|end| end == "code");
     assert!(!fs::read_dir(place.path("cache")).unwrap().any(code), "it had not finished before");
 }
 
@@ -229,7 +230,12 @@ fn ctrl_c_while_plugins_run_says_nothing_of_a_bug() {
     let cache = place.path("cache");
     assert_eq!(run_with_cache(&place, &cache, &["check", "--only", "hostile"]).code, 0);
     let (exit, said) = served(&place, &cache, |ask| {
-        let looked = |check: &Value| !check["checked_at"].is_null() || check["name"].as_str().is_some_and(|name| name.starts_with('s') && name != "sqlite" && name != "schema");
+        let looked = |check: &Value| {
+            !check["checked_at"].is_null()
+                || check["name"]
+                    .as_str()
+                    .is_some_and(|name| name.starts_with('s') && name != "sqlite" && name != "schema")
+        };
         until("every check runs", || ask("/health")["checks"].as_array().unwrap().iter().all(looked));
     });
     assert_eq!(exit, Some(0), "{said}");
@@ -292,7 +298,10 @@ fn a_small_address_space_makes_plugins_slower_and_nothing_else() {
     let mut limited = Command::new("bash");
     let binary = place.command([""]);
     limited.args(["-c", "ulimit -v 4000000; exec \"$0\" check --format json"]).arg(binary.get_program());
-    limited.current_dir(place.folder()).env_clear().envs(binary.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    limited
+        .current_dir(place.folder())
+        .env_clear()
+        .envs(binary.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let ran = place.finish(limited.stdin(Stdio::null()).output().unwrap());
     let report = ran.report();
     assert_eq!(entry(&report, "hostile")["status"], "ok", "{}{report:#}", ran.stderr);

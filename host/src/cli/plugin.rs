@@ -23,7 +23,8 @@ fn pin(global: &Global, only_compare: bool) -> Result<Exit, Failure> {
     let settled = settle(global, None)?;
     let mut digests = BTreeMap::new();
     for plugin in &settled.plugins {
-        let digest = digest_of(plugin).map_err(|error| Failure::of(Exit::Environment, &error).hint(error.hint(&plugin.name)))?;
+        let digest =
+            digest_of(plugin).map_err(|error| Failure::of(Exit::Environment, &error).hint(error.hint(&plugin.name)))?;
         digests.insert(plugin.name.clone(), digest);
     }
     let wanted = Lock::new(digests);
@@ -42,8 +43,7 @@ fn pin(global: &Global, only_compare: bool) -> Result<Exit, Failure> {
             Some(_) => format!("{} does not pin the components that are there now", path.display()),
             None => format!("there is no {} that pins the configured plugins", path.display()),
         };
-        return Err(Failure::new(Exit::Unhealthy, message)
-            .hint("if this is as intended, run `vitalsign plugin lock`"));
+        return Err(Failure::new(Exit::Unhealthy, message).hint("if this is as intended, run `vitalsign plugin lock`"));
     }
     files::write_whole(path, wanted.render().as_bytes())
         .map_err(|error| Failure::io("write the lock file", path, &error))?;

@@ -169,7 +169,9 @@ impl PluginCheck {
                 unknown("component-unreadable", format!("reading the component {path} has not ended after {age}"))
                     .hint("Find out whether the file system of the component or of the cache folder hangs.")
             }
-            State::NotBegun | State::Loaded => unknown("not-loaded", format!("the component {path} has not been loaded")),
+            State::NotBegun | State::Loaded => {
+                unknown("not-loaded", format!("the component {path} has not been loaded"))
+            }
         }
     }
 }
@@ -232,8 +234,8 @@ fn refused(failure: Failure, query_timed_out: bool, name: &Name) -> Finding {
             ("could-not-look", "a query was too slow", why, Some(hint))
         }
         Failure::Other(why) => {
-            let hint = "The reason comes from the plugin's code. Its author can explain it.".to_owned();
-            ("could-not-look", "its code gives this reason", why, Some(hint))
+            let hint = "The reason comes from the plugin's code, not from its configuration or its grants. Report it to its author.".to_owned();
+            ("could-not-look", "its code says", why, Some(hint))
         }
     };
     let message = format!("the plugin could not look: {what}: {}", printable(&why, MAX_SENTENCE_BYTES));

@@ -175,7 +175,10 @@ pub fn child_main(cpu_seconds: u64) -> Result<(), String> {
 }
 
 /// Reads what the parent sends. From then on a thread of its own waits for the end of the input and ends this process.
-#[expect(clippy::disallowed_methods, reason = "this process has nothing to finish when nobody is left to take its code")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this process has nothing to finish when nobody is left to take its code"
+)]
 fn input() -> Result<(Layout, Vec<u8>), String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {

@@ -11,11 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::watch,
-    task::spawn_blocking,
-    time::timeout,
-};
+use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 use wasmtime::component::Component;
 
 use super::{
@@ -282,7 +278,9 @@ async fn store(runtime: &Arc<Runtime>, name: &Name, digest: Digest, code: Arc<Ve
         Ok(Err(_)) => io::Error::other("a bug in Vitalsign"),
         Err(_) => io::ErrorKind::TimedOut.into(),
     };
-    tracing::warn!("the compiled code of the plugin {name} could not be stored ({trouble}); the next start compiles it again");
+    tracing::warn!(
+        "the compiled code of the plugin {name} could not be stored ({trouble}); the next start compiles it again"
+    );
 }
 
 /// Compares what the component imports and exports with what this host offers and needs, by name and version.

@@ -37,10 +37,10 @@ const MAX_RANDOM_BYTES: u64 = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
     /// Its time was up.
-    #[error("did not finish within {} ms, its `plugins[].limits.timeoutMs`", .0.as_millis())]
+    #[error("did not finish within its limit of {} ms (`plugins[].limits.timeoutMs`)", .0.as_millis())]
     Time(Duration),
     /// It ran into a limit, and did not survive it.
-    #[error("reached {value}, its `plugins[].limits.{name}`")]
+    #[error("ran into its limit of {value} (`plugins[].limits.{name}`)")]
     Limit {
         /// The limit's name in the configuration.
         name: &'static str,
@@ -57,7 +57,9 @@ pub enum GuestError {
     #[error("needs more memories or tables than this host has room for: {0}")]
     NoRoom(String),
     /// The system gave no memory for it.
-    #[error("could not be started, because the address space of this process is too small for it (RLIMIT_AS, `ulimit -v`): {0}")]
+    #[error(
+        "could not be started, because the address space of this process is too small for it (RLIMIT_AS, `ulimit -v`): {0}"
+    )]
     NoAddressSpace(String),
     /// All slots for plugin runs stayed taken until its time was up.
     #[error("was not started within {} ms, because {} plugin runs were under way", .0.as_millis(), engine::MAX_RUNS)]
@@ -69,7 +71,9 @@ impl GuestError {
     pub(super) fn hint(&self, name: &Name) -> String {
         match self {
             Self::Time(_) => {
-                format!("Raise `plugins[].limits.timeoutMs` of the plugin {name} if it needs longer, or make the plugin faster.")
+                format!(
+                    "Raise `plugins[].limits.timeoutMs` of the plugin {name} if it needs longer, or make the plugin faster."
+                )
             }
             Self::Limit { name: limit, .. } => format!(
                 "Raise `plugins[].limits.{limit}` of the plugin {name} if it needs more. If it should not, this is a fault in the plugin's code: report it to its author."
@@ -79,7 +83,8 @@ impl GuestError {
             }
             Self::NoAddressSpace(_) => "Raise the limit on the address space of this process.".to_owned(),
             Self::NoSlot(_) => {
-                "Give the plugins longer intervals (`health.checks.NAME.intervalSeconds`) or shorter time limits.".to_owned()
+                "Give the plugins longer intervals (`health.checks.NAME.intervalSeconds`) or shorter time limits."
+                    .to_owned()
             }
         }
     }

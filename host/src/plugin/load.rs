@@ -3,10 +3,7 @@
 //!
 //! Knows no schedule. The bytes that are hashed are the bytes that are compiled.
 
-use std::{
-    io,
-    sync::Arc,
-};
+use std::{io, sync::Arc};
 
 use tokio::{runtime::Handle, task::spawn_blocking};
 
@@ -72,7 +69,9 @@ pub enum LoadError {
         name: Name,
     },
     /// The lock file names another digest.
-    #[error("the component {path} has the SHA-256 {found}, but the lock file pins {locked}: it was changed or replaced")]
+    #[error(
+        "the component {path} has the SHA-256 {found}, but the lock file pins {locked}: it was changed or replaced"
+    )]
     Changed {
         /// The path as configured.
         path: String,
@@ -193,8 +192,7 @@ pub(super) async fn load(
     // On a thread of its own, as every guest that runs.
     let description = spawn_blocking(move || Handle::current().block_on(guest::describe(&asked, &whom)));
     let description = description.await.map_err(|_| broke_off())?;
-    let description =
-        description.map_err(|error| LoadError::Describe { path: settings.written.clone(), error })?;
+    let description = description.map_err(|error| LoadError::Describe { path: settings.written.clone(), error })?;
     match description.grants.iter().find_map(|grant| missing(grant, settings)) {
         Some(grant) => Err(LoadError::Grant { name: settings.name.clone(), grant }),
         None => Ok(loaded),

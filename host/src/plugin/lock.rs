@@ -126,7 +126,9 @@ mod tests {
         for (one, two) in [("0", "1"), ("1", "0"), ("1", "1")] {
             let text = format!(r#"{{"version":1,"plugins":{{{},{}}}}}"#, pin(one), pin(two));
             let error = Lock::parse(&text).unwrap_err();
-            assert!(matches!(&error, LockError::Format(cause) if cause.to_string().contains("the plugin a is pinned twice")));
+            assert!(
+                matches!(&error, LockError::Format(cause) if cause.to_string().contains("the plugin a is pinned twice"))
+            );
         }
     }
 

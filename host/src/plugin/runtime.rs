@@ -2,18 +2,9 @@
 //!
 //! Made once, when the first plugin is loaded. Knows no plugin.
 
-use std::{
-    io,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{
-    sync::Semaphore,
-    task::spawn_blocking,
-    time::timeout,
-};
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 use wasmtime::{Engine, component::Linker};
 
 use super::{
@@ -69,7 +60,11 @@ impl Runtime {
     ///
     /// # Errors
     /// [`RuntimeError`] when no plugin can run on this machine.
-    pub(super) fn new(registry: Registry, compiler: PathBuf, cache: Option<PathBuf>) -> Result<Arc<Self>, RuntimeError> {
+    pub(super) fn new(
+        registry: Registry,
+        compiler: PathBuf,
+        cache: Option<PathBuf>,
+    ) -> Result<Arc<Self>, RuntimeError> {
         let refuse = |error: wasmtime::Error| RuntimeError::Engine(component::plain(&error));
         let (engine, layout) = engine::running().map_err(refuse)?;
         let ticker = Ticker::start(&engine).map_err(RuntimeError::Ticker)?;

@@ -431,7 +431,9 @@ impl Check for Prepared {
     fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Outcome> {
         let outcome = self.probe.run(context);
         let ready = *self.ready.borrow();
-        Box::pin(async move { if ready { outcome.await } else { Outcome::of(Finding::new(Status::Unknown, "compiling", "not yet")) } })
+        Box::pin(async move {
+            if ready { outcome.await } else { Outcome::of(Finding::new(Status::Unknown, "compiling", "not yet")) }
+        })
     }
 }
 

@@ -61,12 +61,22 @@ impl Check for Growth {
                 Ok(Some(value)) => lines.push(compare(&mut report, measure, value)),
                 Ok(None) => {
                     let name = &measure.name;
-                    report.unknown("no-number", format!("the statement of {name} in the configuration gave no number: no row, or NULL")).subject(name);
+                    report
+                        .unknown(
+                            "no-number",
+                            format!("the statement of {name} in the configuration gave no number: no row, or NULL"),
+                        )
+                        .subject(name);
                 }
                 // One statement that fails hides none of the others.
                 Err(failure) => {
                     let name = &measure.name;
-                    report.unknown("no-number", format!("the statement of {name} in the configuration failed: {}", failure.reason())).subject(name);
+                    report
+                        .unknown(
+                            "no-number",
+                            format!("the statement of {name} in the configuration failed: {}", failure.reason()),
+                        )
+                        .subject(name);
                 }
             }
         }
@@ -87,13 +97,17 @@ fn compare(report: &mut Report, measure: &Growing, value: f64) -> String {
         let lost = baseline - value;
         let message =
             format!("{name} is {value}: {lost} {unit} fewer than the baseline{since}, {baseline} ({percent:+.1} %)");
-        report.error("shrunk", message).subject(name).hint(
-            "Find out what removed them. Restore a backup if nothing should have; otherwise lower the baseline.",
-        );
+        report
+            .error("shrunk", message)
+            .subject(name)
+            .hint("Find out what removed them. Restore a backup if nothing should have; otherwise lower the baseline.");
     }
     if measure.max_growth_percent.is_some_and(|most| percent > most) {
         let message = format!("{name} is {value}, against a baseline{since} of {baseline} ({percent:+.1} %)");
-        report.warn("grew", message).subject(name).hint("Find out what writes so much. If it is as intended, raise the baseline.");
+        report
+            .warn("grew", message)
+            .subject(name)
+            .hint("Find out what writes so much. If it is as intended, raise the baseline.");
     }
     line
 }
@@ -190,9 +204,15 @@ mod tests {
         assert_eq!(
             messages,
             [
-                (Status::Unknown, "the statement of a in the configuration failed: a statement does not fit this database: no such table: gone"),
+                (
+                    Status::Unknown,
+                    "the statement of a in the configuration failed: a statement does not fit this database: no such table: gone"
+                ),
                 (Status::Unknown, "the statement of b in the configuration gave no number: no row, or NULL"),
-                (Status::Unknown, "the statement of c in the configuration failed: column 0 (`'x'`) holds text where a number is expected"),
+                (
+                    Status::Unknown,
+                    "the statement of c in the configuration failed: column 0 (`'x'`) holds text where a number is expected"
+                ),
             ]
         );
         assert_eq!(report.summary, "d 1 (+0.0 %)");

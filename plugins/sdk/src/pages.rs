@@ -1,7 +1,7 @@
-//! Walking a whole table in pages, so that no query is long and none is cut off unseen.
+//! Reading a whole table in pages, so that no query is long and no row is missed.
 //!
 //! [`Pages`] gives every row; [`Search`] counts the rows that meet a condition and gives only a few of them, which is
-//! several times faster, since SQLite does the work and nothing crosses over.
+//! several times faster, since SQLite does the work and only those rows are copied into the component.
 //!
 //! Pages go by key (`WHERE key > last ORDER BY key LIMIT n`), never by offset. They grow while they fit, and a page that
 //! runs into the host's time limit is asked for again at half its size. Each page is a read transaction of its own: rows
@@ -83,7 +83,7 @@ impl Walk {
     fn too_slow(&self, limit: &str) -> String {
         let Self { scan: Scan { key, from, .. }, size, .. } = self;
         format!(
-            "{size} rows of {from} by {key} ran into the limit `{limit}`: \
+            "{size} rows of {from} by {key} ran into the limit `plugins[].limits.{limit}`: \
              give the columns that are compared an index, or raise the limit"
         )
     }
@@ -294,7 +294,7 @@ mod tests {
     fn a_key_without_an_index_is_named_when_time_runs_out() {
         database().rows_in_time(10).with(|| {
             let failure = Pages::new(scan(None)).next_page().unwrap_err();
-            assert!(matches!(failure, Failure::Other(text) if text.contains("`sqlTimeMs`: give the columns")));
+            assert!(matches!(failure, Failure::Other(text) if text.contains("limits.sqlTimeMs`: give the columns")));
         });
     }
 

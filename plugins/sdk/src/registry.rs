@@ -270,10 +270,9 @@ impl Error {
             Self::Invalid(failure) => format!("a statement does not fit this database: {}", failure.message),
             Self::Busy(failure) => format!("the database is busy: {}", failure.message),
             Self::Limit(name) if name == ROWS_OR_BYTES => {
-                "a query has more rows than `limits.sqlRows` or `limits.sqlBytes` allow: count in SQL, or read it in pages"
-                    .into()
+                "a query has more rows than `plugins[].limits.sqlRows` or `plugins[].limits.sqlBytes` allow: count in SQL, or read in pages".into()
             }
-            Self::Limit(name) => format!("a query ran into the limit `limits.{name}`"),
+            Self::Limit(name) => format!("a query ran into the limit `plugins[].limits.{name}`"),
             Self::Unreadable(message) => message.clone(),
             Self::Other(failure) => format!("{} (SQLite code {})", failure.message, failure.code),
         }
