@@ -161,6 +161,7 @@ impl LoadError {
 }
 
 /// What [`load`] tells while it works.
+#[derive(Clone, Copy)]
 pub(super) enum Step {
     /// The component was read and has this digest; the lock file may still refuse it.
     Digest(Digest),
