@@ -20,10 +20,30 @@ fn run_with_cache(place: &Place, cache: &Path, args: &[&str]) -> Ran {
     place.finish(place.command(args).env("VITALSIGN_CACHE_DIR", cache).output().unwrap())
 }
 
-/// Core functions whose compiling takes about `seconds` on a machine with nothing else to do.
-fn slow_to_compile(seconds: usize) -> String {
-    let body = "local.get 0 i32.const 7 i32.add local.get 0 i32.mul local.set 0 ".repeat(200);
-    (0..seconds * 900).map(|_| format!("(func (param i32) (result i32) {body} local.get 0)\n")).collect()
+/// A check with core functions that nothing calls, whose compiling takes about so long on a machine with nothing else to do.
+fn slow_to_compile(seconds: usize) -> Vec<u8> {
+    let number = |mut number: usize| {
+        let mut bytes = Vec::new();
+        while number > 127 {
+            bytes.push((number & 127) as u8 | 128);
+            number >>= 7;
+        }
+        bytes.push(number as u8);
+        bytes
+    };
+    let section = |id: u8, body: Vec<u8>| [vec![id], number(body.len()), body].concat();
+    let count = seconds * 900;
+    // local.get 0, i32.const 7, i32.add, local.get 0, i32.mul, local.set 0
+    let work = [0x20, 0, 0x41, 7, 0x6a, 0x20, 0, 0x6c, 0x21, 0].repeat(200);
+    let function = [vec![0], work, vec![0x20, 0, 0x0b]].concat();
+    let code = [number(function.len()), function].concat().repeat(count);
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, vec![1, 0x60, 1, 0x7f, 1, 0x7f]),
+        section(3, [number(count), vec![0; count]].concat()),
+        section(10, [number(count), code].concat()),
+    ];
+    [made_of_text("", "", ""), section(1, module.concat())].concat()
 }
 
 /// Waits until something is so, for a minute or so; what is asked takes a tenth of a millisecond or more.
@@ -123,7 +143,7 @@ fn a_component_is_compiled_once_for_all_its_plugins() {
 fn serve_compiles_behind_and_says_so() {
     let place = Place::with_registry(50);
     let cache = place.path("cache");
-    place.write("slow.wasm", made_of_text("", &slow_to_compile(3), ""));
+    place.write("slow.wasm", slow_to_compile(3));
     place.configure(|config| {
         let mut slow = plugin("slow", "./slow.wasm", json!({}));
         slow["limits"] = json!({ "timeoutMs": 100 });
@@ -151,7 +171,7 @@ fn serve_compiles_behind_and_says_so() {
 #[test]
 fn check_waits_for_the_compiler() {
     let place = Place::with_registry(50);
-    place.write("slow.wasm", made_of_text("", &slow_to_compile(3), ""));
+    place.write("slow.wasm", slow_to_compile(3));
     place.configure(|config| {
         let mut slow = plugin("slow", "./slow.wasm", json!({}));
         slow["limits"] = json!({ "timeoutMs": 100 });
@@ -194,7 +214,7 @@ fn has_ended(pid: u32) -> bool {
 #[test]
 fn a_compiling_child_ends_with_its_parent() {
     let place = Place::with_registry(50);
-    place.write("slow.wasm", made_of_text("", &slow_to_compile(20), ""));
+    place.write("slow.wasm", slow_to_compile(10));
     place.configure(|config| config["plugins"] = json!([plugin("slow", "./slow.wasm", json!({}))]));
     let mut command = place.command(["check"]);
     command.env("VITALSIGN_CACHE_DIR", place.path("cache")).stdout(Stdio::null()).stderr(Stdio::null());
@@ -288,11 +308,27 @@ fn a_plugin_that_was_repaired_is_loaded_without_a_restart() {
     assert_eq!(exit, Some(0), "{said}");
 }
 
+/// Closing any descriptor of a database drops every lock that the process holds on it.
+#[test]
+fn a_component_that_is_the_database_is_not_opened() {
+    let place = Place::with_registry(50);
+    fs::hard_link(place.path("registry.sqlite"), place.path("linked.wasm")).unwrap();
+    std::os::unix::fs::symlink("registry.sqlite", place.path("link.wasm")).unwrap();
+    for component in ["./registry.sqlite", "./linked.wasm", "./link.wasm", "./registry.sqlite-wal"] {
+        place.configure(|config| config["plugins"] = json!([plugin("p", component, json!({}))]));
+        let ran = place.run(["check", "--only", "p", "--format", "json"]);
+        assert_eq!(code(entry(&ran.report(), "p")), "component-is-database", "{component}: {}", ran.stdout);
+        let locked = place.run(["plugin", "lock"]);
+        assert!(locked.code == 6 && locked.stderr.contains("was not opened"), "{component}: {}", locked.stderr);
+    }
+}
+
 #[test]
 fn a_small_address_space_makes_plugins_slower_and_nothing_else() {
     let place = Place::with_registry(50);
     place.configure(|config| {
-        let grows = plugin("grows", "hostile.wasm", json!({ "mode": "allocate" }));
+        let mut grows = plugin("grows", "hostile.wasm", json!({ "mode": "allocate" }));
+        grows["limits"] = json!({ "timeoutMs": 20_000 });
         config["plugins"] = json!([hostile(json!({ "mode": "ok" })), grows]);
     });
     let mut limited = Command::new("bash");

@@ -23,8 +23,8 @@ fn pin(global: &Global, only_compare: bool) -> Result<Exit, Failure> {
     let settled = settle(global, None)?;
     let mut digests = BTreeMap::new();
     for plugin in &settled.plugins {
-        let digest =
-            digest_of(plugin).map_err(|error| Failure::of(Exit::Environment, &error).hint(error.hint(&plugin.name)))?;
+        let digest = digest_of(plugin, &settled.db)
+            .map_err(|error| Failure::of(Exit::Environment, &error).hint(error.hint(&plugin.name)))?;
         digests.insert(plugin.name.clone(), digest);
     }
     let wanted = Lock::new(digests);

@@ -30,8 +30,9 @@ const TICK: Duration = Duration::from_millis(5);
 const MAX_MEMORIES_PER_COMPONENT: u32 = 16;
 const MAX_TABLES_PER_COMPONENT: u32 = 32;
 
-/// Address space that a memory of the compact layout has to grow into before it is moved: small beside any `ulimit -v`.
-const COMPACT_GROWTH_BYTES: u64 = 1 << 20;
+/// Address space that a memory of the compact layout has to grow into before it is moved, which copies it: a quarter of the
+/// default `memoryBytes`, and little beside any usual `ulimit -v`.
+const COMPACT_GROWTH_BYTES: u64 = 16 << 20;
 
 /// Core instances that one component may have at the most; `instances` is at or below it.
 pub const MAX_INSTANCES: usize = 200;

@@ -3,7 +3,7 @@
 //!
 //! Knows no schedule. The bytes that are hashed are the bytes that are compiled.
 
-use std::{io, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use tokio::{runtime::Handle, task::spawn_blocking};
 
@@ -34,6 +34,12 @@ pub enum LoadError {
     /// No plugin can run on this machine.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// Its path leads to the registry's database. Opening and closing that would drop the locks that this process holds on it.
+    #[error("the component {path} is the database or a part of it, and was not opened")]
+    IsDatabase {
+        /// The path as configured.
+        path: String,
+    },
     /// Its file could not be read.
     #[error("the component {path} cannot be read ({source})")]
     Unreadable {
@@ -118,6 +124,7 @@ impl LoadError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Runtime(_) => "no-engine",
+            Self::IsDatabase { .. } => "component-is-database",
             Self::Unreadable { .. } => "component-unreadable",
             Self::TooLarge { .. } => "component-too-large",
             Self::NotWasm { .. } => "not-wasm",
@@ -142,7 +149,7 @@ impl LoadError {
             Self::TooLarge { .. } => {
                 format!("Raise `plugins[].limits.componentBytes` of the plugin {name} if you trust the component.")
             }
-            Self::NotWasm { .. } => {
+            Self::IsDatabase { .. } | Self::NotWasm { .. } => {
                 format!("Set `plugins[].component` of the plugin {name} to the .wasm file that its build made.")
             }
             Self::CoreModule { .. } => "Build it for a target that makes components, such as wasm32-wasip2.".into(),
@@ -181,8 +188,8 @@ pub(super) async fn load(
 ) -> Result<Arc<Loaded>, LoadError> {
     let broke_off = || LoadError::BrokeOff { path: settings.written.clone() };
     let runtime = plugins.runtime().await?;
-    let reading = Arc::clone(settings);
-    let (digest, bytes) = runtime.in_turn(move || read(&reading, pin)).await.ok_or_else(broke_off)?;
+    let (reading, registry) = (Arc::clone(settings), plugins.registry.clone());
+    let (digest, bytes) = runtime.in_turn(move || read(&reading, registry.path(), pin)).await.ok_or_else(broke_off)?;
     digest.map(Step::Digest).into_iter().for_each(&tell);
     let bytes = bytes?;
     let read = Read { digest: digest.ok_or_else(broke_off)?, bytes };
@@ -213,8 +220,11 @@ fn missing(grant: &Grant, settings: &PluginSettings) -> Option<String> {
 }
 
 /// Reads the component and compares it with the lock file; the digest is known even when the lock file refuses it.
-fn read(settings: &PluginSettings, pin: Pin) -> (Option<Digest>, Result<Vec<u8>, LoadError>) {
+fn read(settings: &PluginSettings, db: &Path, pin: Pin) -> (Option<Digest>, Result<Vec<u8>, LoadError>) {
     let path = settings.written.clone();
+    if is_part_of(db, &settings.component) {
+        return (None, Err(LoadError::IsDatabase { path }));
+    }
     let limit = settings.limits.component_bytes;
     let bytes = match files::read_bytes(&settings.component, limit) {
         Ok(bytes) => bytes,
@@ -232,6 +242,12 @@ fn read(settings: &PluginSettings, pin: Pin) -> (Option<Digest>, Result<Vec<u8>,
     (Some(found), verdict)
 }
 
+/// Whether a file is the database or one of the files that SQLite keeps beside it, under whatever name.
+fn is_part_of(db: &Path, file: &Path) -> bool {
+    let real = files::resolved(db).unwrap_or_else(|_| db.to_owned());
+    ["", "-wal", "-shm", "-journal"].iter().any(|ending| files::are_same(&files::beside(&real, ending), file))
+}
+
 /// Tells components from core modules and from everything else, by the eight bytes that all WebAssembly starts with.
 fn check_header(bytes: &[u8], path: String) -> Result<(), LoadError> {
     match bytes.first_chunk::<8>() {
@@ -241,12 +257,12 @@ fn check_header(bytes: &[u8], path: String) -> Result<(), LoadError> {
     }
 }
 
-/// Reads a component's digest, for the lock file.
+/// Reads a component's digest, for the lock file. `db` is the registry's database, which is never opened.
 ///
 /// # Errors
 /// [`LoadError`] when it cannot be read or is no component.
-pub fn digest_of(settings: &PluginSettings) -> Result<Digest, LoadError> {
-    match read(settings, Pin::Unpinned) {
+pub fn digest_of(settings: &PluginSettings, db: &Path) -> Result<Digest, LoadError> {
+    match read(settings, db, Pin::Unpinned) {
         (Some(digest), Ok(_)) => Ok(digest),
         (_, Err(error)) => Err(error),
         (None, Ok(_)) => Err(LoadError::NotWasm { path: settings.written.clone() }),
