@@ -25,10 +25,10 @@ fn slow_to_compile(seconds: usize) -> Vec<u8> {
     let number = |mut number: usize| {
         let mut bytes = Vec::new();
         while number > 127 {
-            bytes.push((number & 127) as u8 | 128);
+            bytes.push(number.to_le_bytes()[0] | 128);
             number >>= 7;
         }
-        bytes.push(number as u8);
+        bytes.push(number.to_le_bytes()[0]);
         bytes
     };
     let section = |id: u8, body: Vec<u8>| [vec![id], number(body.len()), body].concat();

@@ -362,9 +362,7 @@ fn statements_that_would_take_for_ever_or_everything() {
         "WITH RECURSIVE t(n) AS (SELECT 1 UNION SELECT n + 1 FROM t) SELECT n FROM t ORDER BY random()",
     ] {
         let mut plugin = hostile(json!({ "mode": "sql", "sql": [sql] }));
-        // Only the last one is to run out of time, also on a busy machine.
-        let sql_time = if sql.starts_with("WITH") { 1000 } else { 20_000 };
-        plugin["limits"] = json!({ "sqlTimeMs": sql_time, "timeoutMs": 60_000 });
+        plugin["limits"] = json!({ "sqlTimeMs": 1000 });
         said += &format!("{:.60}\n  {}", sql, says(plugin));
     }
     insta::assert_snapshot!(said, @r#"
