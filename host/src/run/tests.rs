@@ -460,6 +460,34 @@ async fn a_round_waits_for_a_preparation_whose_time_is_not_the_run_s() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_long_round_found_first_is_not_old_in_its_own_report() {
+    let quick = probe("quick", schedule(), saying(&[Status::Ok]));
+    let slow = probe(
+        "slow",
+        Schedule { timeout: Duration::from_secs(120), ..schedule() },
+        Box::new(|_| {
+            Box::pin(async {
+                tokio::time::sleep(Duration::from_secs(100)).await;
+                Outcome::new("fine")
+            })
+        }),
+    );
+    let runner = runner(&[&quick, &slow], Place::Task);
+    let all = runner.choose(&Selection::default()).unwrap();
+    for report in [runner.round(&all).await, runner.round_within(&all, Duration::from_secs(300)).await] {
+        assert_eq!((report.status, code(&runner, "quick").as_str()), (Severity::Ok, "stale"), "{:?}", report.errors);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_with_an_end_says_what_is_not_prepared() {
+    let (probe, _ready, runner) = unprepared();
+    let all = runner.choose(&Selection::default()).unwrap();
+    let report = runner.round_within(&all, Duration::from_secs(10)).await;
+    assert_eq!((report.checks[0].findings[0].code.as_str(), runs(&probe)), ("compiling", 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_schedule_says_what_is_not_prepared_and_runs_it_once_it_is() {
     let (probe, ready, runner) = unprepared();
     let background = runner.start();
