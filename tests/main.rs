@@ -21,6 +21,7 @@ mod deployments;
 mod docs;
 mod env;
 mod guard;
+mod loading;
 mod other;
 mod plugins;
 mod serve;

@@ -8,18 +8,18 @@ use serde_json::{Value, json};
 use crate::env::{GUESTS, Place, entry};
 
 /// A plugin as it stands in a configuration.
-fn plugin(name: &str, component: &str, config: Value) -> Value {
+pub fn plugin(name: &str, component: &str, config: Value) -> Value {
     let component =
         if component.contains('/') { component.into() } else { GUESTS.join(component).display().to_string() };
     json!({ "name": name, "component": component, "config": config, "grants": { "registry": "read" } })
 }
 
-fn hostile(config: Value) -> Value {
+pub fn hostile(config: Value) -> Value {
     plugin("hostile", "hostile.wasm", config)
 }
 
 /// A component made of text: a check whose whole answer is zeros, with `imports` and `extra` core items of a test's own.
-fn made_of_text(imports: &str, extra: &str, run: &str) -> Vec<u8> {
+pub fn made_of_text(imports: &str, extra: &str, run: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
             {imports}
@@ -125,13 +125,13 @@ fn files_that_are_no_plugin() {
         said += &says_in(&place, plugin(name, &format!("./{name}.wasm"), json!({})));
     }
     insta::assert_snapshot!(said, @"
-    unknown component-unreadable: the component ./missing.wasm cannot be read (No such file or directory (os error 2)) → check the plugin's `component` path and its permissions
-    unknown component-unreadable: the component ./folder.wasm cannot be read (it is a directory) → check the plugin's `component` path and its permissions
-    unknown not-wasm: ./empty.wasm is not WebAssembly → point `component` at the .wasm file that the plugin's build made
-    unknown not-wasm: ./text.wasm is not WebAssembly → point `component` at the .wasm file that the plugin's build made
-    unknown core-module: ./module.wasm is a core WebAssembly module, not a component → build for the target wasm32-wasip2, which makes components
-    unknown not-a-check: the component ./component.wasm does not export `describe`: it is not a Vitalsign check → build it against the world `check` of vitalsign:health
-    unknown not-compiled: the component ./broken.wasm does not compile: failed to parse WebAssembly module: malformed section id (at offset 0x8) → rebuild the component with a current toolchain
+    unknown component-unreadable: the component ./missing.wasm cannot be read (No such file or directory (os error 2)) → Check `plugins[].component` of the plugin missing and the permissions of the file.
+    unknown component-unreadable: the component ./folder.wasm cannot be read (it is a directory) → Check `plugins[].component` of the plugin folder and the permissions of the file.
+    unknown not-wasm: ./empty.wasm is not WebAssembly → Set `plugins[].component` of the plugin empty to the .wasm file that its build made.
+    unknown not-wasm: ./text.wasm is not WebAssembly → Set `plugins[].component` of the plugin text to the .wasm file that its build made.
+    unknown core-module: ./module.wasm is a core WebAssembly module, not a component → Build it for a target that makes components, such as wasm32-wasip2.
+    unknown not-a-check: the component ./component.wasm does not export `describe`: it is not a Vitalsign check → Build the component for the world `check` of vitalsign:health.
+    unknown not-compiled: the component ./broken.wasm does not compile: failed to parse WebAssembly module: malformed section id (at offset 0x8) → Rebuild the component with a current toolchain.
     ");
 }
 
@@ -149,11 +149,11 @@ fn components_for_another_host() {
         said += &says_in(&place, plugin(name, &format!("./{name}.wasm"), json!({})));
     }
     insta::assert_snapshot!(said, @"
-    unknown wit-version: the component ./later.wasm was built for vitalsign:health 2.0.0; this host offers 1.0.0 → rebuild the plugin against the WIT package vitalsign:health@1.0.0, or use the host it was built for
-    unknown wit-version: the component ./minor.wasm was built for vitalsign:health 1.7.0; this host offers 1.0.0 → rebuild the plugin against the WIT package vitalsign:health@1.0.0, or use the host it was built for
-    unknown missing-import: the component ./http.wasm imports `wasi:http/outgoing-handler@0.2.3`, which this host does not offer → rebuild the plugin without it; the docs list what plugins can import
-    unknown missing-import: the component ./own.wasm imports `acme:tools/paging`, which this host does not offer → rebuild the plugin without it; the docs list what plugins can import
-    unknown wit-mismatch: the component ./same.wasm does not fit this host: component imports instance `vitalsign:health/log@1.0.0`, but a matching implementation was not found in the linker: instance export `f` has the wrong type: function implementation is missing → rebuild the plugin against the WIT package vitalsign:health@1.0.0, or use the host it was built for
+    unknown wit-version: the component ./later.wasm was built for vitalsign:health 2.0.0; this host offers 1.0.0 → Rebuild the plugin against the WIT package vitalsign:health@1.0.0, or use the version of Vitalsign that it was built for.
+    unknown wit-version: the component ./minor.wasm was built for vitalsign:health 1.7.0; this host offers 1.0.0 → Rebuild the plugin against the WIT package vitalsign:health@1.0.0, or use the version of Vitalsign that it was built for.
+    unknown missing-import: the component ./http.wasm imports `wasi:http/outgoing-handler@0.2.3`, which this host does not offer → Rebuild the plugin without this import; docs/plugins.md lists what a plugin can import.
+    unknown missing-import: the component ./own.wasm imports `acme:tools/paging`, which this host does not offer → Rebuild the plugin without this import; docs/plugins.md lists what a plugin can import.
+    unknown wit-mismatch: the component ./same.wasm does not fit this host: component imports instance `vitalsign:health/log@1.0.0`, but a matching implementation was not found in the linker: instance export `f` has the wrong type: function implementation is missing → Rebuild the plugin against the WIT package vitalsign:health@1.0.0, or use the version of Vitalsign that it was built for.
     ");
 }
 
@@ -167,22 +167,33 @@ fn guests_that_break() {
     let mut output = hostile(json!({ "mode": "output" }));
     output["limits"] = json!({ "memoryBytes": 1_000_000_000 });
     said += &says(output);
+    let endless = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t";
+    let many = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 300) SELECT n FROM t";
+    for sql in ["SELECT colour FROM records", "DELETE FROM records", endless, many] {
+        let mut statement = hostile(json!({ "mode": "statement", "sql": [sql] }));
+        statement["limits"] = json!({ "sqlRows": 200 });
+        said += &says(statement);
+    }
     for kind in ["unavailable", "misconfigured", "denied", "other"] {
         said += &says(hostile(json!({ "mode": "error", "kind": kind })));
     }
     said += &says(hostile(json!({ "mode": "nonsense" })));
     insta::assert_snapshot!(said, @"
-    unknown trapped: could not look: the plugin trapped: it gave up (`unreachable`), as a panic does → report it to the plugin's author
-    unknown trapped: could not look: the plugin trapped: it gave up (`unreachable`), as a panic does; its last words: this guest panics on purpose → report it to the plugin's author
-    unknown trapped: could not look: the plugin trapped: wasm trap: out of bounds memory access → report it to the plugin's author
-    unknown limit: could not look: the plugin ran into its limit memoryBytes (64.0 MiB) → raise `limits.memoryBytes` if the check needs more, or report it to the plugin's author
-    unknown limit: could not look: the plugin ran into its limit memoryBytes (64.0 MiB) → raise `limits.memoryBytes` if the check needs more, or report it to the plugin's author
-    unknown limit: could not look: the plugin ran into its limit outputBytes (1.0 MiB) → raise `limits.outputBytes` if the check needs more, or report it to the plugin's author
-    unknown unavailable: could not look: what it looks at is not available: on purpose
-    unknown misconfigured: could not look: its configuration is wrong: on purpose → correct the plugin's `config`
-    unknown denied: could not look: it was not granted what it needs: on purpose → add what it needs to the plugin's `grants`, or remove the plugin
-    unknown could-not-look: could not look: it gave this reason: on purpose
-    unknown misconfigured: could not look: its configuration is wrong: mode: unknown variant `nonsense`, expected one of `ok`, `trap`, `panic`, `spin`, `sleep`, `allocate`, `error`, `output`, `log-flood`, `log-line`, `stdout-flood`, `sql`, `env`, `bad-strings`, `deep` → correct the plugin's `config`
+    unknown trapped: the plugin crashed: it executed `unreachable`, as a panic does → This is a fault in the plugin's code. Report it to its author.
+    unknown trapped: the plugin crashed: it executed `unreachable`, as a panic does; the last line it wrote: this guest panics on purpose → This is a fault in the plugin's code. Report it to its author.
+    unknown trapped: the plugin crashed: wasm trap: out of bounds memory access → This is a fault in the plugin's code. Report it to its author.
+    unknown limit: the plugin ran into its limit of 64.0 MiB (`plugins[].limits.memoryBytes`) → Raise `plugins[].limits.memoryBytes` of the plugin hostile if it needs more. If it should not, this is a fault in the plugin's code: report it to its author.
+    unknown limit: the plugin ran into its limit of 64.0 MiB (`plugins[].limits.memoryBytes`) → Raise `plugins[].limits.memoryBytes` of the plugin hostile if it needs more. If it should not, this is a fault in the plugin's code: report it to its author.
+    unknown limit: the plugin ran into its limit of 1.0 MiB (`plugins[].limits.outputBytes`) → Raise `plugins[].limits.outputBytes` of the plugin hostile if it needs more. If it should not, this is a fault in the plugin's code: report it to its author.
+    unknown could-not-look: the plugin could not look: its code says: a statement does not fit this database: no such column: colour → The reason comes from the plugin's code, not from its configuration or its grants. Report it to its author.
+    unknown could-not-look: the plugin could not look: its code says: a statement is not a plain read: DELETE from `records` (checks may only read) → The reason comes from the plugin's code, not from its configuration or its grants. Report it to its author.
+    unknown could-not-look: the plugin could not look: a query was too slow: a query ran into the limit `plugins[].limits.sqlTimeMs` → A query took longer than `plugins[].limits.sqlTimeMs` of the plugin hostile allows. Give the query an index or split it; raise the limit only if a longer read transaction does no harm.
+    unknown could-not-look: the plugin could not look: its code says: a query has more rows than `plugins[].limits.sqlRows` or `plugins[].limits.sqlBytes` allow: count in SQL, or read in pages → The reason comes from the plugin's code, not from its configuration or its grants. Report it to its author.
+    unknown unavailable: the plugin could not look: what it looks at is not available: on purpose
+    unknown misconfigured: the plugin could not look: it refuses its configuration: on purpose → Correct `plugins[].config` of the plugin hostile.
+    unknown denied: the plugin could not look: it was not granted what it needs: on purpose → Add what it needs to `plugins[].grants` of the plugin hostile, or remove the plugin.
+    unknown could-not-look: the plugin could not look: its code says: on purpose → The reason comes from the plugin's code, not from its configuration or its grants. Report it to its author.
+    unknown misconfigured: the plugin could not look: it refuses its configuration: mode: unknown variant `nonsense`, expected one of `ok`, `trap`, `panic`, `spin`, `sleep`, `allocate`, `error`, `output`, `log-flood`, `log-line`, `stdout-flood`, `sql`, `statement`, `env`, `bad-strings`, `deep` → Correct `plugins[].config` of the plugin hostile.
     ");
 }
 
@@ -195,8 +206,10 @@ fn guests_that_do_not_come_back() {
         json!({ "mode": "sleep", "ms": 3_600_000 }),
         json!({ "mode": "sql", "sql": [endless] }),
     ] {
+        // The query runs into a limit of its own, also on a busy machine.
+        let time = if config["mode"] == "sql" { 60_000 } else { 300 };
         let mut plugin = hostile(config);
-        plugin["limits"] = json!({ "timeoutMs": 300 });
+        plugin["limits"] = json!({ "timeoutMs": time });
         said += &says(plugin);
     }
     for guest in ["describe_spins", "describe_traps", "describe_lies"] {
@@ -206,12 +219,12 @@ fn guests_that_do_not_come_back() {
         said += &says(plugin);
     }
     insta::assert_snapshot!(said, @r#"
-    unknown timed-out: could not look: the plugin did not finish within 300 ms, which is its limit timeoutMs → raise `limits.timeoutMs` if the check needs longer
-    unknown timed-out: could not look: the plugin did not finish within 300 ms, which is its limit timeoutMs → raise `limits.timeoutMs` if the check needs longer
+    unknown timed-out: the plugin did not finish within its limit of 300 ms (`plugins[].limits.timeoutMs`) → Raise `plugins[].limits.timeoutMs` of the plugin hostile if it needs longer, or make the plugin faster.
+    unknown timed-out: the plugin did not finish within its limit of 300 ms (`plugins[].limits.timeoutMs`) → Raise `plugins[].limits.timeoutMs` of the plugin hostile if it needs longer, or make the plugin faster.
     unknown sql: Error::Limit("sqlTimeMs")
-    unknown describe-failed: the component [guests]/examples/describe_spins.wasm could not describe itself: did not finish within 300 ms, which is its limit timeoutMs → its `describe` must return at once and needs no grant
-    unknown describe-failed: the component [guests]/examples/describe_traps.wasm could not describe itself: trapped: it gave up (`unreachable`), as a panic does; its last words: this guest does not say what it is → its `describe` must return at once and needs no grant
-    unknown describe-failed: the component [guests]/examples/describe_lies.wasm could not describe itself: ran into its limit outputBytes (1.0 MiB) → raise `limits.outputBytes` if you trust the component's origin
+    unknown describe-failed: the component [guests]/examples/describe_spins.wasm could not describe itself: it did not finish within its limit of 300 ms (`plugins[].limits.timeoutMs`) → Raise `plugins[].limits.timeoutMs` of the plugin bad-describe if it needs longer, or make the plugin faster.
+    unknown describe-failed: the component [guests]/examples/describe_traps.wasm could not describe itself: it crashed: it executed `unreachable`, as a panic does; the last line it wrote: this guest does not say what it is → This is a fault in the plugin's code. Report it to its author.
+    unknown describe-failed: the component [guests]/examples/describe_lies.wasm could not describe itself: it ran into its limit of 1.0 MiB (`plugins[].limits.outputBytes`) → Raise `plugins[].limits.outputBytes` of the plugin bad-describe if it needs more. If it should not, this is a fault in the plugin's code: report it to its author.
     "#);
 }
 
@@ -222,7 +235,7 @@ fn all_memories_of_a_guest_are_counted_together() {
     let grow = "(drop (memory.grow 0 (i32.const 640))) (if (i32.eq (memory.grow 1 (i32.const 640)) (i32.const -1)) (then unreachable))";
     place.write("two.wasm", made_of_text("", "(memory 1)", grow));
     let two = plugin("two", "./two.wasm", json!({}));
-    insta::assert_snapshot!(says_in(&place, two.clone()), @"unknown limit: could not look: the plugin ran into its limit memoryBytes (64.0 MiB) → raise `limits.memoryBytes` if the check needs more, or report it to the plugin's author");
+    insta::assert_snapshot!(says_in(&place, two.clone()), @"unknown limit: the plugin ran into its limit of 64.0 MiB (`plugins[].limits.memoryBytes`) → Raise `plugins[].limits.memoryBytes` of the plugin two if it needs more. If it should not, this is a fault in the plugin's code: report it to its author.");
     let mut roomy = two;
     roomy["limits"] = json!({ "memoryBytes": 100_000_000 });
     place.configure(|config| config["plugins"] = json!([roomy]));
@@ -235,14 +248,16 @@ fn what_a_guest_says_is_capped_and_printable() {
     strings["limits"] = json!({ "outputBytes": 10_000_000 });
     insta::assert_snapshot!(says(strings), @r"
     error unnamed: \u{1b}[31mred\u{1b}[0m\r\nnew line\u{0}nul\u{202e}reversed\u{7f} → \u{1b}[31mred\u{1b}[0m\r\nnew line\u{0}nul\u{202e}reversed\u{7f}
-    warn unnamed: the plugin says nothing more of this
+    warn unnamed: the plugin gives no message
     warn unnamed: mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm…
-    unknown bad-measure: the plugin measured nan as NaN, which is no number
-    unknown bad-measure: the plugin measured infinite as inf, which is no number
+    unknown bad-measure: the plugin measured nan as NaN, which is not a number
+    unknown bad-measure: the plugin measured infinite as inf, which is not a number
     ");
     let place = Place::with_registry(50);
     for mode in ["log-flood", "stdout-flood"] {
-        place.configure(|config| config["plugins"] = json!([hostile(json!({ "mode": mode, "bytes": 20_000_000 }))]));
+        let mut floods = hostile(json!({ "mode": mode, "bytes": 20_000_000 }));
+        floods["limits"] = json!({ "timeoutMs": 60_000 });
+        place.configure(|config| config["plugins"] = json!([floods]));
         let ran = place.run(["check", "--format", "json", "-v"]);
         assert_eq!(entry(&ran.report(), "hostile")["status"], "ok", "{mode}: {}", ran.stdout);
         assert!(ran.stderr.len() < 300_000, "{mode}: {} bytes of log", ran.stderr.len());
@@ -398,7 +413,7 @@ fn nothing_is_granted_by_default() {
     insta::assert_snapshot!(says(without), @"unknown sql: Error::NotGranted");
     let mut needs = plugin("provenance-chain", "provenance_chain.wasm", json!({}));
     needs["grants"] = json!({});
-    insta::assert_snapshot!(says(needs), @r#"unknown grant-missing: the plugin provenance-chain needs the grant "registry": "read" and does not have it → add "registry": "read" to the plugin's `grants`, or remove the plugin"#);
+    insta::assert_snapshot!(says(needs), @r#"unknown grant-missing: the plugin provenance-chain needs the grant "registry": "read" and does not have it → Add "registry": "read" to `plugins[].grants` of the plugin provenance-chain, or remove the plugin."#);
 }
 
 #[test]
@@ -417,21 +432,21 @@ fn the_lock_file_decides_what_runs() {
     let digest = vitalsign::value::Digest::of(&fs::read(GUESTS.join("growth.wasm")).unwrap()).to_string();
     let was = vitalsign::value::Digest::of(&fs::read(GUESTS.join("hostile.wasm")).unwrap()).to_string();
     let said = says_in(&place, here).replace(&digest, "[growth]").replace(&was, "[hostile]");
-    insta::assert_snapshot!(said, @"error digest-mismatch: the component ./p.wasm has SHA-256 [growth], but [hostile] is locked: it was changed or replaced → if the change is yours, run `vitalsign plugin lock`; if not, find out who replaced the file");
+    insta::assert_snapshot!(said, @"error digest-mismatch: the component ./p.wasm has the SHA-256 [growth], but the lock file pins [hostile]: it was changed or replaced → If the change is yours, run `vitalsign plugin lock`. If not, find out who replaced the file.");
     assert_eq!(place.run(["plugin", "lock", "--check"]).code, 1);
 
     let other = plugin("other", "hostile.wasm", json!({ "mode": "ok" }));
-    insta::assert_snapshot!(says_in(&place, other), @"unknown not-locked: the plugin other is not in the lock file → run `vitalsign plugin lock` if this plugin is meant to be here");
+    insta::assert_snapshot!(says_in(&place, other), @"unknown not-locked: the plugin other is not in the lock file → Run `vitalsign plugin lock` if this plugin is meant to be here.");
     place.write("vitalsign.lock", "{}");
     let ran = place.run(["check"]);
     insta::assert_snapshot!(format!("{}: {}", ran.code, ran.stderr), @"
     3: vitalsign: vitalsign.lock: it is not a lock file: missing field `version` at line 1 column 2
-      → restore it from version control, or write it anew with `vitalsign plugin lock`
+      → restore it from version control, or write it again with `vitalsign plugin lock`
     ");
 }
 
 #[test]
-fn compiled_code_that_was_tampered_with_is_compiled_anew() {
+fn compiled_code_that_was_tampered_with_is_compiled_again() {
     let place = Place::with_registry(50);
     place.configure(|config| config["plugins"] = json!([hostile(json!({ "mode": "ok" }))]));
     assert_eq!(place.run(["plugin", "lock"]).code, 0);
@@ -440,7 +455,9 @@ fn compiled_code_that_was_tampered_with_is_compiled_anew() {
         let output = place.command(["check", "--format", "json"]).env("VITALSIGN_CACHE_DIR", &cache).output().unwrap();
         let ran = place.finish(output);
         assert_eq!(entry(&ran.report(), "hostile")["status"], "ok");
-        ran.stderr
+        // A busy machine takes longer than a second to compile, and says so.
+        let warnings = ran.stderr.lines().filter(|line| !line.contains("INFO compiling the component"));
+        warnings.map(|line| format!("{line}\n")).collect::<String>()
     };
     assert_eq!(check(), "");
     let code: Vec<_> = fs::read_dir(&cache)
@@ -454,8 +471,8 @@ fn compiled_code_that_was_tampered_with_is_compiled_anew() {
     let middle = tampered.len() / 2;
     tampered[middle] ^= 1;
     fs::write(&code[0], &tampered).unwrap();
-    assert!(check().contains("is not what was put there"));
-    assert_eq!(fs::read(&code[0]).unwrap(), genuine, "it was compiled anew");
+    assert!(check().contains("is not what was stored there"));
+    assert_eq!(fs::read(&code[0]).unwrap(), genuine, "it was compiled again");
     assert_eq!(check(), "");
 
     // A folder that others can write to is not trusted at all.

@@ -205,6 +205,18 @@ pub trait Check: Send + Sync {
     /// What it is called and when it runs.
     fn spec(&self) -> &Spec;
 
+    /// Where it comes from, as far as is known now: a plugin's digest is known once its component was read.
+    fn origin(&self) -> Origin {
+        self.spec().origin.clone()
+    }
+
+    /// What has to be done before the next run, such as compiling code; `None` when it can run at once. Called before each
+    /// run, and its time does not count for the run. The work ends by a limit of its own, and goes on when the future is
+    /// dropped. A run that comes before its end says that it could not look.
+    fn prepare(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
+
     /// Looks once. Trouble is an outcome, never an error or a panic.
     ///
     /// Runs on a thread of its own, so it may block; it should keep to the deadline, and is given up on when it does not.

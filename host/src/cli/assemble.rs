@@ -13,11 +13,12 @@ use std::{
 use super::{Exit, Failure, args::Global, waiting::in_time};
 use crate::{
     backup::{self, BackupCheck, LastRun},
+    check::Check,
     checks,
     clock::{Deadline, SystemClock},
     config::{self, Asked, ServeFlags, Settled},
     files,
-    plugin::{Lock, Runtime},
+    plugin::{Lock, Plugins},
     report,
     run::{self, Runner},
     sqlite, value,
@@ -44,7 +45,7 @@ pub(super) struct App {
 }
 
 impl App {
-    /// Builds everything that `global` describes.
+    /// Builds everything that `global` describes. Nothing is looked at and no plugin is loaded yet.
     pub(super) fn build(global: &Global, serve: Option<ServeFlags>) -> Result<Self, Failure> {
         Self::on(settle(global, serve)?)
     }
@@ -72,25 +73,7 @@ impl App {
         let check = BackupCheck::new(backups, settled.db.clone(), changes, Arc::new(SystemClock), last_backup.clone())
             .map_err(|error| Failure::of(Exit::Bug, &error))?;
         checks.push(Arc::new(check));
-        if !settled.plugins.is_empty() {
-            let file = settled.lock_file.clone();
-            let lock = answered("the lock file", move || lock(&file))?;
-            if lock.is_none() {
-                let file = settled.lock_file.display();
-                tracing::warn!("the plugins are not pinned: there is no {file}; run `vitalsign plugin lock`");
-            }
-            let cache = cache_folder();
-            if cache.is_none() {
-                tracing::warn!(
-                    "plugins are compiled at every start: name a folder to keep them in with {CACHE_VARIABLE}"
-                );
-            }
-            let binary = env::current_exe()
-                .map_err(|error| Failure::new(Exit::Environment, format!("cannot find this binary: {error}")))?;
-            let runtime = Runtime::new(registry, binary, cache.as_deref(), tasks.handle().clone())
-                .map_err(|error| Failure::of(Exit::Environment, &error))?;
-            checks.extend(runtime.load(&settled.plugins, lock.as_ref()));
-        }
+        checks.extend(plugins(registry, &settled)?);
         let base = report::Registry {
             expected_schema_version: settled.checks.expected_schema_version,
             min_free_bytes: settled.checks.min_free_bytes,
@@ -100,6 +83,33 @@ impl App {
         let runner = Runner::new(checks, subject, base, Arc::new(SystemClock));
         Ok(Self { settled, runner, tasks: ManuallyDrop::new(tasks), last_backup })
     }
+}
+
+/// The check of each configured plugin. None of them is read or loaded before it is about to run.
+fn plugins(registry: sqlite::Registry, settled: &Settled) -> Result<Vec<Arc<dyn Check>>, Failure> {
+    if settled.plugins.is_empty() {
+        return Ok(Vec::new());
+    }
+    let file = settled.lock_file.clone();
+    let lock = answered("the lock file", move || lock(&file))?;
+    let cache = cache_folder();
+    let mut notices = Vec::new();
+    if lock.is_none() {
+        let file = settled.lock_file.display();
+        notices.push(format!("the plugins are not pinned, because there is no {file}; run `vitalsign plugin lock`"));
+    }
+    if cache.is_none() {
+        notices.push(format!(
+            "plugins are compiled at every start, because there is no folder to keep the result in; name one with {CACHE_VARIABLE}"
+        ));
+    }
+    Ok(Plugins::new(registry, this_binary(), cache, notices).checks(&settled.plugins, lock.as_ref()))
+}
+
+/// This same binary, also after its file was replaced or removed, as an upgrade does.
+fn this_binary() -> PathBuf {
+    const SAME_PROCESS: &str = "/proc/self/exe";
+    env::current_exe().ok().filter(|path| path.exists()).unwrap_or_else(|| SAME_PROCESS.into())
 }
 
 /// What the configuration asks of a backup.

@@ -131,7 +131,10 @@ fn log_to_stderr(cli: &Cli) {
         _ => LevelFilter::DEBUG,
     };
     // What the libraries log is for their developers.
-    let ours = tracing_subscriber::filter::Targets::new().with_target("vitalsign", level);
+    let ours = tracing_subscriber::filter::Targets::new()
+        .with_target("vitalsign", level)
+        // What takes long is said at every level of verbosity, although nothing is wrong.
+        .with_target("vitalsign::progress", level.max(LevelFilter::INFO));
     let colour = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colour).with_target(false);
     use tracing_subscriber::layer::{Layer, SubscriberExt};

@@ -1,6 +1,6 @@
 //! The wasmtime engine: its settings, its instance pool, and the ticker that makes endless loops yield.
 //!
-//! Knows nothing of any plugin. The settings here are part of the key of the code cache: what changes them changes the key.
+//! Knows no plugin. The settings here are part of the key of the code cache: a changed setting is a changed key.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -14,7 +14,7 @@ use std::{
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-/// How many plugin runs may be under way at once. The pool has room for that many of the largest, so it cannot run full.
+/// Plugin runs that may be under way at once. The pool has room for this many of the largest, so it cannot run full.
 pub(super) const MAX_RUNS: usize = 64;
 
 /// The most that `memoryBytes` may be set to: the size that the pool reserves address space for.
@@ -23,26 +23,57 @@ pub const MAX_MEMORY_BYTES: usize = 1 << 30;
 /// The most that `tableElements` may be set to.
 pub const MAX_TABLE_ELEMENTS: usize = 1_000_000;
 
-/// How often a guest that does not come back by itself is made to yield: far below any time limit, far above its cost.
+/// How often a guest that does not return is made to yield: far shorter than any time limit, far longer than a yield takes.
 const TICK: Duration = Duration::from_millis(5);
 
 /// Memories and tables that one component may have. JavaScript and Python guests have two to four of each; the rest is headroom.
 const MAX_MEMORIES_PER_COMPONENT: u32 = 16;
 const MAX_TABLES_PER_COMPONENT: u32 = 32;
 
+/// Address space that a memory of the compact layout has to grow into before it is moved, which copies it: a quarter of the
+/// default `memoryBytes`, and little beside any usual `ulimit -v`.
+const COMPACT_GROWTH_BYTES: u64 = 16 << 20;
+
 /// Core instances that one component may have at the most; `instances` is at or below it.
 pub const MAX_INSTANCES: usize = 200;
 
+/// How a guest's memories are laid out in the address space. Compiled code depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// Each memory has 4 GiB of address space reserved, from a pool: no bounds checks, and the fastest start of a run.
+    Reserved,
+    /// Each memory takes what it uses, and every access is checked: for processes whose address space is limited.
+    Compact,
+}
+
+impl Layout {
+    /// The byte that names this layout to the process that compiles.
+    pub(super) fn to_byte(self) -> u8 {
+        match self {
+            Self::Reserved => 0,
+            Self::Compact => 1,
+        }
+    }
+
+    /// The layout that a byte names.
+    pub(super) fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Reserved, Self::Compact].into_iter().find(|layout| layout.to_byte() == byte)
+    }
+}
+
 /// Settings that decide what compiled code looks like: the same in the process that compiles and in the one that runs.
-fn code_settings() -> Config {
+fn code_settings(layout: Layout) -> Config {
     let mut config = Config::new();
+    if layout == Layout::Compact {
+        config.memory_reservation(0).memory_guard_size(0).memory_reservation_for_growth(COMPACT_GROWTH_BYTES);
+    }
     config
         // One result type for all guests of WASI 0.2: without concurrency a call is several times cheaper.
         .concurrency_support(false)
         .epoch_interruption(true)
         .wasm_memory64(false)
         .wasm_relaxed_simd(false)
-        // Nobody unwinds through a guest here: its traps are reported by kind.
+        // Nothing unwinds through a guest here: its traps are reported by kind.
         .generate_address_map(false)
         .native_unwind_info(false)
         .wasm_backtrace_max_frames(None);
@@ -73,27 +104,28 @@ fn pool() -> PoolingAllocationConfig {
     pool
 }
 
-/// An engine that runs guests, from a pool where the address space allows it.
+/// An engine that runs guests, from a pool where the address space has room for one, and the layout of its memories.
 ///
 /// # Errors
-/// What wasmtime says when neither strategy works on this machine.
-pub(super) fn running() -> wasmtime::Result<Engine> {
-    let mut config = code_settings();
+/// What wasmtime says when neither layout works on this machine.
+pub(super) fn running() -> wasmtime::Result<(Engine, Layout)> {
+    let mut config = code_settings(Layout::Reserved);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
-    Engine::new(&config).or_else(|refusal| {
-        tracing::warn!("no instance pool ({refusal:#}): plugins run with memory allocated on demand, somewhat slower");
-        let mut config = code_settings();
-        config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
-        Engine::new(&config)
-    })
+    match Engine::new(&config) {
+        Ok(engine) => Ok((engine, Layout::Reserved)),
+        Err(refusal) => {
+            tracing::info!("plugins run somewhat slower, because there is no address space for a pool ({refusal:#})");
+            Ok((Engine::new(&code_settings(Layout::Compact))?, Layout::Compact))
+        }
+    }
 }
 
-/// An engine that only compiles.
+/// An engine that only compiles, for memories of this layout.
 ///
 /// # Errors
 /// What wasmtime says when it has no compiler for this machine.
-pub(super) fn compiling() -> wasmtime::Result<Engine> {
-    Engine::new(&code_settings())
+pub(super) fn compiling(layout: Layout) -> wasmtime::Result<Engine> {
+    Engine::new(&code_settings(layout))
 }
 
 /// The part of a cache key that stands for the engine: its version, settings and target.

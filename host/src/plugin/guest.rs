@@ -1,8 +1,8 @@
-//! One call into a guest: a fresh store with nothing in it, the walls round it, and what is made of the way it ended.
+//! One call into a guest: a fresh store with nothing in it, the limits around it, and what is made of the way it ended.
 //!
-//! Knows no file, no lock and no schedule.
+//! Knows no file, no lock file and no schedule.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use wasmtime::{
     PoolConcurrencyLimitError, Store, Trap, UpdateDeadline,
@@ -11,37 +11,36 @@ use wasmtime::{
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use super::{
-    Runtime,
     abi::{self, Check as Bindings, Description, Failure, Report},
-    load::{Loaded, plain},
+    component::plain,
+    engine,
+    load::Loaded,
     log_grant::{Journal, Stdio},
     meter::Meter,
     registry_grant::RegistryGrant,
+    runtime::Runtime,
     settings::{Limits, PluginSettings},
 };
 use crate::{
     clock::Deadline,
     sqlite::{QueryCaps, Registry},
-    value,
+    value::{self, Name},
 };
 
 /// WASI resources (streams, pollables) that one run may hold.
 const MAX_RESOURCES: usize = 10_000;
 
-/// The longest that `describe` may take: it only says what is written in the guest, and start-up waits for it.
-const DESCRIBE_LIMIT: Duration = Duration::from_millis(500);
-
 /// Random bytes that one WASI call may ask for.
 const MAX_RANDOM_BYTES: u64 = 64 * 1024;
 
-/// Why a call into a guest gave no answer.
+/// Why a call into a guest gave no answer. The text goes on after the plugin's name.
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
     /// Its time was up.
-    #[error("did not finish within {} ms, which is its limit timeoutMs", .0.as_millis())]
+    #[error("did not finish within its limit of {} ms (`plugins[].limits.timeoutMs`)", .0.as_millis())]
     Time(Duration),
     /// It ran into a limit, and did not survive it.
-    #[error("ran into its limit {name} ({value})")]
+    #[error("ran into its limit of {value} (`plugins[].limits.{name}`)")]
     Limit {
         /// The limit's name in the configuration.
         name: &'static str,
@@ -49,17 +48,46 @@ pub enum GuestError {
         value: String,
     },
     /// It trapped: a panic, a bad memory access, endless recursion.
-    #[error("trapped: {0}")]
+    #[error("crashed: {0}")]
     Trap(String),
     /// It called `exit`.
-    #[error("ended itself with exit code {0}")]
+    #[error("ended itself with exit code {0} instead of returning a result")]
     Exit(i32),
     /// The instance pool had no room for it, though its slot was free: its component is larger than any that was planned for.
-    #[error("does not fit into the instance pool: {0}")]
+    #[error("needs more memories or tables than this host has room for: {0}")]
     NoRoom(String),
+    /// The system gave no memory for it.
+    #[error(
+        "could not be started, because the address space of this process is too small for it (RLIMIT_AS, `ulimit -v`): {0}"
+    )]
+    NoAddressSpace(String),
     /// All slots for plugin runs stayed taken until its time was up.
-    #[error("found no free slot in {} ms: {} plugin runs were under way", .0.as_millis(), super::engine::MAX_RUNS)]
+    #[error("was not started within {} ms, because {} plugin runs were under way", .0.as_millis(), engine::MAX_RUNS)]
     NoSlot(Duration),
+}
+
+impl GuestError {
+    /// What to do now, for the plugin `name`.
+    pub(super) fn hint(&self, name: &Name) -> String {
+        match self {
+            Self::Time(_) => {
+                format!(
+                    "Raise `plugins[].limits.timeoutMs` of the plugin {name} if it needs longer, or make the plugin faster."
+                )
+            }
+            Self::Limit { name: limit, .. } => format!(
+                "Raise `plugins[].limits.{limit}` of the plugin {name} if it needs more. If it should not, this is a fault in the plugin's code: report it to its author."
+            ),
+            Self::Trap(_) | Self::Exit(_) | Self::NoRoom(_) => {
+                "This is a fault in the plugin's code. Report it to its author.".to_owned()
+            }
+            Self::NoAddressSpace(_) => "Raise the limit on the address space of this process.".to_owned(),
+            Self::NoSlot(_) => {
+                "Give the plugins longer intervals (`health.checks.NAME.intervalSeconds`) or shorter time limits."
+                    .to_owned()
+            }
+        }
+    }
 }
 
 /// What a store holds for one run.
@@ -82,7 +110,7 @@ impl abi::types::Host for State {}
 /// Links everything that a guest can import.
 ///
 /// # Errors
-/// When two of the things linked have the same name, which a release never has.
+/// When two of the things linked have the same name, which never happens in a release.
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     abi::types::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
@@ -113,47 +141,48 @@ fn store(runtime: &Runtime, limits: &Limits, registry: Option<Registry>, deadlin
     store.limiter(|state| &mut state.meter);
     store.set_hostcall_fuel(limits.output_bytes);
     store.set_max_component_handles(MAX_RESOURCES);
-    // An endless loop yields at each tick, so that dropping the run ends it.
+    // An endless loop yields at each tick, so that dropping the run's future ends it.
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
     store
 }
 
-/// Asks the guest what it is, with nothing granted. Called outside any asynchronous task.
-pub(super) fn describe(
-    runtime: &Runtime,
-    loaded: &Loaded,
-    settings: &PluginSettings,
-) -> Result<Description, GuestError> {
-    let limit = settings.limits.time.min(DESCRIBE_LIMIT);
-    let deadline = Deadline::after(limit);
-    runtime.handle.block_on(call(runtime, loaded, settings, None, deadline, async |bindings, store| {
-        bindings.call_describe(store).await
-    }))
+/// Asks the guest what it is, with nothing granted.
+pub(super) async fn describe(loaded: &Loaded, settings: &PluginSettings) -> Result<Description, GuestError> {
+    let deadline = Deadline::after(settings.limits.time);
+    let answer = call(loaded, settings, None, deadline, async |bindings, store| bindings.call_describe(store).await);
+    answer.await.map(|(description, _)| description)
+}
+
+/// What a guest that was run has answered.
+pub(super) struct Answer {
+    pub(super) said: Result<Report, Failure>,
+    /// Whether one of its queries ran into `sqlTimeMs`.
+    pub(super) query_timed_out: bool,
 }
 
 /// Runs the guest once, with what it was granted.
 pub(super) async fn run(
-    runtime: &Runtime,
     loaded: &Loaded,
     settings: &PluginSettings,
     config: &str,
     deadline: Deadline,
-) -> Result<Result<Report, Failure>, GuestError> {
-    let registry = settings.grants.registry.then(|| runtime.registry.clone());
-    call(runtime, loaded, settings, registry, deadline, async |bindings, store| bindings.call_run(store, config).await)
-        .await
+) -> Result<Answer, GuestError> {
+    let registry = settings.grants.registry.then(|| loaded.runtime.registry.clone());
+    let answer =
+        call(loaded, settings, registry, deadline, async |bindings, store| bindings.call_run(store, config).await);
+    answer.await.map(|(said, query_timed_out)| Answer { said, query_timed_out })
 }
 
+/// Calls a fresh instance; also gives whether a query ran into its time limit.
 async fn call<T>(
-    runtime: &Runtime,
     loaded: &Loaded,
     settings: &PluginSettings,
     registry: Option<Registry>,
     deadline: Deadline,
     act: impl AsyncFnOnce(&Bindings, &mut Store<State>) -> wasmtime::Result<T>,
-) -> Result<T, GuestError> {
-    let limits = &settings.limits;
+) -> Result<(T, bool), GuestError> {
+    let (runtime, limits) = (&loaded.runtime, &settings.limits);
     let until = tokio::time::Instant::from_std(deadline.instant());
     let Ok(Ok(_slot)) = tokio::time::timeout_at(until, runtime.slots.acquire()).await else {
         return Err(GuestError::NoSlot(limits.time));
@@ -161,19 +190,19 @@ async fn call<T>(
     let _ticking = runtime.ticker.run();
     let mut store = store(runtime, limits, registry, deadline);
     let ended = tokio::time::timeout_at(until, async {
-        let bindings = loaded.pre.instantiate_async(&mut store).await?;
+        let bindings = loaded.ready.instantiate_async(&mut store).await?;
         act(&bindings, &mut store).await
     })
     .await;
     store.data().journal.publish(&settings.name);
     match ended {
-        Ok(Ok(answer)) => Ok(answer),
+        Ok(Ok(answer)) => Ok((answer, store.data().registry.timed_out())),
         Ok(Err(error)) => Err(explain(&error, store.data(), limits)),
         Err(_) => Err(GuestError::Time(limits.time)),
     }
 }
 
-/// Why a call failed, in the words of the limit that it ran into where there is one.
+/// Why a call failed; if it ran into a limit, that limit.
 fn explain(error: &wasmtime::Error, state: &State, limits: &Limits) -> GuestError {
     if let Some(name) = state.meter.hit() {
         let value = match name {
@@ -193,16 +222,31 @@ fn explain(error: &wasmtime::Error, state: &State, limits: &Limits) -> GuestErro
     if error.is::<PoolConcurrencyLimitError>() {
         return GuestError::NoRoom(said);
     }
+    if let Some(refused) = state.meter.refused() {
+        return GuestError::NoAddressSpace(refused.to_owned());
+    }
+    if is_out_of_memory(error, &said) {
+        return GuestError::NoAddressSpace(said);
+    }
     if said.contains("instance count too high") {
         return GuestError::Limit { name: "instances", value: limits.instances.to_string() };
     }
     let what = match error.downcast_ref::<Trap>() {
-        Some(Trap::UnreachableCodeReached) => "it gave up (`unreachable`), as a panic does".to_owned(),
+        Some(Trap::UnreachableCodeReached) => "it executed `unreachable`, as a panic does".to_owned(),
         Some(trap) => trap.to_string(),
         None => said,
     };
     GuestError::Trap(match state.journal.last_words() {
-        Some(words) => format!("{what}; its last words: {words}"),
+        Some(line) => format!("{what}; the last line it wrote: {line}"),
         None => what,
     })
+}
+
+/// Whether the system refused this process memory or address space.
+fn is_out_of_memory(error: &wasmtime::Error, said: &str) -> bool {
+    let refused = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::OutOfMemory)
+    };
+    // Wasmtime's own wrappers of `mmap` give its errno as text only.
+    error.chain().any(refused) || said.contains("mmap") || said.contains("Cannot allocate memory")
 }

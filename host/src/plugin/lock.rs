@@ -2,9 +2,12 @@
 //!
 //! A JSON file beside the configuration: `{"version": 1, "plugins": {"NAME": "HEX", …}}`. Knows nothing of components.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, MapAccess, Visitor},
+};
 
 use crate::value::{Digest, Name};
 
@@ -16,7 +19,55 @@ const VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub struct Lock {
     version: u32,
+    #[serde(deserialize_with = "each_once")]
     plugins: BTreeMap<Name, Digest>,
+}
+
+/// Reads the pins and refuses a name that stands there twice: a reviewer may read the one and this program the other.
+fn each_once<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Name, Digest>, D::Error> {
+    struct Pins;
+
+    impl<'de> Visitor<'de> for Pins {
+        type Value = BTreeMap<Name, Digest>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object with a SHA-256 for each plugin")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut pins = BTreeMap::new();
+            while let Some((name, digest)) = entries.next_entry::<Name, Digest>()? {
+                if let Some(_other) = pins.insert(name.clone(), digest) {
+                    return Err(A::Error::custom(format_args!("the plugin {name} is pinned twice")));
+                }
+            }
+            Ok(pins)
+        }
+    }
+
+    from.deserialize_map(Pins)
+}
+
+/// What the lock file says of one plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// There is no lock file.
+    Unpinned,
+    /// There is one, and it does not name the plugin.
+    Missing,
+    /// The component must have this digest.
+    To(Digest),
+}
+
+impl Pin {
+    /// What `lock` says of `plugin`.
+    #[must_use]
+    pub fn of(plugin: &Name, lock: Option<&Lock>) -> Self {
+        match lock {
+            None => Self::Unpinned,
+            Some(lock) => lock.plugins.get(plugin).map_or(Self::Missing, |digest| Self::To(*digest)),
+        }
+    }
 }
 
 /// Why a text is not a lock file.
@@ -52,12 +103,6 @@ impl Lock {
         // A map of strings always serialises.
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
     }
-
-    /// The digest that `plugin` is pinned to.
-    #[must_use]
-    pub fn digest(&self, plugin: &Name) -> Option<Digest> {
-        self.plugins.get(plugin).copied()
-    }
 }
 
 #[cfg(test)]
@@ -70,7 +115,21 @@ mod tests {
         let lock = Lock::new(BTreeMap::from([(name.clone(), Digest::of(b"x"))]));
         let again = Lock::parse(&lock.render()).unwrap();
         assert_eq!(again, lock);
-        assert_eq!(again.digest(&name), Some(Digest::of(b"x")));
+        assert_eq!(Pin::of(&name, Some(&again)), Pin::To(Digest::of(b"x")));
+        assert_eq!(Pin::of(&Name::parse("other").unwrap(), Some(&again)), Pin::Missing);
+        assert_eq!(Pin::of(&name, None), Pin::Unpinned);
+    }
+
+    #[test]
+    fn a_plugin_that_is_pinned_twice_is_refused() {
+        let pin = |digit: &str| format!(r#""a":"{}""#, digit.repeat(64));
+        for (one, two) in [("0", "1"), ("1", "0"), ("1", "1")] {
+            let text = format!(r#"{{"version":1,"plugins":{{{},{}}}}}"#, pin(one), pin(two));
+            let error = Lock::parse(&text).unwrap_err();
+            assert!(
+                matches!(&error, LockError::Format(cause) if cause.to_string().contains("the plugin a is pinned twice"))
+            );
+        }
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl Journal {
                 }
             }
             if inner.dropped {
-                tracing::warn!(check = %check, "more was written than logBytes or {MAX_LINES} lines: the rest is dropped");
+                tracing::warn!(check = %check, "more was written than `plugins[].limits.logBytes` or {MAX_LINES} lines allow; the rest is dropped");
             }
         });
     }

@@ -1,10 +1,10 @@
 //! The memory and table limits of one run, over all its memories and tables together.
 //!
-//! Wasmtime asks before each growth; a refusal is remembered, so that the trap which usually follows can be explained.
+//! Wasmtime asks before each growth. A refusal is remembered, so that the trap which usually follows can be explained.
 
 use wasmtime::ResourceLimiter;
 
-use super::settings::Limits;
+use super::{component::plain, settings::Limits};
 
 /// Counts what one run has taken of its limits.
 pub(super) struct Meter {
@@ -14,6 +14,7 @@ pub(super) struct Meter {
     table_limit_elements: usize,
     instances: usize,
     hit: Option<&'static str>,
+    refused: Option<String>,
 }
 
 impl Meter {
@@ -25,12 +26,18 @@ impl Meter {
             table_limit_elements: limits.table_elements,
             instances: limits.instances,
             hit: None,
+            refused: None,
         }
     }
 
     /// The limit that was hit first, by its name in the configuration.
     pub(super) fn hit(&self) -> Option<&'static str> {
         self.hit
+    }
+
+    /// What the system said when it had no memory for a growth that the limits allowed.
+    pub(super) fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
     }
 
     /// Whether `used` may grow from `current` to `desired` under `limit`; if so, counts it.
@@ -46,7 +53,7 @@ impl Meter {
 
 impl ResourceLimiter for Meter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        // Beyond the memory's own maximum growth fails anyway, and must not be blamed on the limit.
+        // Growth beyond the memory's own maximum fails anyway, and the limit is not the reason.
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
@@ -55,6 +62,11 @@ impl ResourceLimiter for Meter {
             self.hit.get_or_insert("memoryBytes");
         }
         Ok(allowed)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.refused.get_or_insert_with(|| plain(&error));
+        Ok(())
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {

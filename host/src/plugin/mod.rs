@@ -1,11 +1,14 @@
-//! Plugins: users' checks as sandboxed WebAssembly components.
+//! Plugins: checks that users write, as sandboxed WebAssembly components.
 //!
-//! The only room that knows wasmtime. Knows no configuration file, no schedule and no output format.
+//! The only module that uses wasmtime. Knows no configuration file, no schedule and no output format. Nothing is read,
+//! compiled or started before a plugin's check is about to run for the first time, so a plugin that is configured and not
+//! asked for costs nothing.
 
 mod abi;
 mod cache;
 mod check;
 mod compile;
+mod component;
 mod engine;
 mod guest;
 mod load;
@@ -13,137 +16,68 @@ mod lock;
 mod log_grant;
 mod meter;
 mod registry_grant;
+mod runtime;
 mod settings;
 
 use std::{
-    collections::HashMap,
-    io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    thread,
 };
 
-use tokio::{runtime::Handle, sync::Semaphore};
-use wasmtime::{Engine, component::Linker};
+use tokio::sync::OnceCell;
 
 pub use compile::{CHILD_COMMAND, child_main};
+pub use component::{HOST_VERSION, OFFERED, Unfit};
 pub use engine::{MAX_INSTANCES, MAX_MEMORY_BYTES, MAX_TABLE_ELEMENTS};
-pub use load::{HOST_VERSION, LoadError, OFFERED, digest_of};
-pub use lock::{Lock, LockError};
+pub use load::{LoadError, digest_of};
+pub use lock::{Lock, LockError, Pin};
+pub use runtime::RuntimeError;
 pub use settings::{Grants, Limits, PluginSettings};
 
-use crate::{
-    check::{Check, Spec},
-    report::Origin,
-    sqlite::Registry,
-    value::Digest,
-};
+use crate::{check::Check, sqlite::Registry};
+use runtime::Runtime;
 
-/// Plugins that are loaded at the same time: compiling takes a core each.
-const LOADERS: usize = 2;
-
-/// What all plugins share: made once, used by every run.
-pub struct Runtime {
-    engine: Engine,
-    linker: Linker<guest::State>,
-    ticker: engine::Ticker,
-    cache: Option<cache::Cache>,
-    compiler: PathBuf,
-    slots: Semaphore,
+/// Everything that plugins are loaded and run with. Making it starts nothing.
+pub struct Plugins {
     registry: Registry,
-    handle: Handle,
-    /// Components that are ready, so that several plugins of one component are loaded once.
-    ready: Mutex<HashMap<Digest, abi::CheckPre<guest::State>>>,
+    compiler: PathBuf,
+    cache: Option<PathBuf>,
+    /// What the log says when the first plugin is loaded, and not before.
+    notices: Mutex<Vec<String>>,
+    runtime: OnceCell<Arc<Runtime>>,
 }
 
-/// Why no plugin can run on this machine.
-#[derive(Debug, thiserror::Error)]
-pub enum RuntimeError {
-    /// The engine does not start.
-    #[error("the WebAssembly engine does not start: {0}")]
-    Engine(String),
-    /// The system gives no thread.
-    #[error("the WebAssembly engine's ticker does not start")]
-    Ticker(#[source] io::Error),
-}
-
-impl Runtime {
-    /// A runtime whose guests read `registry`, compiled by `compiler` (this same binary), with compiled code kept in `cache`.
-    ///
-    /// A cache that cannot be used is said in the log and done without.
-    ///
-    /// # Errors
-    /// [`RuntimeError`] when no plugin can run on this machine.
-    pub fn new(
-        registry: Registry,
-        compiler: PathBuf,
-        cache: Option<&Path>,
-        handle: Handle,
-    ) -> Result<Arc<Self>, RuntimeError> {
-        let refuse = |error: wasmtime::Error| RuntimeError::Engine(load::plain(&error));
-        let engine = engine::running().map_err(refuse)?;
-        let ticker = engine::Ticker::start(&engine).map_err(RuntimeError::Ticker)?;
-        let mut linker = Linker::new(&engine);
-        guest::link(&mut linker).map_err(refuse)?;
-        let cache = cache.and_then(|folder| match cache::Cache::open(folder) {
-            Ok(cache) => Some(cache),
-            Err(error) => {
-                tracing::warn!(
-                    "compiled code is not kept, since {} cannot be used ({error}): plugins are compiled at every start",
-                    folder.display()
-                );
-                None
-            }
-        });
-        let slots = Semaphore::new(engine::MAX_RUNS);
-        let ready = Mutex::default();
-        Ok(Arc::new(Self { engine, linker, ticker, cache, compiler, slots, registry, handle, ready }))
-    }
-
-    /// Loads plugins, a few at a time, into one check each, in the order given. One that cannot be loaded is a check that says why.
-    ///
-    /// Blocks until all are loaded or have hit their limits; call it outside any asynchronous task.
+impl Plugins {
+    /// Plugins that read `registry`, are compiled by `compiler` (this same binary), and whose compiled code is kept in
+    /// the folder `cache`. `notices` are warnings for the log, written when the first plugin is loaded.
     #[must_use]
-    pub fn load(self: &Arc<Self>, plugins: &[PluginSettings], lock: Option<&Lock>) -> Vec<Arc<dyn Check>> {
-        let queue = Mutex::new(plugins.iter().enumerate());
-        let done = Mutex::new(Vec::new());
-        thread::scope(|scope| {
-            for _ in 0..LOADERS.min(plugins.len()) {
-                scope.spawn(|| {
-                    loop {
-                        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                        let Some((at, settings)) = next else { break };
-                        let check = self.load_one(settings, lock);
-                        done.lock().unwrap_or_else(PoisonError::into_inner).push((at, check));
-                    }
-                });
-            }
-        });
-        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        done.sort_by_key(|(at, _)| *at);
-        done.into_iter().map(|(_, check)| check).collect()
+    pub fn new(registry: Registry, compiler: PathBuf, cache: Option<PathBuf>, notices: Vec<String>) -> Arc<Self> {
+        Arc::new(Self { registry, compiler, cache, notices: Mutex::new(notices), runtime: OnceCell::new() })
     }
 
-    fn load_one(self: &Arc<Self>, settings: &PluginSettings, lock: Option<&Lock>) -> Arc<dyn Check> {
-        let (digest, bytes) = load::read(settings, lock);
-        let spec = Spec {
-            name: settings.name.clone(),
-            origin: Origin::Plugin { component: settings.written.clone(), digest },
-            schedule: settings.schedule.clone(),
+    /// One check for each plugin, in the order given. A plugin is loaded by [`Check::prepare`]; one that cannot be loaded
+    /// is a check that says why.
+    #[must_use]
+    pub fn checks(self: &Arc<Self>, plugins: &[PluginSettings], lock: Option<&Lock>) -> Vec<Arc<dyn Check>> {
+        let check = |settings: &PluginSettings| -> Arc<dyn Check> {
+            let pin = Pin::of(&settings.name, lock);
+            Arc::new(check::PluginCheck::new(Arc::clone(self), settings.clone(), pin))
         };
-        let loaded = bytes.and_then(|bytes| match digest {
-            Some(digest) => load::load(self, settings, digest, &bytes),
-            None => Err(LoadError::NotWasm { path: settings.written.clone() }),
-        });
-        match loaded {
-            Ok(loaded) => Arc::new(check::PluginCheck {
-                spec,
-                settings: settings.clone(),
-                config: settings.config.to_string(),
-                runtime: Arc::clone(self),
-                loaded,
-            }),
-            Err(error) => Arc::new(check::BrokenCheck { spec, error }),
-        }
+        plugins.iter().map(check).collect()
+    }
+
+    /// What all plugins run on, made at the first call. A failure is not kept: the next call tries again.
+    async fn runtime(self: &Arc<Self>) -> Result<&Arc<Runtime>, RuntimeError> {
+        self.runtime
+            .get_or_try_init(async || {
+                for notice in std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner)) {
+                    tracing::warn!("{notice}");
+                }
+                let (registry, compiler, cache) = (self.registry.clone(), self.compiler.clone(), self.cache.clone());
+                // It opens the cache folder, which may block.
+                let made = tokio::task::spawn_blocking(|| Runtime::new(registry, compiler, cache)).await;
+                made.unwrap_or(Err(RuntimeError::BrokeOff))
+            })
+            .await
     }
 }

@@ -1,7 +1,7 @@
 //! The capability `registry`: read-only SQL on the registry.
 //!
-//! Granted by `"registry": "read"`; validated by there being nothing else to say; one run gets the registry's handle, its
-//! caps and its deadline. The walls round the SQL itself stand in `sqlite`.
+//! Granted by `"registry": "read"`. One run gets the registry's handle, its limits and its deadline. What a statement may do
+//! is decided in `sqlite`.
 
 use super::abi::registry::{self, Error, Rows, SqliteFailure, Value};
 use crate::{
@@ -14,12 +14,18 @@ pub(super) struct RegistryGrant {
     registry: Option<Registry>,
     caps: QueryCaps,
     deadline: Deadline,
+    timed_out: bool,
 }
 
 impl RegistryGrant {
     /// A grant for one run; `None` answers every query with `not-granted`.
     pub(super) fn new(registry: Option<Registry>, caps: QueryCaps, deadline: Deadline) -> Self {
-        Self { registry, caps, deadline }
+        Self { registry, caps, deadline, timed_out: false }
+    }
+
+    /// Whether a query of this run ran into `sqlTimeMs`.
+    pub(super) fn timed_out(&self) -> bool {
+        self.timed_out
     }
 }
 
@@ -27,7 +33,10 @@ impl registry::Host for RegistryGrant {
     fn query(&mut self, sql: String, params: Vec<Value>) -> Result<Rows, Error> {
         let Some(registry) = &self.registry else { return Err(Error::NotGranted) };
         let params: Vec<_> = params.into_iter().map(inward).collect();
-        let rows = registry.query(&sql, &params, &self.caps, self.deadline).map_err(outward_error)?;
+        let rows = registry.query(&sql, &params, &self.caps, self.deadline).map_err(|error| {
+            self.timed_out |= matches!(error, QueryError::TimeLimit);
+            outward_error(error)
+        })?;
         Ok(Rows {
             columns: rows.columns,
             rows: rows.rows.into_iter().map(|row| row.into_iter().map(outward).collect()).collect(),

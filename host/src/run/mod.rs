@@ -17,7 +17,7 @@ use tokio::{
     runtime::Handle,
     sync::{Semaphore, broadcast, watch},
     task::{AbortHandle, JoinError, JoinHandle},
-    time::{Instant, MissedTickBehavior, interval_at, timeout_at},
+    time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at},
 };
 
 pub use choice::{Chosen, NoSuchCheck, Selection};
@@ -25,7 +25,7 @@ pub use gate::{Gate, gate};
 use slot::{Busy, Flight, Moment, Slot, Wait};
 
 use crate::{
-    check::{Check, Context, Outcome},
+    check::{BoxFuture, Check, Context, Outcome},
     clock::{Clock, Deadline, Stopwatch, Timestamp},
     report::{Entry, Finding, Registry, Report, Status, Subject, Weight},
     value::{self, Name},
@@ -100,6 +100,27 @@ impl Place {
     }
 }
 
+/// How long a run waits for [`Check::prepare`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// In a round: until it ends, by its own limit or with the round, if that has an end.
+    Round(Option<Instant>),
+    /// On a schedule: the check's time limit. It is run again once it is ready.
+    Schedule,
+}
+
+impl Patience {
+    /// The time that the check may take, if it has a limit: what is left of the round, but for the share that
+    /// checks need to say what they were doing.
+    fn left(self) -> Option<Duration> {
+        let Self::Round(until) = self else { return None };
+        until.map(|until| until.saturating_duration_since(Instant::now()).mul_f64(SHARE_OF_A_ROUND))
+    }
+}
+
+/// A preparation that had not ended when the check was run, and goes on.
+type Unfinished = Option<BoxFuture<'static, ()>>;
+
 /// A check's status has changed, after hysteresis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -163,17 +184,19 @@ impl Runner {
 
     /// Runs each of the chosen checks once, side by side, and reports on them.
     pub async fn round(self: &Arc<Self>, chosen: &Chosen) -> Report {
+        let begun = Instant::now();
         self.run_all(chosen, None).await;
-        self.report_of(chosen)
+        self.report_since(chosen, Some(begun))
     }
 
     /// As [`Runner::round`], with a limit on all of them together: a check that has not answered by then is `unknown`.
     pub async fn round_within(self: &Arc<Self>, chosen: &Chosen, limit: Duration) -> Report {
-        let until = Instant::now() + limit;
+        let begun = Instant::now();
+        let until = begun + limit;
         if timeout_at(until, self.run_all(chosen, Some(until))).await.is_err() {
             self.give_up(chosen, limit);
         }
-        self.report_of(chosen)
+        self.report_since(chosen, Some(begun))
     }
 
     /// Says of each of the chosen checks that has not answered that `limit`, which was given to all together, has run out.
@@ -188,7 +211,7 @@ impl Runner {
     }
 
     async fn run_all(self: &Arc<Self>, chosen: &Chosen, until: Option<Instant>) {
-        let runs: Vec<_> = chosen.0.iter().map(|at| self.begin(*at, until)).collect();
+        let runs: Vec<_> = chosen.0.iter().map(|at| self.begin(*at, Patience::Round(until))).collect();
         for run in runs {
             // An error means that the runtime is going down; the entry says then that the check has not run.
             let _ended = run.await;
@@ -216,6 +239,12 @@ impl Runner {
     /// What is known of the chosen checks, and of every other one that found the database to be corrupt. Runs nothing.
     #[must_use]
     pub fn report_of(&self, chosen: &Chosen) -> Report {
+        self.report_since(chosen, None)
+    }
+
+    /// As [`Runner::report_of`]. What a round that began at `begun` has found is not too old for its own report, however long
+    /// the slowest check took.
+    fn report_since(&self, chosen: &Chosen, begun: Option<Instant>) -> Report {
         let now = Instant::now();
         let mut registry = self.base.clone();
         let mut entries = Vec::with_capacity(chosen.count());
@@ -223,7 +252,7 @@ impl Runner {
             chosen.0.contains(at) || (slot.spec().schedule.enabled && slot.is_corrupt())
         };
         for (_, slot) in self.slots.iter().enumerate().filter(concerns) {
-            let (entry, facts) = slot.view(now);
+            let (entry, facts) = slot.view(now, begun);
             entries.push(entry);
             facts.into_iter().for_each(|fact| registry.learn(fact));
         }
@@ -237,7 +266,7 @@ impl Runner {
     pub fn entry(&self, name: &str) -> Result<Entry, NoSuchCheck> {
         let enabled = || self.slots.iter().filter(|slot| slot.spec().schedule.enabled);
         match enabled().find(|slot| slot.spec().name.as_str() == name) {
-            Some(slot) => Ok(slot.view(Instant::now()).0),
+            Some(slot) => Ok(slot.view(Instant::now(), None).0),
             None => {
                 let selection = Selection { only: vec![name.to_owned()], ..Selection::default() };
                 let chosen = choice::choose(enabled().map(|slot| slot.spec()), &selection);
@@ -260,7 +289,8 @@ impl Runner {
         let first = if slot.spec().schedule.weight == Weight::Critical { Duration::ZERO } else { first };
         let start = Instant::now();
         tokio::time::sleep_until(start + first).await;
-        drop(self.begin(at, None).await);
+        // An error means that the runtime is going down.
+        let mut unfinished = self.begin(at, Patience::Schedule).await.ok().flatten();
         let mut ticks = interval_at(start + second, period);
         // A start that comes late moves the later ones, so that none is made up for.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -273,37 +303,57 @@ impl Runner {
                     std::future::pending().await
                 }
             };
+            let ready = async {
+                match unfinished.take() {
+                    Some(preparation) => preparation.await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = again => {}
+                () = ready => {}
             }
-            drop(self.begin(at, None).await);
+            unfinished = self.begin(at, Patience::Schedule).await.ok().flatten();
         }
     }
 
     /// Begins one run as a task of its own: whoever stops waiting for it must not keep it from being accounted for.
-    fn begin(self: &Arc<Self>, at: usize, until: Option<Instant>) -> JoinHandle<()> {
-        tokio::spawn(Arc::clone(self).run_one(at, until))
+    fn begin(self: &Arc<Self>, at: usize, patience: Patience) -> JoinHandle<Unfinished> {
+        tokio::spawn(Arc::clone(self).run_one(at, patience))
     }
 
-    /// Runs one check once, or says why not; returns when there is an answer, at its deadline at the latest. `until` is
-    /// the end of the round, where it has one.
-    async fn run_one(self: Arc<Self>, at: usize, until: Option<Instant>) {
-        let Some(slot) = self.slots.get(at) else { return };
+    /// Runs one check once, or says why not; returns when there is an answer: when the preparation has ended, or `patience`
+    /// with it, and then at the run's deadline at the latest.
+    async fn run_one(self: Arc<Self>, at: usize, patience: Patience) -> Unfinished {
+        let slot = self.slots.get(at)?;
         let (flight, wait) = match slot.board(self.clock.now()) {
             Ok(flight) => flight,
-            Err(Busy::Stuck(since)) => return self.record(slot, still_running(since), Duration::ZERO, None),
+            Err(Busy::Stuck(since)) => {
+                self.record(slot, still_running(since), Duration::ZERO, None);
+                return None;
+            }
             Err(Busy::Awaited) => {
                 // Whoever runs it already brings the answer; an error would mean that the runner is gone.
                 let mut changes = self.version.subscribe();
                 drop(changes.wait_for(|_| !slot.is_awaited()).await);
-                return;
+                return None;
             }
         };
+        let limit = slot.spec().schedule.timeout;
+        let unfinished = match slot.check.prepare() {
+            None => None,
+            Some(preparation) => prepared(preparation, patience, limit).await,
+        };
+        self.fly(slot, flight, wait, limit, patience).await;
+        unfinished
+    }
+
+    /// Runs a check that is prepared, and records what it says or what has to be said in its place.
+    async fn fly(&self, slot: &Slot, flight: Flight, wait: Wait, limit: Duration, patience: Patience) {
         // The semaphore is never closed; without a permit the run would still be right, only not counted.
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()).mul_f64(SHARE_OF_A_ROUND));
-        let limit = slot.spec().schedule.timeout.min(left.unwrap_or(Duration::MAX));
+        let limit = limit.min(patience.left().unwrap_or(Duration::MAX));
         let (started, last) = (Instant::now(), limit.saturating_add(ANSWER_GRACE));
         let context = Context { deadline: Deadline::after(limit) };
         let mut run = self.place.launch(Arc::clone(&slot.check), context, flight);
@@ -347,6 +397,23 @@ impl Drop for Background {
     fn drop(&mut self) {
         self.0.iter().for_each(AbortHandle::abort);
     }
+}
+
+/// Waits for a preparation as long as `patience` lasts; what comes back goes on.
+async fn prepared(mut preparation: BoxFuture<'static, ()>, patience: Patience, limit: Duration) -> Unfinished {
+    let most = match patience {
+        Patience::Round(_) => patience.left(),
+        Patience::Schedule => Some(limit),
+    };
+    match most {
+        None => preparation.await,
+        Some(most) => {
+            if timeout(most, &mut preparation).await.is_err() {
+                return Some(preparation);
+            }
+        }
+    }
+    None
 }
 
 fn timed_out(limit: Duration) -> Outcome {

@@ -151,11 +151,11 @@ impl Slot {
     }
 
     /// The check's entry as it counts now, and what its last run tells of the registry.
-    pub(super) fn view(&self, now: Instant) -> (Entry, Vec<Fact>) {
-        let Spec { name, origin, schedule } = self.spec();
+    pub(super) fn view(&self, now: Instant, begun: Option<Instant>) -> (Entry, Vec<Fact>) {
+        let Spec { name, schedule, .. } = self.spec();
         let mut entry = Entry {
             name: name.clone(),
-            origin: origin.clone(),
+            origin: self.check.origin(),
             status: Status::Unknown,
             raw_status: Status::Unknown,
             weight: schedule.weight,
@@ -181,7 +181,9 @@ impl Slot {
         entry.age_ms = Some(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         let fresh_for = schedule.interval.saturating_add(schedule.timeout).saturating_add(STALE_GRACE);
         // What an old result says of the registry may no longer be so, and nothing of it is shown as if it were.
-        if age > fresh_for {
+        // But for the report of the round that it was found in.
+        let of_this_round = begun.is_some_and(|begun| latest.ended >= begun);
+        if age > fresh_for && !of_this_round {
             entry.summary = "no fresh result".to_owned();
             let (old, word) = (value::span(age), latest.raw_status.as_str());
             let said = format!("the last result is {old} old; it said {word}: {}", latest.outcome.summary);

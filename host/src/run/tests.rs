@@ -267,7 +267,7 @@ async fn a_round_that_is_dropped_leaves_its_runs_accounted_for() {
     let check = probe("hung", schedule(), hanging());
     let runner = runner(&[&check], Place::Task);
     let all = runner.choose(&Selection::default()).unwrap();
-    assert!(tokio::time::timeout(Duration::from_millis(1), runner.round(&all)).await.is_err());
+    assert!(timeout(Duration::from_millis(1), runner.round(&all)).await.is_err());
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(code(&runner, "hung"), "timed-out");
 }
@@ -407,6 +407,100 @@ async fn hysteresis_holds_and_says_so() {
             (Ok, Ok, said()),
         ]
     );
+}
+
+/// A check that needs a preparation of its own, which ends when the test says so.
+struct Prepared {
+    probe: Arc<Probe>,
+    ready: Arc<watch::Sender<bool>>,
+}
+
+impl Check for Prepared {
+    fn spec(&self) -> &Spec {
+        self.probe.spec()
+    }
+
+    fn prepare(&self) -> Option<BoxFuture<'static, ()>> {
+        let mut ready = self.ready.subscribe();
+        if *ready.borrow() {
+            return None;
+        }
+        Some(Box::pin(async move { drop(ready.wait_for(|ready| *ready).await) }))
+    }
+
+    fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Outcome> {
+        let outcome = self.probe.run(context);
+        let ready = *self.ready.borrow();
+        Box::pin(async move {
+            if ready { outcome.await } else { Outcome::of(Finding::new(Status::Unknown, "compiling", "not yet")) }
+        })
+    }
+}
+
+fn unprepared() -> (Arc<Probe>, Arc<watch::Sender<bool>>, Arc<Runner>) {
+    let probe = probe("plugin", schedule(), saying(&[Status::Ok]));
+    let ready = Arc::new(watch::Sender::new(false));
+    let check = Arc::new(Prepared { probe: Arc::clone(&probe), ready: Arc::clone(&ready) });
+    let clock = Arc::new(FixedClock("2025-10-27T12:00:00Z".parse().unwrap()));
+    let runner = Arc::new(Runner::build(vec![check], Subject::default(), Registry::default(), clock, Place::Task));
+    (probe, ready, runner)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_waits_for_a_preparation_whose_time_is_not_the_run_s() {
+    let (probe, ready, runner) = unprepared();
+    let all = runner.choose(&Selection::default()).unwrap();
+    let opened = async {
+        tokio::time::sleep(schedule().timeout * 10).await;
+        assert_eq!(runs(&probe), 0);
+        ready.send_replace(true);
+    };
+    let (report, ()) = tokio::join!(runner.round(&all), opened);
+    assert_eq!((report.status, runs(&probe), report.checks[0].duration_ms < 1000.0), (Severity::Ok, 1, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_long_round_found_first_is_not_old_in_its_own_report() {
+    let quick = probe("quick", schedule(), saying(&[Status::Ok]));
+    let slow = probe(
+        "slow",
+        Schedule { timeout: Duration::from_secs(120), ..schedule() },
+        Box::new(|_| {
+            Box::pin(async {
+                tokio::time::sleep(Duration::from_secs(100)).await;
+                Outcome::new("fine")
+            })
+        }),
+    );
+    let runner = runner(&[&quick, &slow], Place::Task);
+    let all = runner.choose(&Selection::default()).unwrap();
+    for report in [runner.round(&all).await, runner.round_within(&all, Duration::from_secs(300)).await] {
+        assert_eq!((report.status, code(&runner, "quick").as_str()), (Severity::Ok, "stale"), "{:?}", report.errors);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_with_an_end_says_what_is_not_prepared() {
+    let (probe, _ready, runner) = unprepared();
+    let all = runner.choose(&Selection::default()).unwrap();
+    let report = runner.round_within(&all, Duration::from_secs(10)).await;
+    assert_eq!((report.checks[0].findings[0].code.as_str(), runs(&probe)), ("compiling", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_schedule_says_what_is_not_prepared_and_runs_it_once_it_is() {
+    let (probe, ready, runner) = unprepared();
+    let background = runner.start();
+    tokio::time::sleep(spread::FIRST_WITHIN + schedule().timeout).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!((code(&runner, "plugin").as_str(), runs(&probe)), ("compiling", 1));
+    // Again at each tick, so that what is shown is never old.
+    tokio::time::sleep(schedule().interval).await;
+    assert_eq!((code(&runner, "plugin").as_str(), runs(&probe)), ("compiling", 2));
+    ready.send_replace(true);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!((code(&runner, "plugin").as_str(), runs(&probe)), ("said", 3), "not at the next tick only");
+    drop(background);
 }
 
 /// The real way: a thread that blocks for good. The test holds the only end that can wake it, and moves time by hand.

@@ -1,4 +1,4 @@
-//! A check: numbers against the baseline that stands in its configuration. Rows that went missing are its main catch.
+//! A check: compares numbers with the baseline in its configuration, above all to find rows that went missing.
 //!
 //! Knows no table: every number comes from a statement in the configuration. Keeps nothing between runs.
 
@@ -46,7 +46,7 @@ pub struct Growth;
 impl Check for Growth {
     type Config = Config;
     const NAME: &'static str = "growth";
-    const SUMMARY: &'static str = "Numbers are near their baseline: nothing was lost, nothing exploded.";
+    const SUMMARY: &'static str = "Numbers are near their baseline: nothing was lost, nothing grew out of bounds.";
 
     fn grants() -> Vec<Grant> {
         vec![Grant::Registry]
@@ -61,16 +61,26 @@ impl Check for Growth {
                 Ok(Some(value)) => lines.push(compare(&mut report, measure, value)),
                 Ok(None) => {
                     let name = &measure.name;
-                    report.unknown("no-number", format!("{name} gave no number: no row, or NULL")).subject(name);
+                    report
+                        .unknown(
+                            "no-number",
+                            format!("the statement of {name} in the configuration gave no number: no row, or NULL"),
+                        )
+                        .subject(name);
                 }
                 // One statement that fails hides none of the others.
                 Err(failure) => {
                     let name = &measure.name;
-                    report.unknown("no-number", format!("{name} could not be had: {}", failure.reason())).subject(name);
+                    report
+                        .unknown(
+                            "no-number",
+                            format!("the statement of {name} in the configuration failed: {}", failure.reason()),
+                        )
+                        .subject(name);
                 }
             }
         }
-        report.summary = if lines.is_empty() { "no number could be had".to_owned() } else { lines.join(", ") };
+        report.summary = if lines.is_empty() { "no statement gave a number".to_owned() } else { lines.join(", ") };
         Ok(report)
     }
 }
@@ -87,13 +97,17 @@ fn compare(report: &mut Report, measure: &Growing, value: f64) -> String {
         let lost = baseline - value;
         let message =
             format!("{name} is {value}: {lost} {unit} fewer than the baseline{since}, {baseline} ({percent:+.1} %)");
-        report.error("shrunk", message).subject(name).hint(
-            "find out what removed them and restore a backup if nothing should have; if it was meant, lower the baseline",
-        );
+        report
+            .error("shrunk", message)
+            .subject(name)
+            .hint("Find out what removed them. Restore a backup if nothing should have; otherwise lower the baseline.");
     }
     if measure.max_growth_percent.is_some_and(|most| percent > most) {
         let message = format!("{name} is {value}, against a baseline{since} of {baseline} ({percent:+.1} %)");
-        report.warn("grew", message).subject(name).hint("see what writes so much; if it was meant, raise the baseline");
+        report
+            .warn("grew", message)
+            .subject(name)
+            .hint("Find out what writes so much. If it is as intended, raise the baseline.");
     }
     line
 }
@@ -190,9 +204,15 @@ mod tests {
         assert_eq!(
             messages,
             [
-                (Status::Unknown, "a could not be had: the statement does not fit this database: no such table: gone"),
-                (Status::Unknown, "b gave no number: no row, or NULL"),
-                (Status::Unknown, "c could not be had: column 0 (`'x'`) holds text where a number is expected"),
+                (
+                    Status::Unknown,
+                    "the statement of a in the configuration failed: a statement does not fit this database: no such table: gone"
+                ),
+                (Status::Unknown, "the statement of b in the configuration gave no number: no row, or NULL"),
+                (
+                    Status::Unknown,
+                    "the statement of c in the configuration failed: column 0 (`'x'`) holds text where a number is expected"
+                ),
             ]
         );
         assert_eq!(report.summary, "d 1 (+0.0 %)");

@@ -1,7 +1,7 @@
-//! Walking a whole table in pages, so that no query is long and none is cut off unseen.
+//! Reading a whole table in pages, so that no query is long and no row is missed.
 //!
 //! [`Pages`] gives every row; [`Search`] counts the rows that meet a condition and gives only a few of them, which is
-//! several times faster, since SQLite does the work and nothing crosses over.
+//! several times faster, since SQLite does the work and only those rows are copied into the component.
 //!
 //! Pages go by key (`WHERE key > last ORDER BY key LIMIT n`), never by offset. They grow while they fit, and a page that
 //! runs into the host's time limit is asked for again at half its size. Each page is a read transaction of its own: rows
@@ -60,7 +60,7 @@ impl Walk {
             let start = if self.last.is_some() { "> ?2" } else { "IS NOT NULL" };
             params.extend(self.last.clone());
             let rest = format!("FROM {from} WHERE {key} {start}{filter} ORDER BY {key} LIMIT ?1");
-            match registry::query(&sql(&self.scan, &rest), &params) {
+            match registry::query_some(&sql(&self.scan, &rest), &params) {
                 Ok(rows) => return Ok(rows),
                 Err(Error::Limit(_)) if self.size > SMALLEST_PAGE_ROWS => {
                     self.size /= 2;
@@ -83,7 +83,7 @@ impl Walk {
     fn too_slow(&self, limit: &str) -> String {
         let Self { scan: Scan { key, from, .. }, size, .. } = self;
         format!(
-            "{size} rows of {from} by {key} ran into the limit `{limit}`: \
+            "{size} rows of {from} by {key} ran into the limit `plugins[].limits.{limit}`: \
              give the columns that are compared an index, or raise the limit"
         )
     }
@@ -225,7 +225,7 @@ impl Search {
         );
         let mut params = vec![Value::from(left), last];
         params.extend(before);
-        let rows = registry::query(&sql, &params)?;
+        let rows = registry::query_some(&sql, &params)?;
         self.listed += u32::try_from(rows.len()).unwrap_or(left).min(left);
         Ok(rows)
     }
@@ -294,7 +294,7 @@ mod tests {
     fn a_key_without_an_index_is_named_when_time_runs_out() {
         database().rows_in_time(10).with(|| {
             let failure = Pages::new(scan(None)).next_page().unwrap_err();
-            assert!(matches!(failure, Failure::Other(text) if text.contains("`sqlTimeMs`: give the columns")));
+            assert!(matches!(failure, Failure::Other(text) if text.contains("limits.sqlTimeMs`: give the columns")));
         });
     }
 

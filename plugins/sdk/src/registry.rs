@@ -1,7 +1,9 @@
 //! Read-only SQL on the registry, with typed rows.
 //!
 //! Each query is a read transaction of its own, so two queries may see two states. The host limits each one: by default
-//! 50 ms (`sqlTimeMs`), 10,000 rows (`sqlRows`) and 4 MiB (`sqlBytes`). Walk a big table with [`crate::pages`].
+//! 50 ms (`sqlTimeMs`), 10,000 rows (`sqlRows`) and 4 MiB (`sqlBytes`). Rows beyond a limit are an error unless they are
+//! asked for with [`query_some`], so that a check cannot take a part for the whole. Count in SQL, and go through a large
+//! table with [`crate::pages`].
 
 pub use crate::bindings::vitalsign::health::registry::{Error, SqliteFailure, Value};
 use crate::{Failure, bindings::vitalsign::health::registry as host};
@@ -12,13 +14,27 @@ macro_rules! params {
     ($($value:expr),* $(,)?) => { &[$($crate::registry::Value::from($value)),*] };
 }
 
-/// Runs one read-only statement with its positional parameters; `&[]` or [`params!`](crate::params) for none.
+/// Runs one read-only statement with its positional parameters (`&[]`, or [`params!`](crate::params)) and gives all its rows.
+///
+/// # Errors
+/// What SQLite or the host said; [`Error::Limit`] when there are more rows than one query may return. `?` makes the fitting
+/// [`Failure`] of it.
+pub fn query(sql: &str, params: &[Value]) -> Result<Rows, Error> {
+    let rows = query_some(sql, params)?;
+    if rows.truncated { Err(Error::Limit(ROWS_OR_BYTES.to_owned())) } else { Ok(rows) }
+}
+
+/// Runs one read-only statement and gives as many of its rows as one query may return; [`Rows::truncated`] says whether
+/// that is all.
 ///
 /// # Errors
 /// What SQLite or the host said; `?` makes the fitting [`Failure`] of it.
-pub fn query(sql: &str, params: &[Value]) -> Result<Rows, Error> {
+pub fn query_some(sql: &str, params: &[Value]) -> Result<Rows, Error> {
     ask(sql, params).map(|rows| Rows { columns: rows.columns, rows: rows.rows, truncated: rows.truncated })
 }
+
+/// What [`query`] names when rows are missing: the host does not say which of the two limits it was.
+const ROWS_OR_BYTES: &str = "sqlRows or sqlBytes";
 
 /// The one number that a statement gives: the first column of its first row, `None` when that is NULL or there is no row.
 ///
@@ -26,7 +42,8 @@ pub fn query(sql: &str, params: &[Value]) -> Result<Rows, Error> {
 /// As [`query`]; also when what it gives is not a number.
 pub fn number(sql: &str, params: &[Value]) -> Result<Option<f64>, Failure> {
     use crate::Number as _;
-    let rows = query(sql, params)?;
+    // Only the first row counts, so the others may be missing.
+    let rows = query_some(sql, params)?;
     let Some(row) = rows.iter().next() else { return Ok(None) };
     match row.value(0)? {
         Value::Null => Ok(None),
@@ -50,10 +67,17 @@ fn ask(sql: &str, params: &[Value]) -> Result<host::Rows, Error> {
     }
 }
 
-/// `name` as a quoted SQL identifier, whatever is in it.
+/// `name` as a quoted SQL identifier, for any characters in it.
 #[must_use]
 pub fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// `text` as a quoted SQL string, for statements that take no parameters, such as the condition of a
+/// [`Search`](crate::pages::Search).
+#[must_use]
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// What a query gave.
@@ -63,7 +87,8 @@ pub struct Rows {
     pub columns: Vec<String>,
     /// The rows, each with one value a column.
     pub rows: Vec<Vec<Value>>,
-    /// Whether rows are missing here because a limit of the host was reached.
+    /// Whether rows are missing here because the limit `sqlRows` or `sqlBytes` was reached. Only [`query_some`] and
+    /// [`crate::pages`] return such rows.
     pub truncated: bool,
 }
 
@@ -241,10 +266,13 @@ impl Error {
             Self::NotGranted => {
                 "the registry is not granted to this check: set \"grants\": { \"registry\": \"read\" }".into()
             }
-            Self::NotAllowed(failure) => format!("the statement is not a plain read: {}", failure.message),
-            Self::Invalid(failure) => format!("the statement does not fit this database: {}", failure.message),
+            Self::NotAllowed(failure) => format!("a statement is not a plain read: {}", failure.message),
+            Self::Invalid(failure) => format!("a statement does not fit this database: {}", failure.message),
             Self::Busy(failure) => format!("the database is busy: {}", failure.message),
-            Self::Limit(name) => format!("the query ran into the limit `{name}`"),
+            Self::Limit(name) if name == ROWS_OR_BYTES => {
+                "a query has more rows than `plugins[].limits.sqlRows` or `plugins[].limits.sqlBytes` allow: count in SQL, or read in pages".into()
+            }
+            Self::Limit(name) => format!("a query ran into the limit `plugins[].limits.{name}`"),
             Self::Unreadable(message) => message.clone(),
             Self::Other(failure) => format!("{} (SQLite code {})", failure.message, failure.code),
         }
@@ -255,10 +283,10 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let message = error.message();
         match error {
-            Error::NotGranted | Error::NotAllowed(_) => Self::Denied(message),
-            Error::Invalid(_) => Self::Misconfigured(message),
+            Error::NotGranted => Self::Denied(message),
             Error::Busy(_) | Error::Unreadable(_) => Self::Unavailable(message),
-            Error::Limit(_) | Error::Other(_) => Self::Other(message),
+            // The statement stands in the plugin's code. A check whose configuration holds statements says so itself.
+            Error::NotAllowed(_) | Error::Invalid(_) | Error::Limit(_) | Error::Other(_) => Self::Other(message),
         }
     }
 }
@@ -303,6 +331,21 @@ mod tests {
     #[test]
     fn identifiers_are_quoted() {
         assert_eq!(identifier("a\"b; DROP"), "\"a\"\"b; DROP\"");
+        assert_eq!(literal("it's"), "'it''s'");
+    }
+
+    #[cfg(feature = "testing")]
+    #[test]
+    fn a_part_is_not_taken_for_the_whole() {
+        let database = crate::testing::Database::new("CREATE TABLE t(a); INSERT INTO t VALUES(1), (2), (3);");
+        database.rows_per_query(2).with(|| {
+            let error = query("SELECT a FROM t", &[]).unwrap_err();
+            assert!(matches!(&error, Error::Limit(name) if name == "sqlRows or sqlBytes"));
+            assert!(error.message().contains("count in SQL"), "{}", error.message());
+            let some = query_some("SELECT a FROM t", &[]).unwrap();
+            assert_eq!((some.len(), some.truncated), (2, true));
+            assert_eq!(number("SELECT a FROM t", &[]).unwrap(), Some(1.0));
+        });
     }
 
     #[test]
@@ -310,8 +353,8 @@ mod tests {
         let failure = || SqliteFailure { code: 5, message: "database is locked".into() };
         let all = [
             (Error::NotGranted, "Denied"),
-            (Error::NotAllowed(failure()), "Denied"),
-            (Error::Invalid(failure()), "Misconfigured"),
+            (Error::NotAllowed(failure()), "Other"),
+            (Error::Invalid(failure()), "Other"),
             (Error::Busy(failure()), "Unavailable"),
             (Error::Limit("sqlTimeMs".into()), "Other"),
             (Error::Unreadable("no file".into()), "Unavailable"),
