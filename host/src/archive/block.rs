@@ -44,7 +44,7 @@ pub(super) enum Encoder {
     None,
 }
 
-/// The library gave an answer that cannot be.
+/// The compression library failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("a block could not be compressed: {0}")]
 pub(super) struct NotEncoded(String);
@@ -104,7 +104,7 @@ impl Encoder {
                 let padding = ZSTD_SLOT_BYTES
                     .checked_sub(out.len() + SKIPPABLE_HEADER_BYTES)
                     .and_then(|padding| u32::try_from(padding).ok())
-                    .ok_or_else(|| NotEncoded("a header does not fit its slot".to_owned()))?;
+                    .ok_or_else(|| NotEncoded("a tar header does not fit into its slot".to_owned()))?;
                 out.extend(SKIPPABLE_MAGIC.to_le_bytes());
                 out.extend(padding.to_le_bytes());
                 out.resize(ZSTD_SLOT_BYTES, 0);

@@ -38,7 +38,7 @@ impl Draft {
                 // Without `/proc` it could never be given a name.
                 if draft.path().exists() { Ok(draft) } else { Self::hidden(folder) }
             }
-            // What says "no such thing here": NFS, FUSE and old kernels, each in its way.
+            // The file system does not support it: NFS, FUSE and old kernels each give another error.
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {
                 Self::hidden(folder)
             }
@@ -48,7 +48,7 @@ impl Draft {
 
     fn hidden(folder: &Path) -> io::Result<Self> {
         let made = tempfile::Builder::new().prefix(HIDDEN_PREFIX).tempfile_in(folder);
-        // The library's own error names the temporary file, which nobody has ever heard of.
+        // The library's own error names a temporary file, which means nothing to a user.
         let (file, path) = made.map_err(|error| io::Error::from(error.kind()))?.into_parts();
         Ok(Self { file, hidden: Some(path) })
     }
@@ -76,9 +76,9 @@ impl Draft {
         self.file.sync_all()
     }
 
-    /// Has the system forget its pages, so that whoever reads it next reads the disk. What is not synced stays.
+    /// Drops its pages from the page cache, so that the next reader reads the disk. Pages that are not synced stay.
     pub fn forget(&self) {
-        // A hint: where it is not taken, what is read next is what was written all the same.
+        // A hint to the system. Without it the next reader may read memory instead of the disk.
         let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
     }
 

@@ -1,4 +1,4 @@
-//! Has the disk write while more is being written, so that the last sync finds little left to do.
+//! Syncs a file in the background while it is being written, so that the last sync is short.
 
 use std::{
     fs::File,
@@ -50,6 +50,8 @@ impl Flusher {
     /// What a sync said: the system tells each error once, so nobody else will hear of it.
     pub fn finish(self) -> io::Result<()> {
         drop(self.wake);
-        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that syncs is gone")))
+        self.thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread that syncs the file stopped unexpectedly")))
     }
 }

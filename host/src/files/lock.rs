@@ -57,7 +57,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // What stays behind locks nobody out.
+        // A file that stays behind locks nothing.
         let _ = fs::remove_file(&self.path);
     }
 }
