@@ -1,4 +1,4 @@
-//! Why a backup, a restore or one of their helpers did not do what it was asked to.
+//! The errors of backups, restores and the commands around them. Knows no exit code and no terminal.
 
 use std::{
     io,
@@ -26,16 +26,16 @@ pub enum Kind {
 /// Why something failed. `Display` is one sentence that names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// It was not done, on purpose.
+    /// The request was refused.
     #[error("{what}")]
     Refused {
-        /// What stands against it.
+        /// The reason.
         what: String,
         /// What to do now.
         hint: String,
     },
-    /// Somebody gave it up.
-    #[error("interrupted; nothing was changed")]
+    /// The user interrupted it.
+    #[error("the command was interrupted; nothing was changed")]
     Interrupted,
     /// The database cannot be read.
     #[error("{0}")]
@@ -45,7 +45,7 @@ pub enum Failure {
     Structure {
         /// Which database.
         what: String,
-        /// What SQLite found, its first words.
+        /// The first problems that SQLite found.
         problems: Vec<String>,
         /// What to do now.
         hint: &'static str,
@@ -59,7 +59,7 @@ pub enum Failure {
         flaw: Flaw,
     },
     /// There is not enough room.
-    #[error("{} has {} free, and {} are needed", .folder.display(), bytes(*.free), bytes(*.needed))]
+    #[error("{} has {} of free space, but {} are needed", .folder.display(), bytes(*.free), bytes(*.needed))]
     Space {
         /// The folder.
         folder: PathBuf,
@@ -97,7 +97,7 @@ impl Failure {
         }
     }
 
-    /// What it is.
+    /// The kind of this failure.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
@@ -124,26 +124,28 @@ impl Failure {
                 "raise `backup.timeLimitSeconds`, or back up when the machine is less busy"
             }
             Self::Database(Trouble::WalGrew { .. }) => {
-                "raise `backup.maxWalGrowthBytes`, or back up when less is written; this backup was what held the log"
+                "raise `backup.maxWalGrowthBytes`, or back up when less is written: SQLite cannot reset the write-ahead log while a backup reads"
             }
             Self::Database(trouble) => return trouble.hint(),
             Self::Interrupted => "",
             Self::Structure { hint, .. } => hint,
             Self::Archive { flaw: Flaw::Empty | Flaw::Foreign(_) | Flaw::Refused(_), .. } => {
-                "name an archive that `vitalsign backup` or another tool of the registry made; `vitalsign list` shows them"
+                "name a backup archive of a registry; `vitalsign list` shows the archives in the backup folder"
             }
             Self::Archive { .. } => "use another archive: `vitalsign list` shows which ones are verified",
-            Self::Space { .. } => "make room there, or name another place",
+            Self::Space { .. } => "free some space there, or choose another folder",
             Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::PermissionDenied => "run this as the user who may, or change the permissions",
+                io::ErrorKind::PermissionDenied => {
+                    "run the command as a user who has the permission, or change the permissions of the file"
+                }
                 io::ErrorKind::NotFound => "check the path",
                 io::ErrorKind::IsADirectory => "name a file; `vitalsign list --out` shows the archives in a folder",
                 io::ErrorKind::NotADirectory => "a part of the path is a file, not a folder; check the path",
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    "make room there; nothing new was left behind"
+                    "free some space there, then try again; no unfinished file was left behind"
                 }
-                io::ErrorKind::ReadOnlyFilesystem => "name a place that can be written",
-                _ => "look at the disk and its mount (`dmesg`)",
+                io::ErrorKind::ReadOnlyFilesystem => "choose a folder on a file system that can be written",
+                _ => "check the disk and its file system; `dmesg` shows the errors of a disk",
             },
         };
         text.to_owned()
@@ -152,5 +154,5 @@ impl Failure {
 
 /// What `stat` says of a file, or the failure to ask.
 pub(super) fn stat(path: &Path) -> Result<Option<Stat>, Failure> {
-    files::stat(path).map_err(|error| Failure::io("look at", path, error))
+    files::stat(path).map_err(|error| Failure::io("access", path, error))
 }
