@@ -1,7 +1,7 @@
-//! A file that has no name until it is whole.
+//! A file that gets its name only when it is complete.
 //!
-//! Where the file system can, it has none at all (`O_TMPFILE`), so that a process that is killed leaves nothing behind;
-//! elsewhere it has a hidden name in the folder where it will stand. Knows nothing of what is in it.
+//! Until then it has no name at all (`O_TMPFILE`), so that a process that is killed leaves nothing behind. On file systems
+//! without `O_TMPFILE` it has a hidden name in its folder. Does not know what is in the file.
 
 use std::{
     fs::File,
@@ -15,10 +15,10 @@ use tempfile::TempPath;
 
 use super::sync_folder;
 
-/// What the hidden name begins with, where one is needed.
+/// The prefix of the hidden name.
 const HIDDEN_PREFIX: &str = ".vitalsign-unfinished-";
 
-/// A file of mode 0600 on its way.
+/// An unfinished file with mode 0600.
 #[derive(Debug)]
 pub struct Draft {
     file: File,

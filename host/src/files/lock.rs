@@ -1,7 +1,7 @@
-//! A lock that one process at a time holds, and that ends with it however it ends.
+//! A lock that one process at a time holds. The kernel releases it when the process ends, also by a kill.
 //!
-//! A kernel lock on a file of its own: a file that a killed process left behind locks nobody out. The file is removed with
-//! the lock, which is why whoever gets one looks whether it is still the file of that name.
+//! It is a lock on a file of its own, so a file that a killed process left behind locks nothing. Releasing the lock removes
+//! the file; so after taking a lock, the file is compared with the one that has the name now.
 
 use std::{
     fs::{self, File, OpenOptions},
