@@ -1,8 +1,8 @@
 //! One block of an archive: up to 1 MiB of the tar stream, compressed by itself.
 //!
 //! Gzip: a member with an extra field `VS` of 8 bytes: the member's whole length, then the length of its data, both
-//! little-endian `u32`. Whoever does not know the field skips it, as RFC 1952 has it; whoever does can find the next member
-//! without unpacking this one, and so unpack on all cores. The data is raw deflate, then CRC-32 and length as in any member.
+//! little-endian `u32`. A reader that does not know the field skips it (RFC 1952). A reader that knows it finds the next member
+//! without unpacking this one, and so can unpack on all cores. The data is raw deflate, then CRC-32 and length as in any member.
 //!
 //! Zstd: a frame with its content size and checksum; its length is found by walking its block headers.
 //!

@@ -1,6 +1,6 @@
-//! What can be wrong with an archive, one exact sentence each.
+//! What can be wrong with an archive, with one exact sentence for each.
 //!
-//! Names no archive file: whoever was asked to read one says which.
+//! The sentences do not name the file: the caller puts its path in front.
 
 use std::{fmt, io, ops::Range};
 

@@ -186,7 +186,7 @@ impl Source {
         self.position
     }
 
-    /// Tells how far the archive was read, while somebody else reads it.
+    /// Gives a counter of the bytes that were read, for use while the archive is being read.
     #[must_use]
     pub fn counter(&self) -> Counter {
         Counter(Arc::clone(&self.tally))
@@ -305,7 +305,7 @@ fn blocks(input: Ahead, compression: Compression) -> io::Result<Stream> {
     Ok(Stream::Blocks { drain, current: Vec::new(), at: 0 })
 }
 
-/// Splits the archive at its blocks until it ends, or nobody wants more.
+/// Splits the archive into its blocks, until it ends or the receiver is gone.
 fn split(mut input: Ahead, compression: Compression, feed: &Feed<Packed, Decoded>) {
     let mut at = 0;
     loop {

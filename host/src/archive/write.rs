@@ -1,7 +1,7 @@
 //! Writes an archive in one pass: tar headers and data go in, compressed blocks reach the file in order.
 //!
-//! A member whose size is not known beforehand gets a slot for its header, which is written again at the end. Syncs nothing
-//! and names no file: whoever hands the file in does.
+//! A member whose size is not known beforehand gets a slot for its header, which is written again at the end. Does not
+//! sync or name the file: the caller does.
 
 use std::{
     fs::File,

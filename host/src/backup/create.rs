@@ -145,8 +145,7 @@ fn proven(
         return Ok(Proven { written, digest: None });
     }
     draft.forget();
-    let damaged =
-        |flaw| Failure::Archive { path: format!("the new archive in {}", request.out.display()).into(), flaw };
+    let damaged = |flaw| Failure::NewArchive { folder: request.out.to_owned(), flaw };
     let found =
         unpack(&draft.path(), true, request.out, &mut |_| Ok(None), progress).map_err(|failure| match failure {
             Failure::Archive { flaw, .. } => damaged(flaw),

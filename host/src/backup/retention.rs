@@ -1,4 +1,4 @@
-//! Which archives are kept, and the removal of the others.
+//! Decides which archives are kept, and removes the others.
 //!
 //! The plan is a pure function of the list. An archive that any rule keeps stays; the newest verified one always does.
 

@@ -48,7 +48,7 @@ pub(super) struct LaidOut {
 pub struct Verified {
     /// What is known of the archive now.
     pub record: Record,
-    /// Whether it has sums to be held against; an older one may have none.
+    /// Whether it contains sums, which then match; an older archive may have none.
     pub has_sums: bool,
 }
 
@@ -129,7 +129,7 @@ fn fold(archive: &Path, database: &Path, wal: &Path) -> Result<(), Failure> {
     if *wal != beside {
         files::move_to(wal, &beside).map_err(|error| Failure::io("move", wal, error))?;
     }
-    // SQLite makes the index of a log anew.
+    // SQLite creates the index of a log again.
     files::remove(&files::beside(database, "-shm")).map_err(|error| Failure::io("remove", database, error))?;
     sqlite::settle(database).map_err(|trouble| about(archive, database, trouble))
 }

@@ -47,7 +47,7 @@ impl Flusher {
     /// Waits for the step under way. What was written since is not synced yet.
     ///
     /// # Errors
-    /// What a sync said: the system tells each error once, so nobody else will hear of it.
+    /// The error of a sync: the system reports each error only once, so it must not be lost.
     pub fn finish(self) -> io::Result<()> {
         drop(self.wake);
         self.thread

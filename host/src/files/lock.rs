@@ -30,11 +30,11 @@ impl Lock {
     /// What the system says, such as in a folder that may not be written.
     pub fn take(path: &Path) -> io::Result<Option<Self>> {
         for _ in 0..MAX_TRIES {
-            // Never followed, never truncated: somebody may have put anything under this name.
+            // Links are not followed and nothing is truncated: another user may have put anything under this name.
             let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
             let mut options = OpenOptions::new();
             options.read(true).custom_flags(flags);
-            // Another user's lock file can be locked by whoever may read it; only what is not there has to be made.
+            // A lock needs read permission only, so the lock file of another user can be locked; a missing file is created.
             let file = match options.open(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     options.write(true).create(true).truncate(false).mode(0o644).open(path)?

@@ -190,7 +190,7 @@ pub fn are_same(a: &Path, b: &Path) -> bool {
     }
 }
 
-/// A new folder of mode 0700 in `folder`, gone with everything in it when the answer is dropped.
+/// A new folder of mode 0700 in `folder`. Dropping the result removes the folder and everything in it.
 ///
 /// # Errors
 /// What the system says.

@@ -165,7 +165,7 @@ pub fn hand_over(file: &Path, owner: Option<(u32, u32)>, mode: u32) -> io::Resul
 
 /// A lock over all of a file, as SQLite's own locks are made, until it is dropped.
 ///
-/// The file may be a database that nobody in this process has open, and only such: closing it drops all locks of this process.
+/// The file must not be a database that this process has open: closing the file releases all locks of this process on it.
 #[derive(Debug)]
 pub struct WholeFileLock(File);
 
