@@ -111,9 +111,7 @@ impl Failure {
         match self {
             Self::Refused { .. } => Kind::Refused,
             Self::Archive { .. } | Self::NewArchive { .. } | Self::Structure { .. } => Kind::Damaged,
-            Self::Database(Trouble::NotSqlite(_) | Trouble::Truncated { .. } | Trouble::Corrupt { .. }) => {
-                Kind::Damaged
-            }
+            Self::Database(trouble) if trouble.is_corrupt() => Kind::Damaged,
             Self::Database(_) | Self::Space { .. } | Self::Io { .. } | Self::Interrupted => Kind::Environment,
         }
     }
