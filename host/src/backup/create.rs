@@ -97,6 +97,9 @@ fn make(
     let ground = registry.ground().map_err(Failure::Database)?;
     let _lock = lock(&ground.real, &ground.database, request.scratch)?;
     folder(request.out)?;
+    if let Some(attempt) = attempt {
+        attempt.begin(clock);
+    }
     let draft = Draft::new(request.out).map_err(|error| Failure::io("create a file in", request.out, error))?;
     let now = clock.now();
     let about = About {
