@@ -224,10 +224,10 @@ fn bad_input_is_one_sentence_and_a_code_and_changes_nothing() {
     a folder for a database: 4 vitalsign: [folder]/folder is a folder, but the database must be a file; nothing was changed
     a folder to be verified: 6 vitalsign: cannot read folder: it is a directory
     a missing one to be verified: 6 vitalsign: cannot read gone.tar.gz: No such file or directory (os error 2)
-    a tag with a slash: 2 error: invalid value 'a/b' for '--tag <LABEL>': `a/b` is not a valid tag: use 1 to 100 letters, digits, `.`, `_` and `-`, without `..`, and begin with a letter or digit
-    a tag that climbs: 2 error: invalid value '..' for '--tag <LABEL>': `..` is not a valid tag: use 1 to 100 letters, digits, `.`, `_` and `-`, without `..`, and begin with a letter or digit
-    a long tag: 2 error: invalid value '[x]' for '--tag <LABEL>': `[x]…` is not a valid tag: use 1 to 100 letters, digits, `.`, `_` and `-`, without `..`, and begin with a letter or digit
-    a level too high: 2 vitalsign: --level 13 is too high: gzip has levels up to 12
+    a tag with a slash: 2 vitalsign: invalid value 'a/b' for '--tag <LABEL>': `a/b` is not a valid tag: use 1 to 100 letters, digits, `.`, `_` and `-`, without `..`, and begin with a letter or digit
+    a tag that climbs: 2 vitalsign: invalid value '..' for '--tag <LABEL>': `..` is not a valid tag: use 1 to 100 letters, digits, `.`, `_` and `-`, without `..`, and begin with a letter or digit
+    a long tag: 2 vitalsign: invalid value '[x]' for '--tag <LABEL>': `[x]…` is not a valid tag: use 1 to 100 letters, digits, `.`, `_` and `-`, without `..`, and begin with a letter or digit
+    a level too high: 2 vitalsign: --level 13 is too high: the highest level of gzip is 12
     a file for a folder: 4 vitalsign: file is not a folder, so archives cannot be written there; nothing was changed
     an unwritable folder: 6 vitalsign: cannot create the folder /proc/nowhere: No such file or directory (os error 2)
     no database: 6 vitalsign: there is no database at `gone.sqlite`
