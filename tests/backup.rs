@@ -60,8 +60,8 @@ fn a_backup_and_the_way_back() {
     let before = fs::read(place.path("registry.sqlite")).unwrap();
 
     insta::assert_snapshot!(settled(&restore(&place, &archive, &[]).stderr), @"
-    vitalsign: [folder]/registry.sqlite exists; nothing was changed
-      → add --force to replace it (it is kept, and --undo brings it back), or restore to another path with --db and --log
+    vitalsign: [folder]/registry.sqlite already exists; nothing was changed
+      → add --force to replace it (the old file is kept, and `vitalsign restore --undo` brings it back), or restore to another path with --db and --log
     ");
     let ran = restore(&place, &archive, &["--db", "new/registry.sqlite"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
@@ -216,20 +216,20 @@ fn bad_input_is_one_sentence_and_a_code_and_changes_nothing() {
     insta::assert_snapshot!(told, @"
     missing: 6 vitalsign: cannot read gone.tar.gz: No such file or directory (os error 2)
     empty: 5 vitalsign: empty.tar.gz is empty (0 bytes)
-    not an archive: 5 vitalsign: text.tar.gz is no archive of a registry: it is no tar, compressed or not; gzip, zstd and plain tar are read here
-    cut: 5 vitalsign: cut.tar.gz is cut off: it ends after [half] where more must follow
+    not an archive: 5 vitalsign: text.tar.gz is not a backup archive: it is not a tar file; the supported formats are .tar.gz, .tar.zst and .tar
+    cut: 5 vitalsign: cut.tar.gz is incomplete: it ends after [half], but more data must follow
     flipped: 5 vitalsign: flipped.tar.gz is damaged: `registry.sqlite`, bytes 0 to 32767
-    wrong compression: 5 vitalsign: bz.tar.gz is no archive of a registry: it is compressed with bzip2; gzip, zstd and plain tar are read here
+    wrong compression: 5 vitalsign: bz.tar.gz is not a backup archive: it is compressed with bzip2; the supported formats are .tar.gz, .tar.zst and .tar
     a folder for an archive: 6 vitalsign: cannot read folder: it is a directory
-    a folder for a database: 4 vitalsign: [folder]/folder is a folder, and the database is a file; nothing was changed
+    a folder for a database: 4 vitalsign: [folder]/folder is a folder, but the database must be a file; nothing was changed
     a folder to be verified: 6 vitalsign: cannot read folder: it is a directory
     a missing one to be verified: 6 vitalsign: cannot read gone.tar.gz: No such file or directory (os error 2)
-    a tag with a slash: 2 vitalsign: invalid value 'a/b' for '--tag <LABEL>': `a/b` is no tag: use 1 to 100 letters, digits, `.`, `_` and `-`, beginning with a letter or digit
-    a tag that climbs: 2 vitalsign: invalid value '..' for '--tag <LABEL>': `..` is no tag: use 1 to 100 letters, digits, `.`, `_` and `-`, beginning with a letter or digit
-    a long tag: 2 vitalsign: invalid value '[x]' for '--tag <LABEL>': `[x]…` is no tag: use 1 to 100 letters, digits, `.`, `_` and `-`, beginning with a letter or digit
+    a tag with a slash: 2 vitalsign: invalid value 'a/b' for '--tag <LABEL>': `a/b` is not a valid tag: use 1 to 100 letters, digits, `.`, `_` and `-`, without `..`, and begin with a letter or digit
+    a tag that climbs: 2 vitalsign: invalid value '..' for '--tag <LABEL>': `..` is not a valid tag: use 1 to 100 letters, digits, `.`, `_` and `-`, without `..`, and begin with a letter or digit
+    a long tag: 2 vitalsign: invalid value '[x]' for '--tag <LABEL>': `[x]…` is not a valid tag: use 1 to 100 letters, digits, `.`, `_` and `-`, without `..`, and begin with a letter or digit
     a level too high: 2 vitalsign: --level 13 is too high: the highest level of gzip is 12
-    a file for a folder: 4 vitalsign: file is no folder, and archives go into one; nothing was changed
-    an unwritable folder: 6 vitalsign: cannot make the folder /proc/nowhere: No such file or directory (os error 2)
+    a file for a folder: 4 vitalsign: file is not a folder, so archives cannot be written there; nothing was changed
+    an unwritable folder: 6 vitalsign: cannot create the folder /proc/nowhere: No such file or directory (os error 2)
     no database: 6 vitalsign: there is no database at `gone.sqlite`
     a folder for a database: 6 vitalsign: `folder` is a directory, not a database
     an archive for a database: 5 vitalsign: `flipped.tar.gz` is not a SQLite database
@@ -474,7 +474,7 @@ fn the_check_and_the_schedule_are_in_the_report() {
     place.configure(|config| config["backup"] = serde_json::json!({ "schedule": "61 * * * *" }));
     let ran = place.run(["check"]);
     assert_eq!(ran.code, 3);
-    assert!(ran.stderr.contains("backup.schedule: `61 * * * *` is no schedule"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("backup.schedule: `61 * * * *` is not a valid schedule"), "{}", ran.stderr);
 }
 
 /// A backup that fails by hand is another process than the check that tells of it.
@@ -530,5 +530,5 @@ fn serve_backs_up_on_schedule() {
     let ours = place.path("out");
     fs::rename(&ours, place.path("moved")).unwrap();
     fs::write(&ours, "no folder").unwrap();
-    server.until("the report says why", || server.get("/health/backup").1.contains("is no folder"));
+    server.until("the report says why", || server.get("/health/backup").1.contains("is not a folder"));
 }

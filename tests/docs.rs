@@ -301,17 +301,17 @@ fn everything_that_a_plugin_can_import_is_documented() {
 }
 
 #[test]
-fn every_floor_and_dependency_is_documented() {
+fn every_layer_and_dependency_is_documented() {
     let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
     let (lib, _) = read("host/src/lib.rs").split_once("#[cfg(test)]").map(|(head, _)| (head.to_owned(), ())).unwrap();
     let groups = lib.split("\n\n").map(|group| {
         let modules = group.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
         modules.map(|module| format!("`{module}`")).collect::<Vec<_>>().join(" ")
     });
-    let floors: Vec<String> = groups.filter(|group| !group.is_empty()).collect();
+    let layers: Vec<String> = groups.filter(|group| !group.is_empty()).collect();
     let rows = Page::read("docs/ARCHITECTURE.md").rows();
     let shown: Vec<String> = rows.iter().filter_map(|row| row.split(" | ").nth(1)).map(str::to_owned).collect();
-    assert_eq!(shown[..floors.len()], floors.into_iter().rev().collect::<Vec<_>>());
+    assert_eq!(shown[..layers.len()], layers.into_iter().rev().collect::<Vec<_>>());
 
     let page = read("docs/DEPENDENCIES.md");
     let manifests = ["host/Cargo.toml", "plugins/sdk/Cargo.toml", "plugins/provenance-chain/Cargo.toml"];

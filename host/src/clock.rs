@@ -1,6 +1,6 @@
-//! Time: what the wall clock says, and deadlines on the monotonic one.
+//! Time: the wall clock, and deadlines on the monotonic clock.
 //!
-//! The only room that may ask the system for the time. Knows nothing of what the time is for.
+//! The only module that may ask the system for the time. Does not know what the time is for.
 
 use std::time::{Duration, Instant};
 

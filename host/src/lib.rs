@@ -1,8 +1,8 @@
 //! Vitalsign watches a registry kept in SQLite, with built-in checks and with the users' own as sandboxed WebAssembly
 //! components, and merges both into one report.
 //!
-//! The modules stand on floors, lowest first, set apart by blank lines below. A module imports only from lower floors;
-//! modules on one floor do not know each other. `floors` tests it.
+//! The modules are listed in layers, lowest layer first, with a blank line between two layers. A module imports only from
+//! lower layers, and modules of one layer do not import each other. The test in `layers.rs` checks this.
 
 pub mod value;
 
@@ -28,4 +28,4 @@ pub mod config;
 pub mod cli;
 
 #[cfg(test)]
-mod floors;
+mod layers;

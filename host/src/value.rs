@@ -1,4 +1,4 @@
-//! Words: check names, digests and sizes, each parsed and printed in one place.
+//! Check names, digests and sizes, each parsed and printed in one place.
 //!
 //! Knows nothing of checks, files, databases or time; it imports no other room.
 
@@ -65,17 +65,17 @@ impl From<Name> for String {
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
-/// Takes bytes in as they come and gives their [`Digest`].
+/// Computes the [`Digest`] of bytes that arrive in pieces.
 #[derive(Clone, Debug, Default)]
 pub struct Hasher(Sha256);
 
 impl Hasher {
-    /// Takes more bytes in.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest of everything that was taken in.
+    /// The digest of all bytes that were added.
     #[must_use]
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())

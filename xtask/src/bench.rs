@@ -33,7 +33,7 @@ struct Figure {
 pub(crate) fn run(into_docs: bool) -> Result<ExitCode> {
     guests::build_all()?;
     say(
-        "running `cargo bench`: a quarter of an hour on two cores, and the first time as long again, since it optimises Wasmtime",
+        "running `cargo bench`: this takes 15 minutes on two cores, and 15 minutes more the first time, to compile Wasmtime with optimisation",
     );
     let (figures, done) = measure()?;
     let table = table(&machine(), &figures);
@@ -47,12 +47,16 @@ pub(crate) fn run(into_docs: bool) -> Result<ExitCode> {
     }
     let missed: Vec<&str> =
         figures.iter().filter(|one| one.holds() == Some(false)).map(|one| one.name.as_str()).collect();
-    if missed.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(format!("beyond the target: {}", missed.join("; "))) }
+    if missed.is_empty() {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(format!("these figures miss their targets: {}", missed.join("; ")))
+    }
 }
 
-/// Runs every bench target. Gives what was measured, and whether all of them came to their end.
+/// Runs every bench target. Gives the figures, and whether all benchmarks succeeded.
 fn measure() -> Result<(Vec<Figure>, Result<()>)> {
-    // One that cannot run, for want of a program, must not hide what the others measure.
+    // A benchmark that cannot run, because a program is missing, must not stop the others.
     let mut child = cargo(&["bench", "--package", "vitalsign", "--bench", "*", "--no-fail-fast"])
         .env("VITALSIGN_GUESTS", guests::folder())
         .stdout(Stdio::piped())
@@ -61,11 +65,18 @@ fn measure() -> Result<(Vec<Figure>, Result<()>)> {
     let mut figures = Vec::new();
     for line in lines(child.stdout.take()) {
         eprintln!("{line}");
-        figures.extend(figure(&line).transpose().map_err(|error| format!("`{line}` is no figure: {error}"))?);
+        figures.extend(
+            figure(&line)
+                .transpose()
+                .map_err(|error| format!("the benchmark printed `{line}`, which is not a valid figure: {error}"))?,
+        );
     }
-    let status = child.wait().map_err(|error| format!("cargo could not be waited for: {error}"))?;
-    let done =
-        if status.success() { Ok(()) } else { Err(format!("not all was measured: `cargo bench` failed ({status})")) };
+    let status = child.wait().map_err(|error| format!("waiting for cargo failed: {error}"))?;
+    let done = if status.success() {
+        Ok(())
+    } else {
+        Err(format!("some benchmarks did not run: `cargo bench` failed ({status})"))
+    };
     Ok((figures, done))
 }
 
@@ -73,8 +84,8 @@ fn measure() -> Result<(Vec<Figure>, Result<()>)> {
 fn figure(line: &str) -> Option<Result<Figure>> {
     let json = line.strip_prefix("BENCH ")?;
     Some(serde_json::from_str::<Value>(json).map_err(|error| error.to_string()).and_then(|json| {
-        let text = |key: &str| json[key].as_str().map(str::to_owned).ok_or_else(|| format!("`{key}` is no text"));
-        let value = json["value"].as_f64().ok_or("`value` is no number")?;
+        let text = |key: &str| json[key].as_str().map(str::to_owned).ok_or_else(|| format!("`{key}` is not a text"));
+        let value = json["value"].as_f64().ok_or("`value` is not a number")?;
         Ok(Figure { name: text("name")?, value, unit: text("unit")?, target: text("target")? })
     }))
 }
@@ -158,7 +169,7 @@ mod tests {
         assert_eq!(figure("running 3 benches"), None);
         let line = r#"BENCH {"name":"run","value":21.4,"unit":"µs","target":"≤ 40"}"#;
         assert_eq!(figure(line), Some(Ok(one(21.4, "≤ 40"))));
-        assert_eq!(figure(r#"BENCH {"name":"run"}"#), Some(Err("`value` is no number".into())));
+        assert_eq!(figure(r#"BENCH {"name":"run"}"#), Some(Err("`value` is not a number".into())));
     }
 
     #[test]

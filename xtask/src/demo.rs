@@ -1,6 +1,6 @@
-//! `cargo xtask demo`: a registry to look at, in `target/demo`, made anew each time.
+//! `cargo xtask demo`: a demo registry in `target/demo`, created again each time.
 //!
-//! The host makes the registry; here are only the configuration and the words round it.
+//! The host creates the registry. This file has the configuration and the texts.
 
 use std::{
     fs,
@@ -37,7 +37,7 @@ impl Options {
                     options.listen = (*address).to_owned();
                     rest
                 }
-                [other, ..] => return Err(format!("demo: `{other}` is not `--once` or `--listen ADDR`")),
+                [other, ..] => return Err(format!("demo: unknown option `{other}`; use `--once` or `--listen ADDR`")),
             };
         }
     }
@@ -69,12 +69,12 @@ const CONFIGURATION: &str = include_str!("demo.config.json");
 
 /// Makes a folder with a registry, its configuration, the plugins and the lock file.
 fn prepare(folder: &Path) -> Result<()> {
-    say(&format!("making a demo registry in {}", folder.display()));
+    say(&format!("creating a demo registry in {}", folder.display()));
     if folder.exists() {
         at(folder, fs::remove_dir_all(folder))?;
     }
     at(folder, fs::create_dir_all(folder))?;
-    // What these two print is not what was asked for.
+    // The output of these two commands is not wanted.
     output(&mut vitalsign(folder, &["demo", "--dir", "."]))?;
     write(&folder.join(CONFIG), CONFIGURATION)?;
     for name in guests::PLUGINS {
@@ -86,19 +86,21 @@ fn prepare(folder: &Path) -> Result<()> {
     output(&mut vitalsign(folder, &["plugin", "lock", "--config", CONFIG])).map(drop)
 }
 
-/// A backup, the loss of the registry, and the way back: what is only believed to work does not.
+/// Makes a backup, deletes the registry, and restores it.
 fn drill(folder: &Path) -> Result<()> {
     let database = folder.join("var/registry.sqlite");
     let before = at(&database, fs::read(&database))?;
-    eprintln!("\nA drill: back up, lose the registry, restore.\n");
+    eprintln!("\nA restore drill: make a backup, delete the registry, restore it.\n");
     let archive = shown(folder, &["backup", "--tag", "drill"])?;
     eprintln!("  $ rm var/registry.sqlite");
     at(&database, fs::remove_file(&database))?;
     shown(folder, &["restore", "--archive", archive.trim()])?;
     if at(&database, fs::read(&database))? != before {
-        return Err("the drill failed: what was restored is not what was backed up".to_owned());
+        return Err(
+            "the restore drill failed: the restored database differs from the one that was backed up".to_owned()
+        );
     }
-    eprintln!("The registry is what it was, byte for byte.\n");
+    eprintln!("The restored registry is identical to the original, byte for byte.\n");
     Ok(())
 }
 
@@ -119,14 +121,14 @@ fn what_to_try(listen: &str, folder: &Path) -> String {
     let (binary, folder) = (binary.display(), folder.display());
     format!(
         "
-The report is at http://{listen}/health until Ctrl-C. To try:
+The report is at http://{listen}/health until you press Ctrl-C. Try:
 
   curl -s http://{listen}/health
   curl -s http://{listen}/health/provenance-chain
   curl -i http://{listen}/readyz
 
-The registry is {folder}/var/registry.sqlite, its configuration {folder}/{CONFIG}.
-Damage it and look again:
+The database is {folder}/var/registry.sqlite, and its configuration is {folder}/{CONFIG}.
+Delete a row and check again:
 
   sqlite3 {folder}/var/registry.sqlite \"DELETE FROM provenance WHERE seq = 2500\"
   {binary} check --root {folder}

@@ -47,8 +47,9 @@ impl Ended {
     /// Says it, and gives the exit code for it.
     pub(crate) fn told(&self) -> ExitCode {
         let Self { inputs, peak_mib, edges, broken } = self;
-        let verdict = broken.as_ref().map_or("all is well".to_owned(), |broken| format!("NOT well: {broken}"));
-        say(&format!("{verdict}: {inputs} inputs, {edges} edges seen, {peak_mib} MiB at most"));
+        let verdict =
+            broken.as_ref().map_or("the fuzzer found nothing".to_owned(), |broken| format!("FAILED: {broken}"));
+        say(&format!("{verdict}; {inputs} inputs, {edges} edges covered, at most {peak_mib} MiB of memory"));
         if broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
@@ -59,9 +60,9 @@ pub(crate) fn seconds(words: &[&str]) -> Result<u32> {
         [] => Ok(SECONDS),
         ["--seconds", number] => match number.parse() {
             Ok(seconds) if seconds > 0 => Ok(seconds),
-            _ => Err(format!("`{number}` is no number of seconds")),
+            _ => Err(format!("`{number}` is not a number of seconds")),
         },
-        other => Err(format!("`{}` is not `--seconds N`", other.join(" "))),
+        other => Err(format!("unknown option `{}`; use `--seconds N`", other.join(" "))),
     }
 }
 
@@ -72,7 +73,7 @@ pub(crate) fn run(seconds: u32) -> Result<Ended> {
     for folder in [&corpus, &broken] {
         at(folder, fs::create_dir_all(folder))?;
     }
-    say(&format!("fuzzing the reader of archives for {seconds} s; what it finds goes to {}", folder().display()));
+    say(&format!("fuzzing the reader of archives for {seconds} s; inputs are kept in {}", folder().display()));
     let mut child = Command::new(&fuzzer)
         .args([
             format!("-max_total_time={seconds}"),
@@ -92,11 +93,13 @@ pub(crate) fn run(seconds: u32) -> Result<Ended> {
             eprintln!("{line}");
         }
     }
-    let status = child.wait().map_err(|error| format!("the fuzzer could not be waited for: {error}"))?;
+    let status = child.wait().map_err(|error| format!("waiting for the fuzzer failed: {error}"))?;
     let Log { inputs, peak_mib, edges, broken } = log;
     let broken = match (status.success(), broken) {
         (true, _) => None,
-        (false, Some(path)) => Some(format!("{path} breaks it; `{} {path}` shows how", fuzzer.display())),
+        (false, Some(path)) => {
+            Some(format!("the input {path} makes the reader fail; run `{} {path}` to see how", fuzzer.display()))
+        }
         (false, None) => Some(format!("the fuzzer ended with {status}")),
     };
     Ok(Ended { inputs, peak_mib, edges, broken })
@@ -111,7 +114,7 @@ fn folder() -> PathBuf {
 fn build() -> Result<PathBuf> {
     let said = output(Command::new("rustc").arg("-vV").current_dir(root()))?;
     let host =
-        said.lines().find_map(|line| line.strip_prefix("host: ")).ok_or("rustc does not say for what it builds")?;
+        said.lines().find_map(|line| line.strip_prefix("host: ")).ok_or("`rustc -vV` does not name its host target")?;
     say("building the fuzzer");
     // Named as the target, what runs while building gets no counters.
     let mut command = cargo(&["build", "--release", "--locked", "--bin", "archive", "--target", host, "--target-dir"]);

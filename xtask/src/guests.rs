@@ -15,7 +15,7 @@ pub(crate) const PLUGINS: &[&str] = &["provenance-chain", "sql-assert", "growth"
 /// The package of the tests' misbehaving guest.
 const HOSTILE: &str = "hostile";
 
-/// The package whose examples are guests that cannot even describe themselves.
+/// The package whose examples are guests that fail when they are asked to describe themselves.
 const BAD_DESCRIBE: &str = "bad-describe";
 
 /// Where the components stand, named as their package with `_` for `-`; those that are examples in `examples` below it.
@@ -54,6 +54,6 @@ fn add_target() -> Result<()> {
     }
     say(&format!("adding the target {TARGET} to the toolchain"));
     run(Command::new("rustup").args(["target", "add", TARGET]).current_dir(crate::tool::root())).map_err(|error| {
-        format!("the Rust toolchain lacks the target {TARGET}, and {error}. Get rustup from https://rustup.rs, or add the target by hand")
+        format!("the Rust toolchain does not have the target {TARGET}, and {error}. Install rustup from https://rustup.rs, or add the target by hand")
     })
 }

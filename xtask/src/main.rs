@@ -1,4 +1,4 @@
-//! `cargo xtask`: the commands of this repository. `demo` shows it, `test` and `torture` hold it, `bench` measures it.
+//! `cargo xtask`: the commands for developers. `demo` shows Vitalsign, `test` and `torture` test it, `bench` measures it.
 //!
 //! Drives cargo, rustup and the built binary from outside. Does not link the product, so that it compiles in seconds.
 #![expect(
@@ -19,12 +19,12 @@ mod torture;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-cargo xtask demo [--once] [--listen ADDR]   a demo registry with three plugins: serve its report, or print it once
-cargo xtask test                            everything that must pass
-cargo xtask torture [--seconds N]           kill, cut and flip backups and restores at length, then fuzz
-cargo xtask fuzz [--seconds N]              fuzz the reader of archives, for 600 seconds unless told otherwise
-cargo xtask bench [--write]                 measure; --write puts the table into docs/BENCHMARKS.md
-cargo xtask guests                          build the plugins and the tests' guests for wasm32-wasip2
+cargo xtask demo [--once] [--listen ADDR]   create a demo registry with three plugins and serve its report; --once prints the report instead
+cargo xtask test                            run every test
+cargo xtask torture [--seconds N]           run the long tests that kill and damage backups and restores, then the fuzzer
+cargo xtask fuzz [--seconds N]              fuzz the reader of archives, for 600 seconds by default
+cargo xtask bench [--write]                 run the benchmarks; --write puts the results into docs/BENCHMARKS.md
+cargo xtask guests                          build the example plugins and the plugins of the tests for wasm32-wasip2
 ";
 
 /// What went wrong, for a person.
@@ -41,14 +41,14 @@ fn main() -> ExitCode {
         ["bench"] => bench::run(false),
         ["bench", "--write"] => bench::run(true),
         ["guests"] => guests::build_all().map(|()| {
-            tool::say(&format!("the guests stand in {}", guests::folder().display()));
+            tool::say(&format!("the components are in {}", guests::folder().display()));
             ExitCode::SUCCESS
         }),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(ExitCode::SUCCESS)
         }
-        other => Err(format!("`{}` is not a command here. These are:\n{HELP}", other.join(" "))),
+        other => Err(format!("`{}` is not a command. The commands are:\n{HELP}", other.join(" "))),
     };
     done.unwrap_or_else(|message| {
         eprintln!("xtask: {message}");

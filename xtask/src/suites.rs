@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that must pass, and a summary one can read from across the room.
+//! `cargo xtask test`: runs every test and prints a summary.
 
 use std::{
     process::{Command, ExitCode, Stdio},
@@ -14,7 +14,7 @@ use crate::{
 pub(crate) fn run() -> Result<ExitCode> {
     guests::build_all()?;
     say(
-        "running every test; the first time this takes 5 to 10 minutes on two cores, since it compiles Wasmtime and SQLite",
+        "running every test; the first time this takes 5 to 10 minutes on two cores, because Wasmtime and SQLite are compiled",
     );
     let holds = tests(&mut cargo(&["test", "--workspace", "--no-fail-fast"]))?;
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -30,14 +30,14 @@ pub(crate) fn tests(command: &mut Command) -> Result<bool> {
         tally.count(&line);
         println!("{line}");
     }
-    let status = child.wait().map_err(|error| format!("cargo could not be waited for: {error}"))?;
+    let status = child.wait().map_err(|error| format!("waiting for cargo failed: {error}"))?;
     let Tally { suites, passed, failed, ignored } = tally;
-    let verdict = if status.success() { "all is well" } else { "NOT well" };
+    let verdict = if status.success() { "all tests passed" } else { "the tests FAILED" };
     say(&format!(
         "{verdict}: {passed} passed, {failed} failed, {ignored} ignored in {suites} suites, {} s",
         start.elapsed().as_secs()
     ));
-    // Cargo's word counts, not the tally's: a test binary that crashed reports no number.
+    // The exit status of cargo decides, not the numbers: a test binary that crashed reports no numbers.
     Ok(status.success() && failed == 0 && passed > 0)
 }
 
@@ -51,7 +51,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Takes a line of output; most are none of its business.
+    /// Reads a line of output; most lines are ignored.
     fn count(&mut self, line: &str) {
         let Some(line) = line.strip_prefix("test result: ") else { return };
         self.suites += 1;

@@ -78,10 +78,10 @@ fn shown(command: &Command) -> String {
 /// Builds the host's binary, and says so when that will take long.
 pub(crate) fn build_host() -> Result<()> {
     if host().exists() {
-        say("building the host");
+        say("building Vitalsign");
     } else {
         say(
-            "building the host: the first time this takes 5 to 10 minutes on two cores, since it compiles Wasmtime and SQLite",
+            "building Vitalsign: the first time this takes 5 to 10 minutes on two cores, because Wasmtime and SQLite are compiled",
         );
     }
     run(&mut cargo(&["build", "--package", "vitalsign", "--bin", "vitalsign"]))

@@ -1,4 +1,4 @@
-//! `cargo xtask torture`: backups and restores that are killed, cut, flipped and starved at length, then the fuzzer.
+//! `cargo xtask torture`: long tests that kill, truncate and damage backups and restores or take their disk space, then the fuzzer.
 //!
 //! `cargo xtask test` runs the same tests in a short form; a variable asks for the long one.
 
@@ -15,7 +15,7 @@ const VARIABLE: (&str, &str) = ("VITALSIGN_TORTURE", "long");
 /// Where these tests stand: in the room, and in the end-to-end suite.
 const TESTS: [&str; 2] = ["backup::", "torture::"];
 
-/// Runs both, the second also when the first fails: whoever waits for an hour wants to know everything.
+/// Runs both, the fuzzer also when the tests fail: a run of an hour should show every failure.
 pub(crate) fn run(seconds: u32) -> Result<ExitCode> {
     guests::build_all()?;
     say("running the long forms of the torture tests");
@@ -23,7 +23,7 @@ pub(crate) fn run(seconds: u32) -> Result<ExitCode> {
         cargo(&["test", "--package", "vitalsign", "--lib", "--test", "e2e", "--no-fail-fast", "--", "--nocapture"]);
     let holds = suites::tests(tests.args(TESTS).env(VARIABLE.0, VARIABLE.1))?;
     let fuzzed = fuzz::run(seconds)?;
-    say(if holds { "torture: the tests passed" } else { "torture: the tests did NOT pass" });
+    say(if holds { "the torture tests passed" } else { "the torture tests FAILED" });
     let code = fuzzed.told();
     Ok(if holds { code } else { ExitCode::FAILURE })
 }

@@ -1,8 +1,8 @@
 //! One block of an archive: up to 1 MiB of the tar stream, compressed by itself.
 //!
 //! Gzip: a member with an extra field `VS` of 8 bytes: the member's whole length, then the length of its data, both
-//! little-endian `u32`. Whoever does not know the field skips it, as RFC 1952 has it; whoever does can find the next member
-//! without unpacking this one, and so unpack on all cores. The data is raw deflate, then CRC-32 and length as in any member.
+//! little-endian `u32`. A reader that does not know the field skips it (RFC 1952). A reader that knows it finds the next member
+//! without unpacking this one, and so can unpack on all cores. The data is raw deflate, then CRC-32 and length as in any member.
 //!
 //! Zstd: a frame with its content size and checksum; its length is found by walking its block headers.
 //!
@@ -44,7 +44,7 @@ pub(super) enum Encoder {
     None,
 }
 
-/// The library gave an answer that cannot be.
+/// The compression library failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("a block could not be compressed: {0}")]
 pub(super) struct NotEncoded(String);
@@ -104,7 +104,7 @@ impl Encoder {
                 let padding = ZSTD_SLOT_BYTES
                     .checked_sub(out.len() + SKIPPABLE_HEADER_BYTES)
                     .and_then(|padding| u32::try_from(padding).ok())
-                    .ok_or_else(|| NotEncoded("a header does not fit its slot".to_owned()))?;
+                    .ok_or_else(|| NotEncoded("a tar header does not fit into its slot".to_owned()))?;
                 out.extend(SKIPPABLE_MAGIC.to_le_bytes());
                 out.extend(padding.to_le_bytes());
                 out.resize(ZSTD_SLOT_BYTES, 0);

@@ -1,12 +1,12 @@
-//! What can be wrong with an archive, one exact sentence each.
+//! What can be wrong with an archive, with one exact sentence for each.
 //!
-//! Names no archive file: whoever was asked to read one says which.
+//! The sentences do not name the file: the caller puts its path in front.
 
 use std::{fmt, io, ops::Range};
 
 use crate::value::{bytes, printable};
 
-/// Damaged places that are listed at most; more add nothing to the verdict.
+/// The most damaged places that are listed; more of them would not change the result.
 pub(super) const MAX_DAMAGES: usize = 100;
 
 /// A place whose bytes are not what was written.
@@ -34,16 +34,16 @@ pub enum Flaw {
     /// It has no bytes.
     #[error("is empty (0 bytes)")]
     Empty,
-    /// Its first bytes are those of no archive that is read here.
-    #[error("is no archive of a registry: {0}")]
+    /// Its first bytes show another file format.
+    #[error("is not a backup archive: {0}")]
     Foreign(String),
     /// It ends too early.
-    #[error("is cut off: it ends after {} where more must follow", bytes(*.0))]
+    #[error("is incomplete: it ends after {}, but more data must follow", bytes(*.0))]
     CutOff(u64),
-    /// Its compression is broken in a way that nothing behind it can be read.
+    /// Its compressed data is damaged, and nothing after that place can be read.
     #[error("is damaged from byte {at} on: {why}")]
     Broken {
-        /// The first byte of the archive that makes no sense.
+        /// The first byte that is not valid.
         at: u64,
         /// What the decoder says.
         why: String,
@@ -51,14 +51,14 @@ pub enum Flaw {
     /// Blocks whose checksums do not hold.
     #[error("is damaged: {}", listed(.0))]
     Damaged(Vec<Damage>),
-    /// What it holds is not what its sums say.
-    #[error("does not hold what its {sums} says: {}", listed(.damages), sums = super::SUMS)]
+    /// Its members do not match its sums.
+    #[error("does not match its {sums}: {}", listed(.damages), sums = super::SUMS)]
     Differs {
         /// The members concerned, in whole.
         damages: Vec<Damage>,
     },
-    /// It is not laid out as an archive of a registry.
-    #[error("is refused: {0}")]
+    /// It is not laid out as a backup archive.
+    #[error("is not a valid backup archive: {0}")]
     Refused(String),
 }
 

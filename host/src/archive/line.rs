@@ -1,6 +1,6 @@
-//! An assembly line: blocks go in at one end, are worked on side by side, and come out at the other in their order.
+//! A parallel pipeline that keeps the order: several threads work on blocks, and the results come out in the order of the blocks.
 //!
-//! Knows nothing of what the work is. Nothing in it grows: each belt holds a few blocks and then makes its sender wait.
+//! Does not know what the work is. Its queues are bounded: each holds a few blocks, and then its sender waits.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-/// Blocks under way beyond one a worker: enough that no worker waits, and a few megabytes of memory.
+/// Blocks in the queue beyond one for each worker: enough that no worker waits, and a few megabytes of memory.
 const SPARE_BLOCKS: usize = 2;
 
 /// The end where blocks go in.
@@ -28,7 +28,7 @@ pub(super) struct Drain<O> {
 #[derive(Debug)]
 pub(super) struct Closed;
 
-/// Sets a line up; each worker gets its own `make()`.
+/// Starts a pipeline; `make` makes the function of each worker.
 ///
 /// # Errors
 /// When the system gives no threads.
@@ -57,14 +57,14 @@ where
 }
 
 impl<I, O> Feed<I, O> {
-    /// Has a block worked on; waits while the line is full.
+    /// Adds a block to be worked on; waits while the queue is full.
     pub(super) fn push(&self, input: I) -> Result<(), Closed> {
         let (answer, result) = sync_channel(1);
         self.order.send(result).map_err(|_| Closed)?;
         self.jobs.send((input, answer)).map_err(|_| Closed)
     }
 
-    /// Puts something into its place that needs no work.
+    /// Adds a result that needs no work, in its place.
     pub(super) fn push_done(&self, output: O) -> Result<(), Closed> {
         let (answer, result) = sync_channel(1);
         answer.send(output).map_err(|_| Closed)?;

@@ -1,8 +1,8 @@
 //! Walks the members of an archive, and refuses everything that an archive of a registry does not hold.
 //!
 //! Allowed are regular files with plain names, at the top, under `./` or in one folder; a few of them, each once. Everything
-//! else (links, devices, `..`, absolute paths, sparse files, bytes after the end) is refused, not skipped: who made such an
-//! archive did not make a backup. Knows no member by its meaning.
+//! else (links, devices, `..`, absolute paths, sparse files, bytes after the end) is refused, not skipped: an archive with such
+//! members is not a backup. Does not know what a member means.
 
 use std::{
     cell::RefCell,
@@ -21,7 +21,7 @@ use crate::value::{Digest, printable};
 /// A registry's archive has six members at the most, and a folder.
 const MAX_ENTRIES: usize = 16;
 
-/// What may be read for headers before a member: long names and their like come as data of their own, which must not grow.
+/// The most bytes of headers before a member. Long names and the like are data of their own, which needs a limit.
 const MAX_HEADERS_BYTES: u64 = 64 * 1024;
 
 /// Zeros after the end: GNU tar fills up to 10 KiB, and some writers to more.
@@ -56,7 +56,7 @@ pub struct Walked {
     pub digest: Option<Digest>,
 }
 
-/// Between the tar reader and the source: counts, limits what headers may take, and keeps the error that tar would wrap.
+/// Stands between the tar reader and the source: limits the size of headers, and keeps the error that the tar reader would wrap.
 #[derive(Clone)]
 struct Gate(Rc<RefCell<Inner>>);
 
@@ -77,7 +77,7 @@ impl Read for Gate {
         let inner = &mut *self.0.borrow_mut();
         let most = inner.budget.map_or(room.len(), |left| usize::try_from(left).unwrap_or(usize::MAX).min(room.len()));
         if most == 0 && !room.is_empty() {
-            let flaw = Flaw::Refused(format!("a header of it takes more than {MAX_HEADERS_BYTES} bytes"));
+            let flaw = Flaw::Refused(format!("one of its headers takes more than {MAX_HEADERS_BYTES} bytes"));
             inner.failed = Some(flaw.into());
             return Err(io::ErrorKind::InvalidData.into());
         }
@@ -98,8 +98,8 @@ impl Read for Gate {
 /// Reads all of an archive, handing each member with its content to `each`, in their order.
 ///
 /// # Errors
-/// [`ReadError`] when the archive is damaged, cut off, or holds what no archive of a registry does; or what `each` gave. A
-/// damaged block is reported rather than what followed from it.
+/// [`ReadError`] when the archive is damaged, incomplete, or holds what a backup archive never holds; or the error of `each`.
+/// A damaged block is reported instead of the errors that it caused.
 pub fn walk<E: From<ReadError>>(
     source: Source,
     mut each: impl FnMut(&Found, &mut dyn Read) -> Result<(), E>,
@@ -137,7 +137,7 @@ fn entries<E: From<ReadError>>(
         let found = judge(&entry, &mut folder)?;
         if let Some(found) = found {
             if !names.insert(found.name.clone()) {
-                return Err(refused(format!("`{}` is in it twice", found.name)).into());
+                return Err(refused(format!("it contains `{}` twice", found.name)).into());
             }
             members.push(found.clone());
             each(&found, &mut Content { entry: &mut entry, gate })?;
@@ -152,7 +152,7 @@ fn entries<E: From<ReadError>>(
     trailer(gate).map_err(E::from)
 }
 
-/// A member's content; an error of the source comes through as it was, for whoever reads it.
+/// A member's content. An error of the source reaches the reader unchanged.
 struct Content<'a, 'b> {
     entry: &'a mut tar::Entry<'b, Gate>,
     gate: &'a Gate,
@@ -164,7 +164,7 @@ impl Read for Content<'_, '_> {
     }
 }
 
-/// Reads to the very end, so that the last checksum is looked at, and finds nothing but zeros.
+/// Reads to the very end, so that the last checksum is verified, and fails when there is anything but zeros.
 fn trailer(gate: &Gate) -> Result<(), ReadError> {
     let mut room = [0; 4096];
     let mut total = 0;
@@ -176,7 +176,7 @@ fn trailer(gate: &Gate) -> Result<(), ReadError> {
         }
         total += count as u64;
         if total > MAX_TRAILER_BYTES || room.get(..count).is_some_and(|bytes| bytes.iter().any(|byte| *byte != 0)) {
-            return Err(refused("bytes follow after its end".to_owned()));
+            return Err(refused("more data follows after its end".to_owned()));
         }
     }
 }
@@ -184,7 +184,8 @@ fn trailer(gate: &Gate) -> Result<(), ReadError> {
 /// What an entry is: a member, or a folder that may hold them.
 fn judge(entry: &tar::Entry<'_, Gate>, folder: &mut Option<String>) -> Result<Option<Found>, ReadError> {
     let path = entry.path_bytes();
-    let path = std::str::from_utf8(&path).map_err(|_| refused("the name of a member is not UTF-8".to_owned()))?;
+    let path =
+        std::str::from_utf8(&path).map_err(|_| refused("the name of one of its members is not UTF-8".to_owned()))?;
     let shown = printable(path, 200);
     let header = entry.header();
     let kind = header.entry_type();
@@ -194,21 +195,21 @@ fn judge(entry: &tar::Entry<'_, Gate>, folder: &mut Option<String>) -> Result<Op
         _ => (parts.as_slice(), kind.is_dir()),
     };
     if kind.is_dir() != is_folder || !(kind.is_dir() || kind.is_file()) {
-        return Err(refused(format!("`{shown}` is no regular file")));
+        return Err(refused(format!("its member `{shown}` is not a regular file")));
     }
     let clean = |part: &&str| !part.is_empty() && *part != ".." && !part.chars().any(char::is_control);
     if !parts.iter().all(clean) || path.len() > MAX_NAME_BYTES {
-        return Err(refused(format!("the name `{shown}` leads out of it")));
+        return Err(refused(format!("the name of its member `{shown}` is not safe")));
     }
     let (inside, name) = match parts {
         [] if is_folder => return Ok(None),
         [name] if is_folder => (*name, None),
         [name] => ("", Some(*name)),
         [inside, name] if !is_folder => (*inside, Some(*name)),
-        _ => return Err(refused(format!("`{shown}` lies too deep in it"))),
+        _ => return Err(refused(format!("its member `{shown}` is in a folder inside a folder"))),
     };
     if folder.get_or_insert_with(|| inside.to_owned()) != inside {
-        return Err(refused(format!("`{shown}` does not lie beside its other members")));
+        return Err(refused(format!("its member `{shown}` is not in the same folder as the others")));
     }
     let Some(name) = name else { return Ok(None) };
     let number = |value: io::Result<u64>| value.ok().and_then(|value| u32::try_from(value).ok()).unwrap_or(0);
@@ -232,7 +233,7 @@ fn failed(gate: &Gate, error: &io::Error) -> ReadError {
     match inner.failed.take() {
         Some(error) => error.into(),
         None if error.kind() == io::ErrorKind::UnexpectedEof => Flaw::CutOff(inner.source.position()).into(),
-        None => refused(format!("its tar makes no sense: {}", printable(&error.to_string(), 200))),
+        None => refused(format!("its tar structure is damaged: {}", printable(&error.to_string(), 200))),
     }
 }
 

@@ -111,11 +111,11 @@ impl Metadata {
         let unreadable =
             |error: serde_json::Error| refused(format!("cannot be read: {}", printable(&error.to_string(), 200)));
         let mut found: Value = serde_json::from_slice(text).map_err(unreadable)?;
-        let Some(keys) = found.as_object_mut() else { return Err(refused("is no JSON object".to_owned())) };
+        let Some(keys) = found.as_object_mut() else { return Err(refused("is not a JSON object".to_owned())) };
         match keys.get("formatVersion") {
             Some(version) if version.as_u64() == Some(FORMAT_VERSION) => {}
             None | Some(Value::Null) => {
-                // Other tools put what they like under the other keys, and the restore needs none of them.
+                // Other tools may store anything under the other keys, and a restore needs none of them.
                 keys.retain(|key, value| match key.as_str() {
                     "files" => value.is_object(),
                     key => value.is_string() && TEXTS.contains(&key),
@@ -123,7 +123,7 @@ impl Metadata {
             }
             Some(other) => {
                 return Err(refused(format!(
-                    "has formatVersion {}, and this vitalsign knows {FORMAT_VERSION} and older ones; use a newer vitalsign",
+                    "has formatVersion {}, but this version of Vitalsign supports {FORMAT_VERSION} at most; use a newer version",
                     printable(&other.to_string(), 40)
                 )));
             }
@@ -152,14 +152,16 @@ impl Sums {
     /// # Errors
     /// [`Flaw::Refused`] for a line that is not of this form, or a name that is there twice.
     pub fn parse(text: &[u8]) -> Result<Self, Flaw> {
-        let refused = |line: &str| Flaw::Refused(format!("its `{SUMS}` has the line `{}`", printable(line, 120)));
+        let refused = |line: &str| {
+            Flaw::Refused(format!("its `{SUMS}` has a line that is not valid: `{}`", printable(line, 120)))
+        };
         let text = std::str::from_utf8(text).map_err(|_| Flaw::Refused(format!("its `{SUMS}` is not UTF-8 text")))?;
         let mut sums = BTreeMap::new();
         for line in text.lines().filter(|line| !line.is_empty()) {
             let (digest, name) = line.split_at_checked(64).ok_or_else(|| refused(line))?;
             let name = name.strip_prefix("  ").or_else(|| name.strip_prefix(" *")).ok_or_else(|| refused(line))?;
             let digest = Digest::parse(digest).map_err(|_| refused(line))?;
-            // Whoever packed a folder summed its files up by their paths.
+            // Where a folder was packed, the sums name its files by their paths.
             let name = name.rsplit('/').next().unwrap_or(name);
             if name.is_empty() || sums.insert(name.to_owned(), digest).is_some() {
                 return Err(refused(line));
@@ -184,7 +186,7 @@ mod tests {
         .unwrap();
         assert_eq!((old.format_version, old.files), (None, None));
         for (text, word) in
-            [("", "cannot be read"), ("[]", "no JSON object"), (r#"{"formatVersion":2}"#, "formatVersion 2")]
+            [("", "cannot be read"), ("[]", "not a JSON object"), (r#"{"formatVersion":2}"#, "formatVersion 2")]
         {
             let error = Metadata::parse(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");

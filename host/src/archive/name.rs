@@ -25,7 +25,7 @@ pub struct Tag(String);
 /// Why a text is not a [`Tag`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no tag: use 1 to {MAX_TAG_BYTES} letters, digits, `.`, `_` and `-`, beginning with a letter or digit"
+    "`{0}` is not a valid tag: use 1 to {MAX_TAG_BYTES} letters, digits, `.`, `_` and `-`, without `..`, and begin with a letter or digit"
 )]
 pub struct BadTag(String);
 

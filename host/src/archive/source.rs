@@ -1,9 +1,8 @@
-//! The tar stream inside an archive, whoever compressed it.
+//! The tar stream inside an archive, whichever program compressed it.
 //!
-//! Archives of our own come in blocks that are unpacked on all cores; others are unpacked as one stream. What the bytes are
-//! is decided by their first bytes, never by the file's name. A block whose checksum does not hold is noted and stands as
-//! zeros in the stream, so that one flipped bit does not hide what else is damaged: `members` refuses such an archive in the
-//! end, whatever was found in it.
+//! Archives of our own consist of blocks, which are unpacked on all cores; other archives are unpacked as one stream. The first
+//! bytes decide on the format, never the file's name. A block whose checksum does not match is noted, and zeros take its place in
+//! the stream, so that one flipped bit does not hide other damage. At the end `members` refuses such an archive in any case.
 
 use std::{
     fs::File,
@@ -163,7 +162,7 @@ impl Source {
             Compression::None => None,
         };
         let stream = match (unit, compression) {
-            // A frame without data is none of our blocks, and says nothing of those behind it.
+            // A frame without data is not one of our blocks, so the frames after it may not be either.
             (Some(Unit { data: 1.., .. }), _) => blocks(input, compression)?,
             (_, Compression::Gzip) => Stream::Whole(Box::new(flate2::bufread::MultiGzDecoder::new(input))),
             (_, Compression::Zstd) => {
@@ -187,7 +186,7 @@ impl Source {
         self.position
     }
 
-    /// Tells how far the archive was read, while somebody else reads it.
+    /// Gives a counter of the bytes that were read, for use while the archive is being read.
     #[must_use]
     pub fn counter(&self) -> Counter {
         Counter(Arc::clone(&self.tally))
@@ -207,14 +206,16 @@ impl Source {
         let Stream::Blocks { drain, current, at } = &mut self.stream else { return Ok(false) };
         let block = match drain.next() {
             None => return Ok(false),
-            Some(Err(Closed)) => return Err(io::Error::other("a thread that unpacks is gone")),
+            Some(Err(Closed)) => {
+                return Err(io::Error::other("a thread that unpacks the archive stopped unexpectedly"));
+            }
             Some(Ok(Decoded::Data(data))) => data,
             Some(Ok(Decoded::Bad(length))) => {
                 let range = self.position..self.position + length as u64;
                 let full = self.damages.len() >= MAX_DAMAGES;
                 match self.damages.last_mut() {
                     Some(last) if last.end == range.start => last.end = range.end,
-                    // A list that is full is enough of a verdict.
+                    // The list is full; more places would not change the result.
                     Some(_) if full => {}
                     _ => self.damages.push(range),
                 }
@@ -227,7 +228,7 @@ impl Source {
         Ok(true)
     }
 
-    /// What stands behind an error of a decoder: the system's, or the archive's.
+    /// The cause of a decoder's error: the system's error, or the archive's flaw.
     fn flaw(&self, error: &io::Error) -> io::Error {
         let mut tally = lock(&self.tally);
         match tally.failed.take() {
@@ -235,11 +236,11 @@ impl Source {
             None if error.kind() == io::ErrorKind::UnexpectedEof => Flaw::CutOff(tally.bytes).into(),
             None if error.to_string().contains("too much memory") => {
                 let most = crate::value::bytes(1 << MAX_WINDOW_LOG);
-                Flaw::Refused(format!("its zstd window is larger than {most}; compress it anew without `--long`"))
+                Flaw::Refused(format!("its zstd window is larger than {most}; compress it again without `--long`"))
                     .into()
             }
             None => {
-                Flaw::Broken { at: self.position, why: format!("{error} (as bytes of the unpacked archive)") }.into()
+                Flaw::Broken { at: self.position, why: format!("{error} (counted in the unpacked archive)") }.into()
             }
         }
     }
@@ -276,7 +277,8 @@ impl Read for Source {
 /// What an archive is, by its first bytes.
 fn sniff(head: &[u8]) -> Result<Compression, Flaw> {
     const TAR_MAGIC_AT: usize = 257;
-    let other = |what: &str| Err(Flaw::Foreign(format!("it is {what}; gzip, zstd and plain tar are read here")));
+    let other =
+        |what: &str| Err(Flaw::Foreign(format!("it is {what}; the supported formats are .tar.gz, .tar.zst and .tar")));
     match head {
         [] => Err(Flaw::Empty),
         [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
@@ -285,8 +287,8 @@ fn sniff(head: &[u8]) -> Result<Compression, Flaw> {
         [0xfd, b'7', b'z', b'X', b'Z', ..] => other("compressed with xz"),
         [b'B', b'Z', b'h', ..] => other("compressed with bzip2"),
         [b'P', b'K', 3 | 5, ..] => other("a zip file"),
-        _ if head.starts_with(b"SQLite format 3\0") => other("a SQLite database itself, not an archive of one"),
-        _ => other("no tar, compressed or not"),
+        _ if head.starts_with(b"SQLite format 3\0") => other("a SQLite database, not an archive of one"),
+        _ => other("not a tar file"),
     }
 }
 
@@ -303,7 +305,7 @@ fn blocks(input: Ahead, compression: Compression) -> io::Result<Stream> {
     Ok(Stream::Blocks { drain, current: Vec::new(), at: 0 })
 }
 
-/// Splits the archive at its blocks until it ends, or nobody wants more.
+/// Splits the archive into its blocks, until it ends or the receiver is gone.
 fn split(mut input: Ahead, compression: Compression, feed: &Feed<Packed, Decoded>) {
     let mut at = 0;
     loop {
@@ -314,7 +316,7 @@ fn split(mut input: Ahead, compression: Compression, feed: &Feed<Packed, Decoded
                 feed.push(packed)
             }
             Err(error) => {
-                // Whether somebody hears it or not, it is the last thing to say.
+                // The receiver may be gone already, and nothing comes after this.
                 let _ = feed.push_done(Decoded::Ended(error));
                 return;
             }
@@ -340,7 +342,7 @@ fn next_unit(input: &mut Ahead, compression: Compression, at: u64) -> Result<Opt
         let whole_head = if compression == Compression::Zstd { MAX_PACKED_BYTES } else { GZIP_HEADER_BYTES };
         return Err(match ahead.len() < whole_head {
             true => Flaw::CutOff(end).into(),
-            false => Flaw::Broken { at, why: "no block begins there".to_owned() }.into(),
+            false => Flaw::Broken { at, why: "no valid block begins there".to_owned() }.into(),
         });
     };
     let Some(bytes) = ahead.get(..packed) else { return Err(Flaw::CutOff(end).into()) };

@@ -1,7 +1,7 @@
 //! Writes an archive in one pass: tar headers and data go in, compressed blocks reach the file in order.
 //!
-//! A member whose size is not known beforehand gets a slot for its header, which is written again at the end. Syncs nothing
-//! and names no file: whoever hands the file in does.
+//! A member whose size is not known beforehand gets a slot for its header, which is written again at the end. Does not
+//! sync or name the file: the caller does.
 
 use std::{
     fs::File,
@@ -158,9 +158,10 @@ impl Writer {
     /// # Errors
     /// What the system says of this or an earlier block; `InvalidData` when the member has another size than its header.
     pub fn end(&mut self) -> io::Result<Member> {
-        let open = self.open.take().ok_or_else(|| io::Error::other("no member was begun"))?;
+        let open = self.open.take().ok_or_else(|| io::Error::other("no member was started"))?;
         if open.header.bytes.is_some_and(|bytes| bytes != open.bytes) {
-            let why = format!("{} has {} bytes instead of {:?}", open.header.name, open.bytes, open.header.bytes);
+            let named = open.header.bytes.unwrap_or_default();
+            let why = format!("the member {} has {} bytes, but its header says {named}", open.header.name, open.bytes);
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         if open.header.bytes.is_none()
@@ -224,11 +225,11 @@ impl Writer {
         self.unless_closed(pushed.as_ref())
     }
 
-    /// The line closes early only when the sink has failed, and the sink knows why.
+    /// The pipeline closes early only when the sink has failed; the sink has the error.
     fn unless_closed(&mut self, pushed: Option<&Result<(), Closed>>) -> io::Result<()> {
         match pushed {
             Some(Ok(())) => Ok(()),
-            _ => self.sunk().map(drop).and_then(|()| Err(io::Error::other("the archive was ended already"))),
+            _ => self.sunk().map(drop).and_then(|()| Err(io::Error::other("the archive is already finished"))),
         }
     }
 
@@ -237,15 +238,15 @@ impl Writer {
         let ended = self.sink.take().map(JoinHandle::join);
         ended
             .and_then(Result::ok)
-            .unwrap_or_else(|| Err(io::Error::other("the thread that writes the archive is gone")))
+            .unwrap_or_else(|| Err(io::Error::other("the thread that writes the archive stopped unexpectedly")))
     }
 }
 
 impl Drop for Writer {
-    /// Waits for the sink: whoever begins anew in the same file must be the only one who writes to it.
+    /// Waits for the sink: the next writer of the same file must be the only one.
     fn drop(&mut self) {
         if self.sink.is_some() {
-            // What it says is of no interest any more.
+            // Its result does not matter any more.
             let _ = self.sunk();
         }
     }
@@ -256,7 +257,8 @@ fn sink(mut file: File, drain: &Drain<Packed>) -> io::Result<Sunk> {
     let mut flusher = Flusher::new(&file)?;
     let (mut bytes, mut slots) = (0, Vec::new());
     while let Some(packed) = drain.next() {
-        let packed = packed.map_err(|Closed| io::Error::other("a thread that compresses is gone"))?;
+        let packed =
+            packed.map_err(|Closed| io::Error::other("a thread that compresses the archive stopped unexpectedly"))?;
         let block = packed.bytes.map_err(io::Error::other)?;
         if packed.is_slot {
             slots.push(bytes);

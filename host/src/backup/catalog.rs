@@ -1,7 +1,6 @@
-//! The archives in a folder, newest first, and how each of them stands.
+//! The archives in a folder, newest first, each with its state.
 //!
-//! Reads names, `stat` and records; an archive itself only for its first member, and only where it has no record. Changes
-//! nothing.
+//! Reads names, `stat` and records. Opens an archive only where it has no record, and reads only its first member. Changes nothing.
 
 use std::{
     io::Read as _,
@@ -26,15 +25,15 @@ pub(super) const MAX_FILES: usize = 20_100;
 /// The largest `metadata.json` that is read for a list.
 const MAX_METADATA_BYTES: u64 = 1 << 20;
 
-/// How an archive stands now.
+/// The state of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
-    /// Proven, and not changed since.
+    /// It was verified, and has not changed since.
     Verified,
-    /// Nobody has looked.
+    /// It was not verified.
     Unverified,
-    /// It was proven, and is no longer what it was then.
+    /// It has changed since it was verified.
     Changed,
     /// It does not hold what was backed up.
     Damaged,
@@ -95,7 +94,7 @@ pub struct Listed {
 /// # Errors
 /// What the system says of the folder.
 pub fn list(folder: &Path, described: bool) -> Result<Vec<Listed>, Failure> {
-    let failed = |error| Failure::io("list", folder, error);
+    let failed = |error| Failure::io("list the folder", folder, error);
     if files::stat(folder).map_err(failed)?.is_none() {
         return Ok(Vec::new());
     }
@@ -154,7 +153,7 @@ fn one(folder: &Path, name: &str, described: bool) -> Option<Listed> {
     Some(listed)
 }
 
-/// Why the walk through an archive that is only glanced at ended.
+/// Ends the walk through an archive after its first member.
 struct Enough;
 
 impl From<ReadError> for Enough {

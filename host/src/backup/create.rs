@@ -23,16 +23,16 @@ use crate::{
     sqlite::{HoldLimits, Registry},
 };
 
-/// Archives of one second beside each other: whoever makes more has a loop that went wrong.
+/// Archives in one folder with the same second in their name: a program that makes more of them runs in a loop by mistake.
 const MAX_SAME_SECOND: u32 = 1000;
 
 /// What is needed beyond the archive itself: the record, the ledger, the folder.
 const SPARE_BYTES: u64 = 1 << 20;
 
-/// How small an archive is against its database when no earlier one tells: half, which JSON and text stay below.
+/// The size of an archive relative to its database, where no earlier archive shows it. JSON and text compress better than this.
 const USUAL_RATIO: f64 = 0.5;
 
-/// What the estimate from an earlier archive may be wrong by.
+/// The margin for error of an estimate that comes from an earlier archive.
 const RATIO_MARGIN: f64 = 1.1;
 
 /// What is asked for.
@@ -100,7 +100,7 @@ fn make(
     if let Some(attempt) = attempt {
         attempt.begin(clock);
     }
-    let draft = Draft::new(request.out).map_err(|error| Failure::io("write in", request.out, error))?;
+    let draft = Draft::new(request.out).map_err(|error| Failure::io("create a file in", request.out, error))?;
     let now = clock.now();
     let about = About {
         real: &ground.real,
@@ -118,21 +118,24 @@ fn make(
         from_snapshot(&registry, &about, request, &draft, &prove, progress)?
     };
     let mut record = record_of(&taken, request.out);
-    // A raw copy holds what lay on the disk; whether that is a database one can restore, nobody has looked.
+    // A raw copy holds the files as they are on the disk; nothing has checked whether they are a database that can be restored.
     if request.verify && !request.raw {
         record.verdict = Verdict::Verified;
         record.verified_at = Some(format!("{:.0}", clock.now()));
     }
     let path = publish(&draft, request, now)?;
     record.archive = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    // The archive is whole and has its name; without a record it counts as one that nobody has proven.
+    // The archive is complete and has its name; without a record it counts as unverified.
     if let Err(failure) = record.stamp(&path).and_then(|()| record.keep(&path, "backup", &about.created_at)) {
-        tracing::warn!("{} is whole, but its proof is not written down: {failure}", path.display());
+        tracing::warn!(
+            "the archive {} is complete, but its record could not be written, so it is listed as unverified: {failure}",
+            path.display()
+        );
     }
     Ok(Made { path, record })
 }
 
-/// Syncs the finished archive, reads it back from the disk and holds it against what was taken in while it was written.
+/// Syncs the finished archive, reads it back from the disk and compares it with the hashes that were taken while it was written.
 fn proven(
     written: Written,
     draft: &Draft,
@@ -145,7 +148,7 @@ fn proven(
         return Ok(Proven { written, digest: None });
     }
     draft.forget();
-    let damaged = |flaw| Failure::Archive { path: request.out.join("the new archive"), flaw };
+    let damaged = |flaw| Failure::NewArchive { folder: request.out.to_owned(), flaw };
     let found =
         unpack(&draft.path(), true, request.out, &mut |_| Ok(None), progress).map_err(|failure| match failure {
             Failure::Archive { flaw, .. } => damaged(flaw),
@@ -155,7 +158,7 @@ fn proven(
     Ok(Proven { written, digest: found.digest })
 }
 
-/// One backup, restore or return of a database at a time. The lock ends with its process, however that ends.
+/// Lets one backup, restore or undo of a database run at a time. The lock is released when its process ends, even by a kill.
 pub(super) fn lock(real: &Path, stat: &Stat, scratch: &Path) -> Result<Lock, Failure> {
     let own = beside(real, ".vitalsign-lock");
     let taken = match Lock::take(&own) {
@@ -166,8 +169,11 @@ pub(super) fn lock(real: &Path, stat: &Stat, scratch: &Path) -> Result<Lock, Fai
         taken => taken.map_err(|error| Failure::io("lock", &own, error))?,
     };
     taken.ok_or_else(|| {
-        let what = format!("another backup or restore of {} is under way; nothing was changed", real.display());
-        Failure::refused(what, "wait until it has ended; a lock file by itself holds nobody up")
+        let what = format!("another backup or restore of {} is running; nothing was changed", real.display());
+        Failure::refused(
+            what,
+            "wait until it has ended, then try again; a lock file that a killed process left behind blocks nothing",
+        )
     })
 }
 
@@ -177,10 +183,11 @@ fn folder(out: &Path) -> Result<(), Failure> {
     match files::stat(out).map_err(failed)? {
         Some(found) if found.kind == Kind::Directory => Ok(()),
         Some(_) => {
-            let what = format!("{} is no folder, and archives go into one; nothing was changed", out.display());
+            let what =
+                format!("{} is not a folder, so archives cannot be written there; nothing was changed", out.display());
             Err(Failure::refused(what, "name a folder with --out"))
         }
-        None => files::folder(out).map_err(|error| Failure::io("make the folder", out, error)),
+        None => files::folder(out).map_err(|error| Failure::io("create the folder", out, error)),
     }
 }
 
@@ -192,7 +199,7 @@ fn writer(draft: &Draft, request: &Request<'_>) -> Result<Writer, Failure> {
         file.rewind()?;
         Writer::new(file, request.compression, request.level.unwrap_or(request.compression.usual_level()))
     };
-    begin().map_err(|error| Failure::io("write in", request.out, error))
+    begin().map_err(|error| Failure::io("create a file in", request.out, error))
 }
 
 fn from_snapshot(
@@ -219,7 +226,7 @@ fn from_snapshot(
     })
 }
 
-/// Says how much room was needed where the system says that there was too little.
+/// Adds how much space was needed, where the system only says that there was too little.
 fn full(error: io::Error, out: &Path, needed: u64) -> Failure {
     if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
         return Failure::Space { folder: out.to_owned(), free: files::free_bytes(out).unwrap_or(0), needed };
@@ -252,9 +259,9 @@ fn newest_ratio(out: &Path, compression: Compression) -> Option<f64> {
     (record.database_bytes > 0).then(|| record.bytes as f64 / record.database_bytes as f64)
 }
 
-/// Refuses to begin what will not fit.
+/// Fails when the folder has less free space than `needed` bytes.
 pub(super) fn room(folder: &Path, needed: u64) -> Result<(), Failure> {
-    let free = files::free_bytes(folder).map_err(|error| Failure::io("ask for the free space of", folder, error))?;
+    let free = files::free_bytes(folder).map_err(|error| Failure::io("find out the free space of", folder, error))?;
     if free >= needed { Ok(()) } else { Err(Failure::Space { folder: folder.to_owned(), free, needed }) }
 }
 
@@ -275,7 +282,7 @@ fn record_of(taken: &Taken, out: &Path) -> Record {
     }
 }
 
-/// Holds what was read back against what was taken in while the snapshot was read.
+/// Compares what was read back with what was hashed while the snapshot was read.
 fn held_against(found: &Unpacked, taken: &[Member]) -> Result<(), Flaw> {
     let same = |member: &&Member| {
         found.pieces.iter().any(|piece| {
@@ -297,12 +304,12 @@ fn publish(draft: &Draft, request: &Request<'_>, now: Timestamp) -> Result<PathB
         match draft.publish(&path) {
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(Failure::io("name the archive", &path, error)),
+            Err(error) => return Err(Failure::io("create the archive", &path, error)),
         }
     }
     let what =
-        format!("{} has {MAX_SAME_SECOND} archives of this very second; nothing was changed", request.out.display());
-    Err(Failure::refused(what, "look for what makes them"))
+        format!("{} already has {MAX_SAME_SECOND} archives of this second; nothing was changed", request.out.display());
+    Err(Failure::refused(what, "find the program that makes so many backups, and stop it"))
 }
 
 /// The first number that no archive of this second has, whatever its tag, so that their order is the order of their making.

@@ -1,4 +1,4 @@
-//! Why a backup, a restore or one of their helpers did not do what it was asked to.
+//! The errors of backups, restores and the commands around them. Knows no exit code and no terminal.
 
 use std::{
     io,
@@ -12,7 +12,7 @@ use crate::{
     value::bytes,
 };
 
-/// What a failure is, for whoever turns it into an exit code.
+/// The kind of a failure, which decides on the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Refused; nothing was changed.
@@ -26,16 +26,16 @@ pub enum Kind {
 /// Why something failed. `Display` is one sentence that names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// It was not done, on purpose.
+    /// The request was refused.
     #[error("{what}")]
     Refused {
-        /// What stands against it.
+        /// The reason.
         what: String,
         /// What to do now.
         hint: String,
     },
-    /// Somebody gave it up.
-    #[error("interrupted; nothing was changed")]
+    /// The user interrupted it.
+    #[error("the command was interrupted; nothing was changed")]
     Interrupted,
     /// The database cannot be read.
     #[error("{0}")]
@@ -45,7 +45,7 @@ pub enum Failure {
     Structure {
         /// Which database.
         what: String,
-        /// What SQLite found, its first words.
+        /// The first problems that SQLite found.
         problems: Vec<String>,
         /// What to do now.
         hint: &'static str,
@@ -58,8 +58,16 @@ pub enum Failure {
         /// What is wrong with it.
         flaw: Flaw,
     },
-    /// There is not enough room.
-    #[error("{} has {} free, and {} are needed", .folder.display(), bytes(*.free), bytes(*.needed))]
+    /// A new archive does not hold what was written to it.
+    #[error("the new archive in {} {flaw}; it was removed", .folder.display())]
+    NewArchive {
+        /// Its folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        flaw: Flaw,
+    },
+    /// There is not enough free space.
+    #[error("the folder {} has {} of free space, but {} are needed", .folder.display(), bytes(*.free), bytes(*.needed))]
     Space {
         /// The folder.
         folder: PathBuf,
@@ -97,12 +105,12 @@ impl Failure {
         }
     }
 
-    /// What it is.
+    /// The kind of this failure.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
             Self::Refused { .. } => Kind::Refused,
-            Self::Archive { .. } | Self::Structure { .. } => Kind::Damaged,
+            Self::Archive { .. } | Self::NewArchive { .. } | Self::Structure { .. } => Kind::Damaged,
             Self::Database(trouble) if trouble.is_corrupt() => Kind::Damaged,
             Self::Database(_) | Self::Space { .. } | Self::Io { .. } | Self::Interrupted => Kind::Environment,
         }
@@ -124,26 +132,33 @@ impl Failure {
                 "raise `backup.timeLimitSeconds`, or back up when the machine is less busy"
             }
             Self::Database(Trouble::WalGrew { .. }) => {
-                "raise `backup.maxWalGrowthBytes`, or back up when less is written; this backup was what held the log"
+                "raise `backup.maxWalGrowthBytes`, or back up when less is written: SQLite cannot reset the write-ahead log while a backup reads"
             }
             Self::Database(trouble) => return trouble.hint(),
             Self::Interrupted => "",
             Self::Structure { hint, .. } => hint,
             Self::Archive { flaw: Flaw::Empty | Flaw::Foreign(_) | Flaw::Refused(_), .. } => {
-                "name an archive that `vitalsign backup` or another tool of the registry made; `vitalsign list` shows them"
+                "name a backup archive of a registry; `vitalsign list` shows the archives in the backup folder"
             }
             Self::Archive { .. } => "use another archive: `vitalsign list` shows which ones are verified",
-            Self::Space { .. } => "make room there, or name another place",
+            Self::NewArchive { .. } => {
+                "check the disk and the memory of this machine (`dmesg`), then make the backup again"
+            }
+            Self::Space { .. } => "free some space there, or choose another folder",
             Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::PermissionDenied => "run this as the user who may, or change the permissions",
+                io::ErrorKind::PermissionDenied => {
+                    "run the command as a user who has the permission, or change the permissions of the file"
+                }
                 io::ErrorKind::NotFound => "check the path",
-                io::ErrorKind::IsADirectory => "name a file; `vitalsign list --out` shows the archives in a folder",
+                io::ErrorKind::IsADirectory => {
+                    "name an archive, not a folder; `vitalsign list --out FOLDER` shows the archives in a folder"
+                }
                 io::ErrorKind::NotADirectory => "a part of the path is a file, not a folder; check the path",
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    "make room there; nothing new was left behind"
+                    "free some space there, then try again; no unfinished file was left behind"
                 }
-                io::ErrorKind::ReadOnlyFilesystem => "name a place that can be written",
-                _ => "look at the disk and its mount (`dmesg`)",
+                io::ErrorKind::ReadOnlyFilesystem => "choose a folder on a file system that can be written",
+                _ => "check the disk and its file system; `dmesg` shows the errors of a disk",
             },
         };
         text.to_owned()
@@ -152,5 +167,67 @@ impl Failure {
 
 /// What `stat` says of a file, or the failure to ask.
 pub(super) fn stat(path: &Path) -> Result<Option<Stat>, Failure> {
-    files::stat(path).map_err(|error| Failure::io("look at", path, error))
+    files::stat(path).map_err(|error| Failure::io("access", path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kind, the message and the hint of one failure of each sort.
+    #[test]
+    fn every_failure_says_what_happened_and_what_to_do() {
+        let path = Path::new("out/a.tar.gz");
+        let archive = |flaw| Failure::Archive { path: path.to_owned(), flaw };
+        let io = |kind: io::ErrorKind| Failure::io("read", path, io::Error::from(kind));
+        let failures = [
+            Failure::refused("r.sqlite already exists; nothing was changed", "add --force to replace it"),
+            Failure::Structure {
+                what: "the database r.sqlite".to_owned(),
+                problems: vec!["a".into()],
+                hint: "restore",
+            },
+            archive(Flaw::Empty),
+            archive(Flaw::CutOff(2048)),
+            Failure::NewArchive { folder: "out".into(), flaw: Flaw::CutOff(2048) },
+            Failure::Space { folder: "out".into(), free: 0, needed: 1 << 20 },
+            io(io::ErrorKind::PermissionDenied),
+            io(io::ErrorKind::NotFound),
+            io(io::ErrorKind::IsADirectory),
+            io(io::ErrorKind::NotADirectory),
+            io(io::ErrorKind::StorageFull),
+            io(io::ErrorKind::ReadOnlyFilesystem),
+            io(io::ErrorKind::TimedOut),
+        ];
+        let shown = failures.iter().map(|failure| format!("{:?}: {failure}\n→ {}\n", failure.kind(), failure.hint()));
+        insta::assert_snapshot!(shown.collect::<String>(), @"
+        Refused: r.sqlite already exists; nothing was changed
+        → add --force to replace it
+        Damaged: the database r.sqlite is damaged: a
+        → restore
+        Damaged: out/a.tar.gz is empty (0 bytes)
+        → name a backup archive of a registry; `vitalsign list` shows the archives in the backup folder
+        Damaged: out/a.tar.gz is incomplete: it ends after 2.0 KiB, but more data must follow
+        → use another archive: `vitalsign list` shows which ones are verified
+        Damaged: the new archive in out is incomplete: it ends after 2.0 KiB, but more data must follow; it was removed
+        → check the disk and the memory of this machine (`dmesg`), then make the backup again
+        Environment: the folder out has 0 B of free space, but 1.0 MiB are needed
+        → free some space there, or choose another folder
+        Environment: cannot read out/a.tar.gz: permission denied
+        → run the command as a user who has the permission, or change the permissions of the file
+        Environment: cannot read out/a.tar.gz: entity not found
+        → check the path
+        Environment: cannot read out/a.tar.gz: is a directory
+        → name an archive, not a folder; `vitalsign list --out FOLDER` shows the archives in a folder
+        Environment: cannot read out/a.tar.gz: not a directory
+        → a part of the path is a file, not a folder; check the path
+        Environment: cannot read out/a.tar.gz: no storage space
+        → free some space there, then try again; no unfinished file was left behind
+        Environment: cannot read out/a.tar.gz: read-only filesystem or storage medium
+        → choose a folder on a file system that can be written
+        Environment: cannot read out/a.tar.gz: timed out
+        → check the disk and its file system; `dmesg` shows the errors of a disk
+        ");
+        assert_eq!(Failure::Interrupted.hint(), "", "the user knows why it ended");
+    }
 }

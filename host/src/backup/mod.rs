@@ -1,4 +1,4 @@
-//! Backups of a registry: made, proven, listed, thinned out, and restored.
+//! Backups of a registry: making, verifying, listing, pruning and restoring them.
 //!
 //! Brings databases and archives together. Knows neither how a database is read (`sqlite`) nor how an archive is written
 //! (`archive`), no configuration file and no terminal.
@@ -39,7 +39,7 @@ use crate::{archive::Compression, sqlite::HoldLimits};
 /// What backups are configured with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Whether anybody said anything about backups; otherwise there need not be any.
+    /// Whether the configuration says anything about backups; if not, there do not have to be any.
     pub configured: bool,
     /// The folder for archives.
     pub dir: PathBuf,
@@ -62,7 +62,7 @@ fn as_text<S: serde::Serializer>(path: &std::path::Path, to: S) -> Result<S::Ok,
     to.collect_str(&path.display())
 }
 
-/// Who is told how far something is. Every call is cheap.
+/// Receives the progress of a long operation. Every call must be cheap.
 pub trait Progress: Sync {
     /// Something begins that handles so many bytes in all.
     fn begin(&self, doing: &'static str, bytes: u64);
@@ -70,13 +70,13 @@ pub trait Progress: Sync {
     fn at(&self, bytes: u64);
     /// It is over.
     fn end(&self);
-    /// Whether it is to be given up; asked until something at its destination is changed.
+    /// Whether the operation should stop; asked until something at its destination is changed.
     fn is_cancelled(&self) -> bool {
         false
     }
 }
 
-/// Nobody.
+/// Shows no progress.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

@@ -29,7 +29,7 @@ struct Part {
     stat: Stat,
 }
 
-/// Writes the archive of the files as they are; begins anew when somebody wrote to them meanwhile.
+/// Writes an archive of the files as they are. Starts again when the files changed while they were copied.
 pub(super) fn take(
     about: &About<'_>,
     request: &Request<'_>,
@@ -41,7 +41,7 @@ pub(super) fn take(
         let parts = parts(about)?;
         let total: u64 = parts.iter().map(|part| part.stat.bytes).sum();
         room(request.out, estimate(request, total))?;
-        progress.begin("copying the files as they are", total);
+        progress.begin("copying the database files", total);
         let taken = copy(about, &parts, writer()?, progress);
         progress.end();
         let taken = taken?;
@@ -52,10 +52,10 @@ pub(super) fn take(
             return Ok(Taken { proven: prove(written)?, metadata, structure });
         }
     }
-    let what = format!("{} was written to each time while its files were copied", about.real.display());
+    let what = format!("{} changed during each of {MAX_TRIES} attempts to copy its files", about.real.display());
     Err(Failure::refused(
-        format!("{what}; nothing was kept"),
-        "stop the registry first, or make a backup without --raw, which may run beside it",
+        format!("{what}; no archive was made"),
+        "stop the registry, then try again; a backup without --raw works while the registry runs",
     ))
 }
 
@@ -70,10 +70,13 @@ fn parts(about: &About<'_>) -> Result<Vec<Part>, Failure> {
     }
     let journal = beside(about.real, "-journal");
     if stat(&journal)?.is_some_and(|journal| journal.bytes > 0) {
-        let what = format!("{} has a rollback journal, without which its bytes mean nothing", about.real.display());
+        let what = format!(
+            "{} has a rollback journal: a transaction was interrupted, and a copy without the journal is useless",
+            about.real.display()
+        );
         return Err(Failure::refused(
-            format!("{what}; nothing was changed"),
-            "start the registry once so that it rolls back, or copy all its files by hand",
+            format!("{what}; no archive was made"),
+            "start the registry once, so that SQLite rolls the transaction back; or copy the database and its journal by hand",
         ));
     }
     Ok(parts)
@@ -90,7 +93,7 @@ fn copy(
         parts.iter().any(|part| part.member == name).then_some(name)
     };
     let files = Files { database: named(""), wal: named("-wal"), shm: named("-shm"), provenance: None };
-    // What a damaged header says is no fact, so the metadata says nothing of the database itself.
+    // The header may be damaged, so the metadata repeats nothing from it.
     let metadata = about.metadata(files);
     text(&mut writer, about, &metadata).map_err(|error| Failure::io("write the archive of", about.real, error))?;
     let mut done = 0;
@@ -104,7 +107,7 @@ fn copy(
         while left > 0 {
             let most = usize::try_from(left).unwrap_or(STEP_BYTES).min(STEP_BYTES);
             let room = room.get_mut(..most).unwrap_or_default();
-            // A file that has become shorter goes on in zeros up to the size in its header: the look afterwards sees it.
+            // A file that became shorter is filled with zeros up to the size in its tar header; the comparison afterwards finds the change.
             let count = fill(&mut file, room).map_err(reading)?;
             room.iter_mut().skip(count).for_each(|byte| *byte = 0);
             writer.write(room).map_err(writing)?;

@@ -28,7 +28,7 @@ const MAX_RECORD_BYTES: u64 = 64 * 1024;
 pub enum Verdict {
     /// Read back from the disk: every hash and the database's structure hold.
     Verified,
-    /// Nobody has looked.
+    /// It was not verified.
     Unverified,
     /// It does not hold what was backed up.
     Damaged,
@@ -84,7 +84,7 @@ pub(super) fn path_of(archive: &Path) -> PathBuf {
 }
 
 impl Record {
-    /// A record of an archive of which nothing is known.
+    /// A record with nothing but the name of the archive.
     pub(super) fn unknown(archive: &Path) -> Self {
         Self {
             archive: archive.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -94,7 +94,7 @@ impl Record {
             created_at: None,
             verdict: Verdict::Unverified,
             verified_at: None,
-            structure: Structure::NotChecked("nobody has looked".to_owned()),
+            structure: Structure::NotChecked("not verified yet".to_owned()),
             flaw: None,
             source: None,
             database_bytes: 0,
@@ -110,7 +110,7 @@ impl Record {
         serde_json::from_str(&text).ok()
     }
 
-    /// Takes over the archive's size and time stamp, by which it is known again.
+    /// Stores the archive's size and time stamp, which show later whether the archive has changed.
     pub(super) fn stamp(&mut self, archive: &Path) -> Result<(), Failure> {
         let found = stat(archive)?;
         if let Some(found) = found {
@@ -119,7 +119,7 @@ impl Record {
         Ok(())
     }
 
-    /// Whether the archive is still the one that this was written of.
+    /// Whether the archive is unchanged since this record was written.
     pub(super) fn is_of(&self, found: &files::Stat) -> bool {
         (self.bytes, self.modified_ns.as_str()) == (found.bytes, found.modified_ns.to_string().as_str())
     }
@@ -134,8 +134,8 @@ impl Record {
     }
 }
 
-/// Puts a record in the place of an older one. For a moment there is none, which only makes its archive an unproven one; what
-/// a killed process leaves is never half a record, nor a file of another name.
+/// Replaces a record. For a moment there is no record, and the archive counts as unverified. A process that is killed here never
+/// leaves half a record or a file with another name.
 fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = Draft::new(files::folder_of(path))?;
     draft.file().write_all(bytes)?;

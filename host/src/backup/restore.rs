@@ -1,7 +1,7 @@
-//! Restores a registry from an archive: laid out beside its place, proven, then swapped in.
+//! Restores a registry from an archive: unpacks it beside the destination, verifies it, then swaps it in.
 //!
-//! Nothing at the destination changes before the archive has been read to its end and its database checked. What a run that
-//! was killed left in the staging folder is only ever a copy out of an archive, so the next run removes it.
+//! Nothing at the destination changes before the archive has been read to its end and its database checked. The staging folder
+//! holds nothing but copies out of an archive, so a restore removes what a killed one left there.
 
 use std::path::{Path, PathBuf};
 
@@ -65,17 +65,20 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
     let database = Place::of(request.db)?;
     let log = Place::of(request.log)?;
     if files::are_same(&database.real, &log.real) {
-        let what = format!("the database and the export would both be {}", database.real.display());
-        return Err(Failure::refused(format!("{what}; nothing was changed"), "name another --log"));
+        let what = format!("the database and the provenance export have the same path, {}", database.real.display());
+        return Err(Failure::refused(format!("{what}; nothing was changed"), "name another file with --log"));
     }
     let own = ["-wal", "-shm", "-journal", ".vitalsign-lock"].map(|suffix| files::beside(&database.real, suffix));
     if own.iter().any(|own| files::are_same(own, &log.real)) {
-        let what = format!("{} belongs to the database; nothing was changed", log.real.display());
-        return Err(Failure::refused(what, "name another --log"));
+        let what = format!(
+            "the provenance export cannot go to {}, which belongs to the database; nothing was changed",
+            log.real.display()
+        );
+        return Err(Failure::refused(what, "name another file with --log"));
     }
     for place in [&database, &log] {
         if files::are_same(&place.real, request.archive) {
-            let what = format!("{} is the archive itself; nothing was changed", place.real.display());
+            let what = format!("the destination {} is the archive itself; nothing was changed", place.real.display());
             return Err(Failure::refused(what, "name another destination"));
         }
     }
@@ -83,7 +86,7 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
     let any = any.ok_or_else(|| Failure::io("use", &database.base, rustix::io::Errno::NOENT.into()))?;
     let _lock = lock(&database.base.join(database.name()), &any, request.scratch)?;
     clean(&database.real)?;
-    // Once more: what a cut-off swap had left is gone now.
+    // Again: `clean` may have removed what an interrupted swap left.
     let database = Place::of(request.db)?;
     may_be_replaced(&database, &log, request.force)?;
     let staging = Staging::new(&database, &log)?;
@@ -121,7 +124,7 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
     Ok(restored)
 }
 
-/// Notes the restore where the archive's own folder keeps a ledger.
+/// Adds the restore to the ledger in the archive's folder, where there is one.
 fn written_down(archive: &Path, at: &str, restored: &Restored) {
     let ledger = archive.with_file_name(LEDGER);
     if files::stat(&ledger).is_ok_and(|found| found.is_some()) {
@@ -131,7 +134,7 @@ fn written_down(archive: &Path, at: &str, restored: &Restored) {
         let (database, replaced) = (shown(&restored.database), restored.replaced.as_deref().map(shown));
         let details = serde_json::json!({ "archive": name, "database": database, "replaced": replaced });
         if let Err(failure) = note(archive, "restore", at, details) {
-            tracing::warn!("restored, but {failure}");
+            tracing::warn!("the restore is done, but {failure}");
         }
     }
 }
@@ -142,7 +145,7 @@ struct Place {
     real: PathBuf,
     /// What is there.
     stat: Option<Stat>,
-    /// The nearest folder on the way that exists: everything below it lies in the same file system.
+    /// The nearest parent folder that exists: everything that is created below it is in the same file system.
     base: PathBuf,
 }
 
@@ -156,12 +159,13 @@ impl Place {
             false => base.join(&missing),
         };
         if real.file_name().is_none() || absolute.as_os_str().as_encoded_bytes().ends_with(b"/") {
-            let what = format!("{} is no name of a file; nothing was changed", path.display());
+            let what = format!("{} is not the path of a file; nothing was changed", path.display());
             return Err(Failure::refused(what, "name a file"));
         }
         if files::is_link(&real) {
-            let what = format!("{} is a link that leads nowhere; nothing was changed", path.display());
-            return Err(Failure::refused(what, "restore what it leads to, or remove it"));
+            let what =
+                format!("{} is a symbolic link to a file that does not exist; nothing was changed", path.display());
+            return Err(Failure::refused(what, "restore to the path that the link points to, or remove the link"));
         }
         let stat = files::stat(&real).map_err(failed)?;
         let base = match (&stat, real.parent()) {
@@ -175,23 +179,23 @@ impl Place {
         self.real.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// What is staged on its way there.
+    /// The path of the staging folder, or of the staged file.
     fn staged(&self) -> PathBuf {
         self.base.join(format!(".{}.vitalsign-restoring", self.name()))
     }
 
     fn make_folder(&self) -> Result<(), Failure> {
         let folder = self.real.parent().unwrap_or(Path::new("/"));
-        files::folder(folder).map_err(|error| Failure::io("make the folder", folder, error))
+        files::folder(folder).map_err(|error| Failure::io("create the folder", folder, error))
     }
 
-    /// The mode and owner that a new file gets: those of the old one, else those in the archive as far as they are harmless.
+    /// The owner and mode of the new file: those of the old one, else those in the archive, without execute bits.
     fn rights(&self, archived: Option<(u32, u32, u32)>) -> (Option<(u32, u32)>, u32) {
         const USUAL_MODE: u32 = 0o600;
         let (mode, uid, gid) = archived.unwrap_or((USUAL_MODE, 0, 0));
         match self.stat {
             Some(old) => (Some((old.uid, old.gid)), old.mode & 0o777),
-            // Only root can say whose a file is, as with `tar`.
+            // Only root can set an owner, as with `tar`.
             None if files::is_root() && archived.is_some() => (Some((uid, gid)), mode & 0o666),
             None => (None, mode & 0o666),
         }
@@ -213,30 +217,30 @@ fn nearest(path: &Path) -> std::io::Result<(PathBuf, PathBuf)> {
     Err(rustix::io::Errno::NOENT.into())
 }
 
-/// Refuses a destination that is not wanted, not fit, or in use.
+/// Refuses a destination that exists without `force`, is not a plain file, or is in use.
 fn may_be_replaced(database: &Place, log: &Place, force: bool) -> Result<(), Failure> {
-    for (place, what) in [(database, "the database"), (log, "the export")] {
+    for (place, what) in [(database, "the database"), (log, "the provenance export")] {
         let Some(found) = place.stat else { continue };
         let shown = place.real.display();
         let (why, hint) = match found.kind {
             Kind::File if found.links > 1 && what == "the database" => (
-                format!("{shown} has {} names (hard links), and the others would keep the old content", found.links),
-                "remove the other names, or restore to another path",
+                format!("{shown} has {} hard links, and its other names would keep the old content", found.links),
+                "remove the other hard links, or restore to another path with --db and --log",
             ),
             Kind::File if force => continue,
             Kind::File => (
-                format!("{shown} exists"),
-                "add --force to replace it (it is kept, and --undo brings it back), or restore to another path with --db and --log",
+                format!("{shown} already exists"),
+                "add --force to replace it (the old file is kept, and `vitalsign restore --undo` brings it back), or restore to another path with --db and --log",
             ),
-            Kind::Directory => (format!("{shown} is a folder, and {what} is a file"), "name a file"),
-            Kind::Other => (format!("{shown} is no regular file"), "name a file"),
+            Kind::Directory => (format!("{shown} is a folder, but {what} must be a file"), "name a file"),
+            Kind::Other => (format!("{shown} is not a regular file"), "name a file"),
         };
         return Err(Failure::refused(format!("{why}; nothing was changed"), hint));
     }
     refuse_if_open(&database.real)
 }
 
-/// What is laid out beside its place, and gone again when this is dropped.
+/// The files that are unpacked beside the destination; dropping this removes them.
 struct Staging {
     folder: PathBuf,
     log: PathBuf,
@@ -246,7 +250,8 @@ impl Staging {
     fn new(database: &Place, log: &Place) -> Result<Self, Failure> {
         let staging = Self { folder: database.staged(), log: log.staged() };
         staging.remove()?;
-        files::new_private_folder(&staging.folder).map_err(|error| Failure::io("write in", &database.base, error))?;
+        files::new_private_folder(&staging.folder)
+            .map_err(|error| Failure::io("create a folder in", &database.base, error))?;
         Ok(staging)
     }
 
@@ -260,7 +265,7 @@ impl Staging {
         let give = |file: &Path, place: &Place| {
             let (owner, mode) = place.rights(archived);
             files::hand_over(file, owner, mode)
-                .map_err(|error| Failure::io("give its owner and mode to", &place.real, error))
+                .map_err(|error| Failure::io("set the owner and mode of", &place.real, error))
         };
         give(&found.database, database)?;
         if found.unpacked.files.provenance.is_some() { give(&self.log, log) } else { Ok(()) }
@@ -276,7 +281,7 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         if let Err(failure) = self.remove() {
-            tracing::warn!("{failure}; it holds only what is in the archive, and the next restore removes it");
+            tracing::warn!("{failure}; it is a temporary copy, and the next restore removes it");
         }
     }
 }

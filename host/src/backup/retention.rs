@@ -1,4 +1,4 @@
-//! Which archives are kept, and the removal of the others.
+//! Decides which archives are kept, and removes the others.
 //!
 //! The plan is a pure function of the list. An archive that any rule keeps stays; the newest verified one always does.
 
@@ -137,7 +137,7 @@ pub fn prune(plan: &[Pruned], clock: &dyn Clock) -> Result<(), Failure> {
 
 /// Removes records whose archive is gone, as a prune that was killed leaves them.
 fn tidy(folder: &std::path::Path) -> Result<(), Failure> {
-    let failed = |error| Failure::io("tidy", folder, error);
+    let failed = |error| Failure::io("remove old records in", folder, error);
     for name in files::names(folder, super::catalog::MAX_FILES).map_err(failed)? {
         let Some(archive) = name.strip_suffix(".json") else { continue };
         if parse_file_name(archive).is_some() && files::stat(&folder.join(archive)).map_err(failed)?.is_none() {

@@ -1,4 +1,4 @@
-//! When backups are made by themselves: cron syntax, in UTC.
+//! The schedule of automatic backups: cron syntax, in UTC.
 //!
 //! The only file that knows the library for it. Waits for nothing.
 
@@ -18,7 +18,7 @@ pub struct Schedule {
 
 /// Why a text is not a [`Schedule`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no schedule: {1}; `15 3 * * *` is 3:15 every day, in UTC")]
+#[error("`{0}` is not a valid schedule: {1}; for example, `15 3 * * *` means 3:15 every day, in UTC")]
 pub struct BadSchedule(String, String);
 
 impl Schedule {
@@ -30,7 +30,7 @@ impl Schedule {
         let bad = |why: String| BadSchedule(printable(text, 80), why);
         let cron = Cron::from_str(text).map_err(|error| bad(error.to_string()))?;
         let schedule = Self { written: text.to_owned(), cron };
-        schedule.next(Timestamp::UNIX_EPOCH).ok_or_else(|| bad("its time never comes".to_owned()))?;
+        schedule.next(Timestamp::UNIX_EPOCH).ok_or_else(|| bad("it never comes due".to_owned()))?;
         Ok(schedule)
     }
 

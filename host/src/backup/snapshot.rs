@@ -1,6 +1,6 @@
-//! What of a database goes into an archive, in one pass over one snapshot.
+//! Writes the members of an archive, in one pass over one snapshot of the database.
 //!
-//! Knows no file names but those of the members, and no folder.
+//! Knows the names of the members, and no other path.
 
 use std::{io, path::Path, thread};
 
@@ -15,7 +15,7 @@ use crate::{
 /// The member with the rows of the provenance table.
 const PROVENANCE: &str = "provenance.jsonl";
 
-/// What a database of an unfit name is called in the archive.
+/// The name in the archive of a database whose own name cannot be used there.
 const PLAIN_NAME: &str = "database.sqlite";
 
 /// The longest name that a tar header holds.
@@ -27,7 +27,7 @@ const LINES_BYTES: usize = 64 * 1024;
 /// Problems of a database that are repeated in a message.
 const MAX_PROBLEMS: u32 = 3;
 
-/// What stands in the metadata besides what the snapshot says.
+/// What the metadata says beside the facts of the snapshot.
 pub(super) struct About<'a> {
     /// The database's real path.
     pub(super) real: &'a Path,
@@ -84,14 +84,14 @@ impl About<'_> {
         let own = self.real.file_name().and_then(|name| name.to_str()).unwrap_or(PLAIN_NAME);
         // `-wal` has to fit behind it, and `sha256sum` writes a backslash or a line break in its own way.
         let fits = own.len() + 4 <= MAX_NAME_BYTES && !own.contains('\\') && !own.chars().any(char::is_control);
-        // A reader that does not know the metadata yet goes by these.
+        // A reader of an archive without metadata goes by these endings.
         let means_another = [".jsonl", "-wal", "-shm", "-journal"].iter().any(|ending| own.ends_with(ending));
         if fits && !means_another && !is_reserved(own) { own.to_owned() } else { PLAIN_NAME.to_owned() }
     }
 }
 
-/// Writes the archive of a snapshot. The outer error is the database's, so that a read that was overtaken is begun anew; the
-/// inner one is final.
+/// Writes the archive of a snapshot into the folder `archive`. The outer error comes from the database, and the read may be started
+/// again after it; the inner error is final.
 pub(super) fn take(
     snapshot: &Snapshot<'_>,
     about: &About<'_>,
@@ -108,7 +108,7 @@ pub(super) fn take(
     }
     let records = match snapshot.unreadable(about.records_table) {
         None => snapshot.counted(about.records_table)?,
-        // Not there, or of a kind that only the registry's own program can read.
+        // The table does not exist, or only the registry's own program can read it.
         Some(_) => None,
     };
     let provenance = provenance(snapshot, about.provenance_table)?;
@@ -145,11 +145,13 @@ pub(super) fn take(
         return Ok(Err(Failure::Interrupted));
     }
     if let Err(error) = ended {
-        return Ok(Err(Failure::io("write", archive, error)));
+        return Ok(Err(Failure::io("write the archive in", archive, error)));
     }
     // The archive is finished and proven while its pages are checked: neither needs the other.
     let (proven, structure) = thread::scope(|scope| {
-        let finish = || writer.finish(&about.header("", None)).map_err(|error| Failure::io("write", archive, error));
+        let finish = || {
+            writer.finish(&about.header("", None)).map_err(|error| Failure::io("write the archive in", archive, error))
+        };
         let finishing = scope.spawn(|| finish().and_then(prove));
         let structure = if about.checked {
             structure(snapshot, about.real)
@@ -158,7 +160,9 @@ pub(super) fn take(
         };
         (finishing.join(), structure)
     });
-    let gone = || Failure::io("write", archive, io::Error::other("the thread that finishes it is gone"));
+    let gone = || {
+        Failure::io("write the archive in", archive, io::Error::other("the thread that writes it stopped unexpectedly"))
+    };
     let structure = structure?;
     let proven = proven.unwrap_or_else(|_| Err(gone()));
     Ok(structure.and_then(|structure| Ok(Taken { proven: proven?, metadata, structure })))
@@ -170,7 +174,7 @@ fn provenance(snapshot: &Snapshot<'_>, table: &str) -> Result<Option<u64>, Troub
         return Ok(None);
     }
     if let Some(trouble) = snapshot.unreadable(table) {
-        tracing::warn!("the table `{table}` is in the backup but not exported: {trouble}");
+        tracing::warn!("the backup contains the table `{table}`, but its rows could not be exported: {trouble}");
         return Ok(None);
     }
     snapshot.counted(table)
@@ -221,8 +225,8 @@ fn export(snapshot: &Snapshot<'_>, about: &About<'_>, writer: &mut Writer) -> Re
     Ok(ended.and_then(|()| writer.write(&gathered)).and_then(|()| writer.end().map(drop)))
 }
 
-/// Checks the very pages that were written: the archive is held against their hashes afterwards, so what is found here holds
-/// for the database in it, and no copy of it has to be laid out on the disk.
+/// Checks the same pages that were written. The archive is compared with their hashes afterwards, so the result holds for the
+/// database in the archive too, and no copy of it has to be unpacked.
 fn structure(snapshot: &Snapshot<'_>, real: &Path) -> Result<Result<Structure, Failure>, Trouble> {
     judged(snapshot, &format!("the database {}", real.display()), DAMAGED_SOURCE_HINT)
 }

@@ -1,12 +1,16 @@
-//! Puts a new database in the place of an old one: at every moment the path is wholly one or the other.
+//! Replaces a database by a new one. At every moment the path holds all of the old one or all of the new one.
 //!
-//! What is replaced is kept in `<database>.replaced-<n>/` beside it: as `database`, with the files that lay beside it where
-//! SQLite could not fold them in, and with the export as `provenance.jsonl`. [`undo`] brings the newest back the same way.
+//! The old database is kept in `<database>.replaced-<n>/` beside the new one: as `database`, with its `-wal`, `-shm` or
+//! `-journal` where SQLite could not fold them in, and with the export as `provenance.jsonl`. [`undo`] brings the newest back.
 //!
-//! The order is what makes it safe. The old database is brought into one file first, since a log that lies beside a new
-//! database would be replayed into it. It is locked as SQLite locks it, so that nobody opens it meanwhile. It gets a second
-//! name in the folder, and only then one `rename` puts the new one in its place. A folder whose `database` still *is* the
-//! database is a swap that was cut off before that: [`clean`] takes it back, the export with it.
+//! The order of the steps makes it safe:
+//! 1. The log of the old database is folded into it, since SQLite would replay a log beside the new database into that.
+//! 2. The old database is locked as SQLite locks it, so that no other process uses it meanwhile.
+//! 3. It gets a second name (a hard link) in the folder.
+//! 4. One `rename` puts the new database in its place.
+//!
+//! When a folder's `database` is still the same file as the database, the swap was interrupted before step 4: [`clean`] undoes
+//! it, and puts the export back too.
 
 use std::{
     path::{Path, PathBuf},
@@ -27,7 +31,7 @@ use crate::{
 const OPEN_PATIENCE: Duration = Duration::from_secs(1);
 const OPEN_STEP: Duration = Duration::from_millis(50);
 
-/// Folders with replaced databases beside one: each is a restore that somebody made by hand.
+/// The highest number of such a folder: each is a restore that somebody started by hand.
 const MAX_KEPT: u32 = 10_000;
 
 /// Names in a folder that are looked through for them.
@@ -85,7 +89,7 @@ impl Kept<'_> {
     fn made(&self) -> Result<PathBuf, Failure> {
         let newest = kept(self.swap.real)?.last().map_or(0, |(number, _)| *number);
         let folder = folder_of(self.swap.real, newest + 1);
-        files::new_private_folder(&folder).map_err(|error| Failure::io("make the folder", &folder, error))?;
+        files::new_private_folder(&folder).map_err(|error| Failure::io("create the folder", &folder, error))?;
         let note = folder.join(NOTE);
         // A struct of text always serialises.
         let was = stat(self.swap.real)?.map(|found| was(&found));
@@ -103,7 +107,7 @@ fn folder_of(real: &Path, number: u32) -> PathBuf {
 /// The folders with what was replaced here, oldest first.
 fn kept(real: &Path) -> Result<Vec<(u32, PathBuf)>, Failure> {
     let parent = real.parent().unwrap_or(Path::new("/"));
-    let failed = |error| Failure::io("list", parent, error);
+    let failed = |error| Failure::io("list the folder", parent, error);
     if files::stat(parent).map_err(failed)?.is_none() {
         return Ok(Vec::new());
     }
@@ -116,7 +120,7 @@ fn kept(real: &Path) -> Result<Vec<(u32, PathBuf)>, Failure> {
     Ok(found)
 }
 
-/// Takes back swaps that were cut off before the database was replaced.
+/// Undoes swaps that were interrupted before the database was replaced.
 pub(super) fn clean(real: &Path) -> Result<(), Failure> {
     let Some(now) = stat(real)? else { return Ok(()) };
     for (_, folder) in kept(real)? {
@@ -127,15 +131,15 @@ pub(super) fn clean(real: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Takes a swap back that has not replaced the database: what lay beside it and its export come back, and the folder, in which
-/// the database has but a second name, goes. Where the folder holds another database, that was replaced, and all stays.
+/// Undoes a swap that has not replaced the database: the files beside it and the export are put back, and the folder, which only
+/// holds a hard link to the database, is removed. Where the folder holds another file, the swap was finished, and nothing changes.
 fn take_back(real: &Path, folder: &Path) -> Result<(), Failure> {
     let (now, held) = (stat(real)?, stat(&folder.join(DATABASE))?);
     if held.is_some() && held.map(|held| held.id) != now.map(|now| now.id) {
         return Ok(());
     }
     let note = note_in(folder);
-    // A log belongs only beside the very content that it was moved from.
+    // A log may only go back beside the unchanged database that it was moved away from.
     let is_unchanged = note.as_ref().and_then(|note| note.was.clone()) == now.map(|now| was(&now));
     let mut is_left = false;
     for side in SIDES {
@@ -158,13 +162,16 @@ fn take_back(real: &Path, folder: &Path) -> Result<(), Failure> {
     }
     if is_left {
         let second = folder.join(DATABASE);
-        tracing::warn!("{} holds what nobody can say the place of; look at it, then remove it", folder.display());
+        tracing::warn!(
+            "{} holds files that an interrupted restore moved there, and they may not belong to the current database; check them, then remove the folder",
+            folder.display()
+        );
         return files::remove(&second).map_err(|error| Failure::io("remove", &second, error));
     }
     files::remove_folder(folder).map_err(|error| Failure::io("remove", folder, error))
 }
 
-/// By what a database is known again that nobody has written to.
+/// The size and time stamp of a database, which show later whether anything has written to it.
 fn was(found: &Stat) -> String {
     format!("{} bytes, modified {}", found.bytes, found.modified_ns)
 }
@@ -183,7 +190,7 @@ fn put(from: &Path, to: &Path) -> std::io::Result<()> {
     }
 }
 
-/// What was written down when something was replaced.
+/// The note in a folder of replaced files.
 fn note_in(folder: &Path) -> Option<Note> {
     let text = files::read_text(&folder.join(NOTE), MAX_NOTE_BYTES).ok()?;
     serde_json::from_str(&text).ok()
@@ -209,7 +216,7 @@ fn unoccupied(real: &Path) -> Result<(), Failure> {
     if there.is_empty() { Ok(()) } else { Err(open_in(real, &there)) }
 }
 
-/// The processes that have one of these files open, and still do when they were waited for.
+/// The processes that still have one of these files open after [`OPEN_PATIENCE`].
 fn those_who_stay(ids: impl Fn() -> Result<Vec<FileId>, Failure>) -> Result<Vec<Occupant>, Failure> {
     let until = Deadline::after(OPEN_PATIENCE);
     loop {
@@ -231,13 +238,13 @@ fn open_in(real: &Path, there: &[Occupant]) -> Failure {
     let who = if names.is_empty() { "another process".to_owned() } else { names.join(", ") };
     Failure::refused(
         format!("{} is open in {who}; nothing was changed", real.display()),
-        "stop it first: it would go on with the old file and write into the new one's log",
+        "stop that process first: it would go on using the old database, and could write into the log of the new one",
     )
 }
 
 /// Does the swap. Gives the folder with what was replaced, if anything was.
 ///
-/// The export comes first, since it is only a copy of what the database holds, and is put back where the database fails.
+/// The export is replaced first, since it is only a copy of rows of the database; it is put back when the database cannot be replaced.
 pub(super) fn swap(swap: &Swap<'_>) -> Result<Option<PathBuf>, Failure> {
     let mut kept = Kept { swap, folder: None };
     let new_id = match swap.new {
@@ -250,7 +257,7 @@ pub(super) fn swap(swap: &Swap<'_>) -> Result<Option<PathBuf>, Failure> {
     };
     let swapped = place_log(swap, &mut kept).and_then(|()| place_database(swap, &mut kept));
     let Err(failure) = swapped else { return Ok(kept.folder) };
-    // What failed may be the last sync, with the new database in its place already: then nothing is taken back.
+    // The last sync may have failed after the new database was in place: then nothing is undone.
     if new_id.is_some() && stat(swap.real)?.map(|now| now.id) == new_id {
         return Err(failure);
     }
@@ -262,7 +269,7 @@ pub(super) fn swap(swap: &Swap<'_>) -> Result<Option<PathBuf>, Failure> {
         is_back = stat(folder)?.is_none();
     }
     if let (true, true, Some((_, log))) = (is_new_log, is_back, swap.log) {
-        files::remove(log).map_err(|error| Failure::io("take back", log, error))?;
+        files::remove(log).map_err(|error| Failure::io("remove", log, error))?;
     }
     Err(failure)
 }
@@ -273,7 +280,7 @@ fn place_database(swap: &Swap<'_>, kept: &mut Kept<'_>) -> Result<(), Failure> {
         return over(swap, new, kept);
     }
     move_sides(swap.real, kept)?;
-    files::move_to(new, swap.real).map_err(|error| Failure::io("put in place", swap.real, error))
+    files::move_to(new, swap.real).map_err(|error| Failure::io("move the new file to", swap.real, error))
 }
 
 fn place_log(swap: &Swap<'_>, kept: &mut Kept<'_>) -> Result<(), Failure> {
@@ -291,7 +298,7 @@ fn place_log(swap: &Swap<'_>, kept: &mut Kept<'_>) -> Result<(), Failure> {
         (None, Some(new)) => put(new, log),
         (None, None) => Ok(()),
     };
-    placed.map_err(|error| Failure::io("put in place", log, error))
+    placed.map_err(|error| Failure::io("move the new file to", log, error))
 }
 
 fn over(swap: &Swap<'_>, new: &Path, kept: &mut Kept<'_>) -> Result<(), Failure> {
@@ -300,22 +307,22 @@ fn over(swap: &Swap<'_>, new: &Path, kept: &mut Kept<'_>) -> Result<(), Failure>
     let lock = locked(real)?;
     unoccupied(real)?;
     if is_one_file && (filled(real, "-wal")? || filled(real, "-journal")?) {
-        // Somebody came and went since: what was written then belongs to the database, and the next try folds it in.
+        // A process opened and closed the database since then: its log belongs to the database, and the next restore folds it in.
         return Err(open_in(real, &[]));
     }
-    // Whoever opens the new file has to wait as well until it is decided which one stays.
+    // A process that opens the new file has to wait until it is decided which file stays.
     let new_lock = locked(new)?;
-    let new_id = new_lock.id().map_err(|error| Failure::io("look at", new, error))?;
-    let id = lock.id().map_err(|error| Failure::io("look at", real, error))?;
+    let new_id = new_lock.id().map_err(|error| Failure::io("access", new, error))?;
+    let id = lock.id().map_err(|error| Failure::io("access", real, error))?;
     if stat(real)?.is_none_or(|found| found.id != id) {
-        let what = format!("{} was replaced by somebody else just now; nothing was changed", real.display());
-        return Err(Failure::refused(what, "find out by whom, and try again"));
+        let what = format!("another process replaced {} just now; this restore changed nothing", real.display());
+        return Err(Failure::refused(what, "find out which process replaced it, then try again"));
     }
     let replaced = (|| {
         let name = kept.folder()?.join(DATABASE);
-        files::second_name(real, &name).map_err(|error| Failure::io("keep", real, error))?;
+        files::second_name(real, &name).map_err(|error| Failure::io("make a hard link to", real, error))?;
         move_sides(real, kept)?;
-        files::replace_by(new, real).map_err(|error| Failure::io("put in place", real, error))
+        files::replace_by(new, real).map_err(|error| Failure::io("move the new file to", real, error))
     })();
     replaced?;
     let decided = decide(real, kept, id, new_id);
@@ -323,15 +330,16 @@ fn over(swap: &Swap<'_>, new: &Path, kept: &mut Kept<'_>) -> Result<(), Failure>
     decided
 }
 
-/// Whoever opened the old file since it was locked has read nothing yet, but would go on with it: then it is put back, unless
-/// somebody has the new one open by now.
+/// A process that opened the old file while it was locked has read nothing yet, but would go on using it. Then the old file is put
+/// back, unless a process already has the new one open.
 fn decide(real: &Path, kept: &Kept<'_>, old: FileId, new: FileId) -> Result<(), Failure> {
     let late = those_who_stay(|| Ok(vec![old]))?;
     let (false, Some(folder)) = (late.is_empty(), &kept.folder) else { return Ok(()) };
     if !files::occupants(&[new]).is_empty() {
-        let why =
-            std::io::Error::other("it is replaced, but some process still has the old file open: stop all of them now");
-        return Err(Failure::io("finish replacing", real, why));
+        let why = std::io::Error::other(
+            "the new database is in place, but a process still has the old file open; stop every process that uses the database now",
+        );
+        return Err(Failure::io("finish the restore of", real, why));
     }
     let name = folder.join(DATABASE);
     files::replace_by(&name, real).map_err(|error| Failure::io("put back", real, error))?;
@@ -343,10 +351,10 @@ fn filled(real: &Path, side: &str) -> Result<bool, Failure> {
     Ok(stat(&beside(real, side))?.is_some_and(|found| found.bytes > 0))
 }
 
-/// Brings the old database into its one file where a log or a journal lies beside it; says whether it is one file now.
+/// Folds the log or journal beside the old database into it; gives whether the database is now one file.
 ///
-/// One that SQLite cannot read has no content that a log could complete: its files are kept as they are. Of one that is
-/// empty SQLite would delete them.
+/// Where SQLite cannot read the database, a log could not complete it, so its files are kept as they are. The same holds for an
+/// empty database, whose log SQLite would delete.
 fn settle(real: &Path) -> Result<bool, Failure> {
     if !filled(real, "-wal")? && !filled(real, "-journal")? {
         return Ok(true);
@@ -374,15 +382,15 @@ fn move_sides(real: &Path, kept: &mut Kept<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Brings back what the last restore of `db` replaced, and keeps what it had put there. Gives the folder with the latter.
+/// Brings back what the last restore of `db` replaced, and keeps what that restore had put there. Gives the folder with the latter.
 ///
 /// # Errors
-/// [`Failure::Refused`] when nothing was replaced, or while somebody has the database open.
+/// [`Failure::Refused`] when nothing was replaced, or while a process has the database open.
 pub fn undo(db: &Path, scratch: &Path, clock: &dyn Clock) -> Result<Option<PathBuf>, Failure> {
     let real = files::resolved(db).map_err(|error| Failure::io("find", db, error))?;
     let nothing = || {
         let what = format!("no restore has replaced {}, so there is nothing to bring back", db.display());
-        Failure::refused(what, "`vitalsign list` shows what can be restored")
+        Failure::refused(what, "`vitalsign list` shows the archives that can be restored")
     };
     let parent = real.parent().and_then(|parent| stat(parent).ok().flatten()).ok_or_else(nothing)?;
     let there = stat(&real)?;
@@ -401,7 +409,7 @@ pub fn undo(db: &Path, scratch: &Path, clock: &dyn Clock) -> Result<Option<PathB
         }
     }
     let (folder, database) = newest.ok_or_else(nothing)?;
-    // Where no export was replaced, the one that the restore has made goes.
+    // Where the restore replaced no export, the export that it made is moved away.
     let log = note_in(&folder).and_then(|note| note.log);
     let new_log = Some(folder.join(LOG)).filter(|path| files::stat(path).is_ok_and(|found| found.is_some()));
     let cut_off = |log: &&Path| new_log.as_ref().is_some_and(|new_log| files::are_same(new_log, log));
@@ -417,7 +425,7 @@ pub fn undo(db: &Path, scratch: &Path, clock: &dyn Clock) -> Result<Option<PathB
             was: None,
         },
     })?;
-    // What SQLite could not fold in belongs beside its database again; beside another it would be replayed into that.
+    // A log that SQLite could not fold in goes back beside its own database; beside another one SQLite would replay it.
     if database.is_some() {
         take_back(&real, &folder)?;
     }

@@ -1,6 +1,6 @@
-//! Reads an archive to its end, and says what it holds: which member is what, and whether its sums hold.
+//! Reads an archive to its end: finds out which member is the database, which is the export, and whether the sums match.
 //!
-//! Where the content goes is the caller's business, member by member. Decides nothing about the database inside.
+//! The caller decides, for each member, where its content goes. Does not look into the database.
 
 use std::{
     fs::File,
@@ -70,7 +70,7 @@ impl Unpacked {
     }
 }
 
-/// Reads the archive at `path`; a member goes into the file that `place` gives for it, if any, in folder `folder`.
+/// Reads the archive at `path`. `place` gives the file for each member, if its content is wanted; the files are in `folder`.
 pub(super) fn unpack(
     path: &Path,
     hashed: bool,
@@ -91,7 +91,8 @@ pub(super) fn unpack(
             _ => None,
         };
         if text.is_some() && found.bytes > MAX_TEXT_BYTES {
-            let why = format!("its `{}` has {} bytes; at most {MAX_TEXT_BYTES} make sense", found.name, found.bytes);
+            let why =
+                format!("its `{}` has {} bytes, but at most {MAX_TEXT_BYTES} are allowed", found.name, found.bytes);
             return Err(Stop::Read(Flaw::Refused(why).into()));
         }
         let expected = metadata.as_deref().and_then(|text| Metadata::parse(text).ok());
@@ -117,7 +118,7 @@ pub(super) fn unpack(
         Stop::Failure(failure) => failure,
     })?;
     let flawed = |flaw| Failure::Archive { path: path.to_owned(), flaw };
-    let none = || Flaw::Refused(format!("there is no `{METADATA}` in it, so it is not an archive of a registry"));
+    let none = || Flaw::Refused(format!("it contains no `{METADATA}`"));
     let metadata = metadata.ok_or_else(none).and_then(|text| Metadata::parse(&text)).map_err(flawed)?;
     let sums = sums.map(|text| Sums::parse(&text)).transpose().map_err(flawed)?;
     let files = roles(&metadata, &pieces).map_err(flawed)?;
@@ -126,7 +127,7 @@ pub(super) fn unpack(
     Ok(Unpacked { metadata, pieces, files, has_sums: sums.is_some(), digest: walked.digest })
 }
 
-/// Refuses a database larger than the metadata before it says, before any of it is written.
+/// Refuses a database that is larger than the metadata says, before any of it is written.
 fn may_be_that_large(found: &Found, metadata: Option<&Metadata>) -> Result<(), ReadError> {
     let Some(Metadata { files: Some(files), sqlite: Some(sqlite), .. }) = metadata else { return Ok(()) };
     let said = sqlite.page_size.saturating_mul(sqlite.page_count);
@@ -134,7 +135,7 @@ fn may_be_that_large(found: &Found, metadata: Option<&Metadata>) -> Result<(), R
         return Ok(());
     }
     let shown = printable(&found.name, MAX_SHOWN_BYTES);
-    let why = format!("`{shown}` in it has {} bytes, and its `{METADATA}` says {said}", found.bytes);
+    let why = format!("its member `{shown}` has {} bytes, but its `{METADATA}` says {said}", found.bytes);
     Err(Flaw::Refused(why).into())
 }
 
@@ -154,7 +155,7 @@ impl CopyError {
                 let free = files::free_bytes(folder).unwrap_or(0);
                 Stop::Failure(Failure::Space { folder: folder.to_owned(), free, needed: found.bytes })
             }
-            Self::To(error) => Stop::Failure(Failure::io("write in", folder, error)),
+            Self::To(error) => Stop::Failure(Failure::io("write a file in", folder, error)),
         }
     }
 }
@@ -195,7 +196,8 @@ fn copy(
     Ok(Piece { found: found.clone(), digest: hasher.finish(), is_sqlite: head == SQLITE_MAGIC })
 }
 
-/// Which member is what: as the metadata says, else by what they hold and how they are called. Every member has one role.
+/// Which member is the database, which the export and so on: as the metadata says, else by content and name. Every member has
+/// exactly one role.
 fn roles(metadata: &Metadata, pieces: &[Piece]) -> Result<Files, Flaw> {
     let named = metadata.files.clone().unwrap_or_default();
     let files = match (&named.database, metadata.format_version) {
@@ -207,17 +209,17 @@ fn roles(metadata: &Metadata, pieces: &[Piece]) -> Result<Files, Flaw> {
     for name in [&files.database, &files.wal, &files.shm, &files.provenance].into_iter().flatten() {
         let shown = printable(name, MAX_SHOWN_BYTES);
         if !pieces.iter().any(|piece| piece.found.name == *name) {
-            return Err(Flaw::Refused(format!("its `{METADATA}` names `{shown}`, which is not in it")));
+            return Err(Flaw::Refused(format!("its `{METADATA}` names `{shown}`, but it contains no such member")));
         }
         if known.contains(&name.as_str()) {
-            return Err(Flaw::Refused(format!("its `{METADATA}` names `{shown}` for two things")));
+            return Err(Flaw::Refused(format!("its `{METADATA}` names `{shown}` for two different members")));
         }
         known.push(name);
     }
     match pieces.iter().find(|piece| !known.contains(&piece.found.name.as_str())) {
         Some(piece) => {
             let shown = printable(&piece.found.name, MAX_SHOWN_BYTES);
-            Err(Flaw::Refused(format!("`{shown}` in it is no part of a backup")))
+            Err(Flaw::Refused(format!("its member `{shown}` does not belong in a backup")))
         }
         None => Ok(files),
     }
@@ -228,15 +230,17 @@ fn the_database(pieces: &[Piece]) -> Result<String, Flaw> {
     let databases: Vec<_> = pieces.iter().filter(|piece| piece.is_sqlite).map(|piece| &piece.found.name).collect();
     match databases.as_slice() {
         [one] => Ok((*one).clone()),
-        [] => Err(Flaw::Refused("there is no SQLite database in it".to_owned())),
+        [] => Err(Flaw::Refused("it contains no SQLite database".to_owned())),
         [one, two, ..] => {
             let (one, two) = (printable(one, MAX_SHOWN_BYTES), printable(two, MAX_SHOWN_BYTES));
-            Err(Flaw::Refused(format!("there are two databases in it, `{one}` and `{two}`, and nothing says which")))
+            Err(Flaw::Refused(format!(
+                "it contains two databases, `{one}` and `{two}`, and its `{METADATA}` does not say which one was backed up"
+            )))
         }
     }
 }
 
-/// What the metadata of an older archive does not name goes by its ending.
+/// Finds the members that the metadata of an older archive does not name by the ending of their names.
 fn completed(files: Files, database: &str, pieces: &[Piece]) -> Files {
     let there = |name: String| pieces.iter().any(|piece| piece.found.name == name).then_some(name);
     Files {
@@ -249,12 +253,14 @@ fn completed(files: Files, database: &str, pieces: &[Piece]) -> Files {
     }
 }
 
-/// Every sum names a member and holds; where the format has sums, every member has one.
+/// Fails unless every sum names a member and matches it, and, in archives of this format, every member has a sum.
 fn hold_sums(metadata: &Metadata, sums: Option<&Sums>, pieces: &[Piece]) -> Result<(), Flaw> {
     let Some(Sums(sums)) = sums else {
         return match metadata.format_version {
             None => Ok(()),
-            Some(_) => Err(Flaw::Refused(format!("there is no `{SUMS}` in it, which is written last"))),
+            Some(_) => {
+                Err(Flaw::Refused(format!("it contains no `{SUMS}`, which is written last, so it may be incomplete")))
+            }
         };
     };
     let mut damages = Vec::new();
@@ -273,12 +279,12 @@ fn hold_sums(metadata: &Metadata, sums: Option<&Sums>, pieces: &[Piece]) -> Resu
     }
     if let Some(name) = sums.keys().find(|name| !pieces.iter().any(|piece| piece.found.name == **name)) {
         let shown = printable(name, MAX_SHOWN_BYTES);
-        return Err(Flaw::Refused(format!("its `{SUMS}` names `{shown}`, which is not in it")));
+        return Err(Flaw::Refused(format!("its `{SUMS}` names `{shown}`, but it contains no such member")));
     }
     if damages.is_empty() { Ok(()) } else { Err(Flaw::Differs { damages }) }
 }
 
-/// A database without a log has as many bytes as its pages.
+/// Fails unless a database without a log has as many bytes as its pages need.
 fn hold_size(metadata: &Metadata, files: &Files, pieces: &[Piece]) -> Result<(), Flaw> {
     let database = pieces.iter().find(|piece| Some(&piece.found.name) == files.database.as_ref());
     let (Some(sqlite), Some(database), None) = (&metadata.sqlite, database, &files.wal) else { return Ok(()) };
@@ -287,5 +293,5 @@ fn hold_size(metadata: &Metadata, files: &Files, pieces: &[Piece]) -> Result<(),
         return Ok(());
     }
     let (name, bytes) = (&database.found.name, database.found.bytes);
-    Err(Flaw::Refused(format!("`{name}` in it has {bytes} bytes, and its `{METADATA}` says {expected}")))
+    Err(Flaw::Refused(format!("its member `{name}` has {bytes} bytes, but its `{METADATA}` says {expected}")))
 }

@@ -1,7 +1,7 @@
-//! Proves an archive at any time: every sum, and the database in it opened and checked.
+//! Verifies an archive at any time: every sum, and the database in it.
 //!
-//! The database is laid out as a private copy for that, in a folder that is gone afterwards. The verdict goes into the
-//! archive's record and into the ledger, where they can be written.
+//! The database is unpacked into a private temporary folder, opened and checked there. The result goes into the archive's record
+//! and into the ledger, where they can be written.
 
 use std::{
     fs::File,
@@ -26,16 +26,16 @@ use crate::{
 /// How long checking a copy may take: a day checks some hundred terabytes.
 pub(super) const CHECK_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
-/// Room that stays free whatever an archive says of itself: others write there too.
+/// Space that always stays free: other programs write to the same file system.
 const RESERVE_BYTES: u64 = 16 << 20;
 
-/// Where the members of an archive are laid out, and what for.
+/// Where the members of an archive are unpacked to.
 pub(super) struct Layout {
     folder: PathBuf,
     export: Option<PathBuf>,
 }
 
-/// An archive whose database is laid out, with its log folded in.
+/// An archive whose database is unpacked, with its log folded in.
 pub(super) struct LaidOut {
     pub(super) unpacked: Unpacked,
     /// The database, ready for use.
@@ -48,7 +48,7 @@ pub(super) struct LaidOut {
 pub struct Verified {
     /// What is known of the archive now.
     pub record: Record,
-    /// Whether it has sums to be held against; an older one may have none.
+    /// Whether it contains sums, which then match; an older archive may have none.
     pub has_sums: bool,
 }
 
@@ -63,14 +63,14 @@ impl Layout {
         let path = self.folder.join(&found.name);
         // The folder itself is hidden, so what is said of room is said of the one that holds it.
         super::create::room(files::folder_of(&self.folder), found.bytes.saturating_add(RESERVE_BYTES))?;
-        files::create_private(&path).map(Some).map_err(|error| Failure::io("make", &path, error))
+        files::create_private(&path).map(Some).map_err(|error| Failure::io("create", &path, error))
     }
 
     /// Moves the export to where it is wanted, or copies it where that is another file system.
     fn place_export(&self, name: &str) -> Result<(), Failure> {
         let Some(export) = &self.export else { return Ok(()) };
         let from = self.folder.join(name);
-        let failed = |error| Failure::io("put the export at", export, error);
+        let failed = |error| Failure::io("write the provenance export to", export, error);
         if files::move_to(&from, export).is_ok() {
             return Ok(());
         }
@@ -79,7 +79,7 @@ impl Layout {
         std::io::copy(&mut from, &mut to).and_then(|_| to.sync_all()).map_err(failed)
     }
 
-    /// Lays an archive out and checks it.
+    /// Unpacks an archive and checks its database.
     ///
     /// Where the export comes behind a database without a log, the database is checked while the export is still unpacked.
     pub(super) fn lay_out(&self, archive: &Path, hashed: bool, progress: &dyn Progress) -> Result<LaidOut, Failure> {
@@ -99,7 +99,7 @@ impl Layout {
             let early = early.map(|(name, checking)| (name, checking.join()));
             let path = |name: &String| self.folder.join(name);
             let Some(database) = unpacked.files.database.as_ref().map(path) else {
-                let flaw = Flaw::Refused("there is no database in it".to_owned());
+                let flaw = Flaw::Refused("it contains no database".to_owned());
                 return Err(Failure::Archive { path: archive.to_owned(), flaw });
             };
             if let Some(wal) = unpacked.files.wal.as_ref().map(path) {
@@ -129,18 +129,18 @@ fn fold(archive: &Path, database: &Path, wal: &Path) -> Result<(), Failure> {
     if *wal != beside {
         files::move_to(wal, &beside).map_err(|error| Failure::io("move", wal, error))?;
     }
-    // SQLite makes the index of a log anew.
+    // SQLite creates the index of a log again.
     files::remove(&files::beside(database, "-shm")).map_err(|error| Failure::io("remove", database, error))?;
     sqlite::settle(database).map_err(|trouble| about(archive, database, trouble))
 }
 
-/// Trouble with the copy is trouble with the archive.
+/// Turns an error of the unpacked copy into an error of the archive.
 fn about(archive: &Path, database: &Path, trouble: Trouble) -> Failure {
     match trouble {
         Trouble::OutOfTime { .. } | Trouble::Io { .. } | Trouble::Unreadable(_) => Failure::Database(trouble),
         other => Failure::Structure {
             what: format!("the database in {}", archive.display()),
-            // Nobody has ever heard of the folder that it was laid out in.
+            // The message must not name the temporary folder, which means nothing to a user.
             problems: vec![other.to_string().replace(&format!("{}/", files::folder_of(database).display()), "")],
             hint: DAMAGED_COPY_HINT,
         },
@@ -148,7 +148,7 @@ fn about(archive: &Path, database: &Path, trouble: Trouble) -> Failure {
 }
 
 const DAMAGED_COPY_HINT: &str =
-    "use another archive: `vitalsign list` shows which ones are verified; `tar` unpacks this one as it is";
+    "use another archive: `vitalsign list` shows which ones are verified; `tar` can still unpack this one";
 
 /// Opens the copy and checks it.
 fn check(archive: &Path, database: &Path) -> Result<Structure, Failure> {
@@ -166,7 +166,7 @@ fn check(archive: &Path, database: &Path) -> Result<Structure, Failure> {
 pub fn verify(path: &Path, scratch: &Path, clock: &dyn Clock, progress: &dyn Progress) -> Result<Verified, Failure> {
     let folder = files::temporary_folder(files::folder_of(path))
         .or_else(|_| files::temporary_folder(scratch))
-        .map_err(|error| Failure::io("make a folder in", scratch, error))?;
+        .map_err(|error| Failure::io("create a folder in", scratch, error))?;
     // SQLite follows no link on its way to what it writes.
     let real = files::resolved(folder.path()).map_err(|error| Failure::io("find", folder.path(), error))?;
     let before = stat(path)?;
@@ -175,8 +175,8 @@ pub fn verify(path: &Path, scratch: &Path, clock: &dyn Clock, progress: &dyn Pro
     if let (Some(before), Some(after)) = (&before, &after)
         && !before.same_content(after)
     {
-        let what = format!("{} was changed while it was read, so nothing is known of it", path.display());
-        return Err(Failure::refused(what, "find out who writes to it, and try again"));
+        let what = format!("{} changed while it was read, so it could not be verified", path.display());
+        return Err(Failure::refused(what, "find out which process writes to it, then try again"));
     }
     let at = format!("{:.0}", clock.now());
     let mut record = match &found {
@@ -185,16 +185,16 @@ pub fn verify(path: &Path, scratch: &Path, clock: &dyn Clock, progress: &dyn Pro
             let known = Record::of(path).unwrap_or_else(|| Record::unknown(path));
             Record { verdict: Verdict::Damaged, flaw: Some(failure.to_string()), ..known }
         }
-        // Nothing was found out about the archive.
+        // This error says nothing about the archive.
         Err(_) => Record::unknown(path),
     };
     record.verified_at = Some(at.clone());
-    // Only what is named as an archive gets a record beside it, and only a verdict is one.
+    // A record is written only beside a file with the name of an archive, and only for a clear result.
     let is_ours = record.verdict != Verdict::Unverified
         && path.file_name().and_then(|name| name.to_str()).is_some_and(|name| parse_file_name(name).is_some());
     let kept = record.stamp(path).and_then(|()| if is_ours { record.keep(path, "verify", &at) } else { Ok(()) });
     if let Err(failure) = kept {
-        tracing::warn!("the verdict is not written down: {failure}");
+        tracing::warn!("the result of the verification could not be recorded: {failure}");
     }
     found.map(|found| Verified { record, has_sums: found.unpacked.has_sums })
 }

@@ -311,7 +311,7 @@ the configuration `ROOT/folder` cannot be read: it is a directory
 give another file with `--config`
 the configuration `/dev/null` cannot be read: it is a pipe or a device, not a file
 give another file with `--config`
-the configuration `ROOT/latin1.json` cannot be read: it is not UTF-8 text: byte 12 begins no character
+the configuration `ROOT/latin1.json` cannot be read: it is not UTF-8 text: the bytes from byte 12 on are not a valid character
 a configuration is JSON text; a database is given with `--db`
 the configuration `ROOT/huge.json` cannot be read: it is larger than 1.0 MiB
 a configuration is JSON text; a database is given with `--db`

@@ -1,7 +1,7 @@
-//! A file that has no name until it is whole.
+//! A file that gets its name only when it is complete.
 //!
-//! Where the file system can, it has none at all (`O_TMPFILE`), so that a process that is killed leaves nothing behind;
-//! elsewhere it has a hidden name in the folder where it will stand. Knows nothing of what is in it.
+//! Until then it has no name at all (`O_TMPFILE`), so that a process that is killed leaves nothing behind. On file systems
+//! without `O_TMPFILE` it has a hidden name in its folder. Does not know what is in the file.
 
 use std::{
     fs::File,
@@ -15,10 +15,10 @@ use tempfile::TempPath;
 
 use super::sync_folder;
 
-/// What the hidden name begins with, where one is needed.
+/// The prefix of the hidden name.
 const HIDDEN_PREFIX: &str = ".vitalsign-unfinished-";
 
-/// A file of mode 0600 on its way.
+/// An unfinished file with mode 0600.
 #[derive(Debug)]
 pub struct Draft {
     file: File,
@@ -38,7 +38,7 @@ impl Draft {
                 // Without `/proc` it could never be given a name.
                 if draft.path().exists() { Ok(draft) } else { Self::hidden(folder) }
             }
-            // What says "no such thing here": NFS, FUSE and old kernels, each in its way.
+            // The file system does not support it: NFS, FUSE and old kernels each give another error.
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {
                 Self::hidden(folder)
             }
@@ -48,7 +48,7 @@ impl Draft {
 
     fn hidden(folder: &Path) -> io::Result<Self> {
         let made = tempfile::Builder::new().prefix(HIDDEN_PREFIX).tempfile_in(folder);
-        // The library's own error names the temporary file, which nobody has ever heard of.
+        // The library's own error names a temporary file, which means nothing to a user.
         let (file, path) = made.map_err(|error| io::Error::from(error.kind()))?.into_parts();
         Ok(Self { file, hidden: Some(path) })
     }
@@ -76,9 +76,9 @@ impl Draft {
         self.file.sync_all()
     }
 
-    /// Has the system forget its pages, so that whoever reads it next reads the disk. What is not synced stays.
+    /// Drops its pages from the page cache, so that the next reader reads the disk. Pages that are not synced stay.
     pub fn forget(&self) {
-        // A hint: where it is not taken, what is read next is what was written all the same.
+        // A hint to the system. Without it the next reader may read memory instead of the disk.
         let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
     }
 

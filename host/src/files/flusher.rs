@@ -1,4 +1,4 @@
-//! Has the disk write while more is being written, so that the last sync finds little left to do.
+//! Syncs a file in the background while it is being written, so that the last sync is short.
 
 use std::{
     fs::File,
@@ -47,9 +47,11 @@ impl Flusher {
     /// Waits for the step under way. What was written since is not synced yet.
     ///
     /// # Errors
-    /// What a sync said: the system tells each error once, so nobody else will hear of it.
+    /// The error of a sync: the system reports each error only once, so it must not be lost.
     pub fn finish(self) -> io::Result<()> {
         drop(self.wake);
-        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that syncs is gone")))
+        self.thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread that syncs the file stopped unexpectedly")))
     }
 }

@@ -1,7 +1,7 @@
-//! A lock that one process at a time holds, and that ends with it however it ends.
+//! A lock that one process at a time holds. The kernel releases it when the process ends, also by a kill.
 //!
-//! A kernel lock on a file of its own: a file that a killed process left behind locks nobody out. The file is removed with
-//! the lock, which is why whoever gets one looks whether it is still the file of that name.
+//! It is a lock on a file of its own, so a file that a killed process left behind locks nothing. Releasing the lock removes
+//! the file; so after taking a lock, the file is compared with the one that has the name now.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -30,11 +30,11 @@ impl Lock {
     /// What the system says, such as in a folder that may not be written.
     pub fn take(path: &Path) -> io::Result<Option<Self>> {
         for _ in 0..MAX_TRIES {
-            // Never followed, never truncated: somebody may have put anything under this name.
+            // Links are not followed and nothing is truncated: another user may have put anything under this name.
             let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
             let mut options = OpenOptions::new();
             options.read(true).custom_flags(flags);
-            // Another user's lock file can be locked by whoever may read it; only what is not there has to be made.
+            // A lock needs read permission only, so the lock file of another user can be locked; a missing file is created.
             let file = match options.open(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     options.write(true).create(true).truncate(false).mode(0o644).open(path)?
@@ -57,7 +57,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // What stays behind locks nobody out.
+        // A file that stays behind locks nothing.
         let _ = fs::remove_file(&self.path);
     }
 }

@@ -84,11 +84,14 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 pub fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
     String::from_utf8(read_bytes(path, max_bytes)?).map_err(|why| {
         let at = why.utf8_error().valid_up_to();
-        io::Error::new(io::ErrorKind::InvalidData, format!("it is not UTF-8 text: byte {at} begins no character"))
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("it is not UTF-8 text: the bytes from byte {at} on are not a valid character"),
+        )
     })
 }
 
-/// Opens a file for reading, for whoever needs the very same file twice.
+/// Opens a file for reading.
 ///
 /// # Errors
 /// What the system says.
@@ -119,7 +122,7 @@ pub fn write_new(path: &Path, text: &str) -> io::Result<()> {
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match stat(path)? {
         None if fs::symlink_metadata(path).is_ok() => {
-            Err(io::Error::new(io::ErrorKind::NotFound, "it is a link that leads nowhere"))
+            Err(io::Error::new(io::ErrorKind::NotFound, "it is a symbolic link to a file that does not exist"))
         }
         None => replace(path, bytes, 0o644, None),
         Some(old) => match old.kind {
@@ -140,7 +143,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn replace(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
     let folder = folder_of(path);
-    // The library's own error names the temporary file, which nobody has ever heard of.
+    // The library's own error names a temporary file, which means nothing to a user.
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| io::Error::from(error.kind()))?;
     file.as_file_mut().write_all(bytes)?;
     if let Some((uid, gid)) = owner {
@@ -187,12 +190,12 @@ pub fn are_same(a: &Path, b: &Path) -> bool {
     }
 }
 
-/// A new folder of mode 0700 in `folder`, gone with everything in it when the answer is dropped.
+/// A new folder of mode 0700 in `folder`. Dropping the result removes the folder and everything in it.
 ///
 /// # Errors
 /// What the system says.
 pub fn temporary_folder(folder: &Path) -> io::Result<tempfile::TempDir> {
-    // The library's own error names a folder that nobody has ever heard of.
+    // The library's own error names a temporary folder, which means nothing to a user.
     let private = fs::Permissions::from_mode(0o700);
     tempfile::Builder::new()
         .prefix(".vitalsign-")
@@ -232,7 +235,7 @@ pub fn private_folder(path: &Path) -> io::Result<()> {
     let facts = fs::symlink_metadata(path)?;
     let ours = facts.uid() == rustix::process::geteuid().as_raw();
     if !facts.is_dir() || !ours || facts.mode() & 0o077 != 0 {
-        let why = format!("{} must be a folder of this user with mode 0700", path.display());
+        let why = format!("{} must be a folder that belongs to the current user and has mode 0700", path.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
     Ok(())

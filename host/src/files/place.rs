@@ -1,6 +1,6 @@
-//! Moves in the file system of which each is whole or has not happened, and is on the disk when it returns.
+//! Renames, links and writes that either happen completely or not at all, and are synced to the disk when they return.
 //!
-//! Knows nothing of what the files are.
+//! Does not know what the files are.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -101,7 +101,7 @@ pub fn names(folder: &Path, most: usize) -> io::Result<Vec<String>> {
     for entry in fs::read_dir(folder)? {
         names.extend(entry?.file_name().into_string());
         if names.len() > most {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it holds more than {most} files")));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it contains more than {most} files")));
         }
     }
     names.sort_unstable();
@@ -131,7 +131,7 @@ pub fn copy_to(from: &Path, to: &Path) -> io::Result<()> {
     let mut file = create_private(to)?;
     let copied = io::copy(&mut source, &mut file).and_then(|_| file.sync_all());
     copied.and_then(|()| sync_folder(folder_of(to))).inspect_err(|_| {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         let _ = fs::remove_file(to);
     })
 }
@@ -149,11 +149,11 @@ pub fn create_private(path: &Path) -> io::Result<File> {
 /// # Errors
 /// What the system says; only root may give files away.
 pub fn hand_over(file: &Path, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
-    // By the descriptor, and of no link: whoever owns the folder may have put anything under this name.
+    // Through the descriptor, and never through a link: the owner of the folder may have put anything under this name.
     let file = OpenOptions::new().read(true).custom_flags(no_follow()).open(file)?;
     let found = file.metadata()?;
     if !found.is_file() || found.nlink() != 1 {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "somebody has put something else in its place"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "another file has taken its place"));
     }
     if let Some((uid, gid)) = owner {
         std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
@@ -165,7 +165,7 @@ pub fn hand_over(file: &Path, owner: Option<(u32, u32)>, mode: u32) -> io::Resul
 
 /// A lock over all of a file, as SQLite's own locks are made, until it is dropped.
 ///
-/// The file may be a database that nobody in this process has open, and only such: closing it drops all locks of this process.
+/// The file must not be a database that this process has open: closing the file releases all locks of this process on it.
 #[derive(Debug)]
 pub struct WholeFileLock(File);
 

@@ -1,7 +1,7 @@
 //! What `stat` says of a path, and short reads at a place.
 //!
-//! Knows no database: whoever reads here a file that SQLite may have open in this process makes sure first that it has not,
-//! because closing any descriptor drops the process's locks on it.
+//! Knows no database. A caller must not read a file here that SQLite may have open in this process, because closing any
+//! descriptor of a file releases the locks of the process on it.
 
 use std::{
     fs, io,

@@ -59,7 +59,7 @@ fn where_no_backup_can_be_made() {
     let (kind, text) = told(&bench, bench.back_up_of(&bench.db(), &out, |_| ()));
     assert_eq!(
         (kind, text.as_str()),
-        (Kind::Refused, "DIR/file is no folder, and archives go into one; nothing was changed")
+        (Kind::Refused, "DIR/file is not a folder, so archives cannot be written there; nothing was changed")
     );
     for (name, sentence) in
         [("gone", "there is no database at `DIR/gone`"), ("out", "`DIR/out` is a directory, not a database")]

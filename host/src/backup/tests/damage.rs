@@ -208,21 +208,21 @@ fn members_that_no_backup_has_are_refused() {
         lines.push(format!("{name:?}: {}", refusal(&bench, &with(&db, &entry(kind, name, b"x")))));
     }
     insta::assert_snapshot!(lines.join("\n"), @r###"
-    "link": is refused: `link` is no regular file
-    "hard": is refused: `hard` is no regular file
-    "device": is refused: `device` is no regular file
-    "disk": is refused: `disk` is no regular file
-    "pipe": is refused: `pipe` is no regular file
-    "sparse": is refused: its tar makes no sense: numeric field was not a number:  when getting real_size for :
-    "/etc/cron.d/x": is refused: the name `/etc/cron.d/x` leads out of it
-    "../up": is refused: the name `../up` leads out of it
-    "a/b/c": is refused: `a/b/c` lies too deep in it
-    "a/../../b": is refused: the name `a/../../b` leads out of it
-    "folder/x": is refused: `folder/x` does not lie beside its other members
-    "con\u{7}trol": is refused: the name `con\u{7}trol` leads out of it
-    "r.sqlite": is refused: `r.sqlite` is in it twice
-    "surprise.sh": is refused: `surprise.sh` in it is no part of a backup
-    "SHA256SUMS": is refused: its `SHA256SUMS` has the line `x`
+    "link": is not a valid backup archive: its member `link` is not a regular file
+    "hard": is not a valid backup archive: its member `hard` is not a regular file
+    "device": is not a valid backup archive: its member `device` is not a regular file
+    "disk": is not a valid backup archive: its member `disk` is not a regular file
+    "pipe": is not a valid backup archive: its member `pipe` is not a regular file
+    "sparse": is not a valid backup archive: its tar structure is damaged: numeric field was not a number:  when getting real_size for :
+    "/etc/cron.d/x": is not a valid backup archive: the name of its member `/etc/cron.d/x` is not safe
+    "../up": is not a valid backup archive: the name of its member `../up` is not safe
+    "a/b/c": is not a valid backup archive: its member `a/b/c` is in a folder inside a folder
+    "a/../../b": is not a valid backup archive: the name of its member `a/../../b` is not safe
+    "folder/x": is not a valid backup archive: its member `folder/x` is not in the same folder as the others
+    "con\u{7}trol": is not a valid backup archive: the name of its member `con\u{7}trol` is not safe
+    "r.sqlite": is not a valid backup archive: it contains `r.sqlite` twice
+    "surprise.sh": is not a valid backup archive: its member `surprise.sh` does not belong in a backup
+    "SHA256SUMS": is not a valid backup archive: its `SHA256SUMS` has a line that is not valid: `x`
     "###);
 }
 
@@ -254,13 +254,13 @@ fn archives_that_are_made_to_harm_are_refused() {
     flipped[at] ^= 1;
     lines.push(format!("last checksum: {}", refusal(&bench, &flipped)));
     insta::assert_snapshot!(lines.join("\n"), @r###"
-    garbage: is cut off: it ends after 510 B where more must follow
-    second member: is refused: bytes follow after its end
-    beyond the declared: is refused: its tar makes no sense: unexpected EOF during skip
-    a long name: is refused: a header of it takes more than 65536 bytes
-    a large text: is refused: its `metadata.json` has 2097152 bytes; at most 1048576 make sense
-    many: is refused: `d0/` does not lie beside its other members
-    last checksum: is damaged from byte 4608 on: corrupt gzip stream does not have a matching checksum (as bytes of the unpacked archive)
+    garbage: is incomplete: it ends after 510 B, but more data must follow
+    second member: is not a valid backup archive: more data follows after its end
+    beyond the declared: is not a valid backup archive: its tar structure is damaged: unexpected EOF during skip
+    a long name: is not a valid backup archive: one of its headers takes more than 65536 bytes
+    a large text: is not a valid backup archive: its `metadata.json` has 2097152 bytes, but at most 1048576 are allowed
+    many: is not a valid backup archive: its member `d0/` is not in the same folder as the others
+    last checksum: is damaged from byte 4608 on: corrupt gzip stream does not have a matching checksum (counted in the unpacked archive)
     "###);
 }
 
@@ -306,18 +306,18 @@ fn archives_that_say_too_little_or_too_much() {
     }
     insta::assert_snapshot!(lines.join("\n"), @r###"
     empty: is empty (0 bytes)
-    text: is no archive of a registry: it is no tar, compressed or not; gzip, zstd and plain tar are read here
-    a database: is no archive of a registry: it is a SQLite database itself, not an archive of one; gzip, zstd and plain tar are read here
-    xz: is no archive of a registry: it is compressed with xz; gzip, zstd and plain tar are read here
-    a folder's worth of nothing: is refused: there is no `metadata.json` in it, so it is not an archive of a registry
-    no metadata: is refused: there is no `metadata.json` in it, so it is not an archive of a registry
-    metadata only: is refused: there is no SQLite database in it
-    a version to come: is refused: its `metadata.json` has formatVersion 9, and this vitalsign knows 1 and older ones; use a newer vitalsign
-    two databases: is refused: there are two databases in it, `a.db` and `b.db`, and nothing says which
-    no database: is refused: there is no SQLite database in it
-    a name that is not there: is refused: its `metadata.json` names `x`, which is not in it
-    no sums: is refused: there is no `SHA256SUMS` in it, which is written last
-    sums that differ: does not hold what its SHA256SUMS says: `r.sqlite`, bytes 0 to 2047
+    text: is not a backup archive: it is not a tar file; the supported formats are .tar.gz, .tar.zst and .tar
+    a database: is not a backup archive: it is a SQLite database, not an archive of one; the supported formats are .tar.gz, .tar.zst and .tar
+    xz: is not a backup archive: it is compressed with xz; the supported formats are .tar.gz, .tar.zst and .tar
+    a folder's worth of nothing: is not a valid backup archive: it contains no `metadata.json`
+    no metadata: is not a valid backup archive: it contains no `metadata.json`
+    metadata only: is not a valid backup archive: it contains no SQLite database
+    a version to come: is not a valid backup archive: its `metadata.json` has formatVersion 9, but this version of Vitalsign supports 1 at most; use a newer version
+    two databases: is not a valid backup archive: it contains two databases, `a.db` and `b.db`, and its `metadata.json` does not say which one was backed up
+    no database: is not a valid backup archive: it contains no SQLite database
+    a name that is not there: is not a valid backup archive: its `metadata.json` names `x`, but it contains no such member
+    no sums: is not a valid backup archive: it contains no `SHA256SUMS`, which is written last, so it may be incomplete
+    sums that differ: does not match its SHA256SUMS: `r.sqlite`, bytes 0 to 2047
     no SQLite inside: the database in is damaged: `r` is not a SQLite database
     a cut database: the database in is damaged: `r.sqlite` is corrupt: database disk image is malformed
     "###);
@@ -345,9 +345,9 @@ fn older_archives_name_their_members_as_they_like() {
     fs::remove_file(bench.path("back")).unwrap();
     fs::remove_file(bench.path("back.jsonl")).unwrap();
     for (meta, word) in [
-        (r#"{"files":{"database":"r.db","provenance":"r.db"}}"#, "for two things"),
-        (r#"{"files":{"database":"r.db","wal":"metadata.json"}}"#, "for two things"),
-        (r#"{"files":{"database":"r.db"}}"#, "no part of a backup"),
+        (r#"{"files":{"database":"r.db","provenance":"r.db"}}"#, "for two different members"),
+        (r#"{"files":{"database":"r.db","wal":"metadata.json"}}"#, "for two different members"),
+        (r#"{"files":{"database":"r.db"}}"#, "does not belong in a backup"),
     ] {
         let text = refusal(&bench, &of(meta, &[("r.db", &db), ("a.jsonl", b""), ("b.jsonl", b"")]));
         assert!(text.contains(word), "{text}");
@@ -362,5 +362,8 @@ fn a_bomb_is_refused_before_it_is_written() {
     let bomb = gzip(&[file("metadata.json", meta.as_bytes()), file("r", &vec![0; 8 << 20]), vec![0; 1024]].concat());
     assert!(bomb.len() < 20_000);
     let text = refusal(&bench, &bomb);
-    assert_eq!(text, "is refused: `r` in it has 8388608 bytes, and its `metadata.json` says 2048");
+    assert_eq!(
+        text,
+        "is not a valid backup archive: its member `r` has 8388608 bytes, but its `metadata.json` says 2048"
+    );
 }

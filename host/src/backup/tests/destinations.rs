@@ -34,7 +34,7 @@ fn what_is_there_is_replaced_only_if_asked_and_brought_back() {
     let old = bench.read("r.sqlite");
     let before = bench.everything();
     let (kind, text) = told(&bench, bench.restored(&archive, "r.sqlite", |_| ()));
-    assert_eq!((kind, text.as_str()), (Kind::Refused, "DIR/r.sqlite exists; nothing was changed"));
+    assert_eq!((kind, text.as_str()), (Kind::Refused, "DIR/r.sqlite already exists; nothing was changed"));
     bench.restored(&archive, "r.sqlite", |request| (request.force, request.dry_run) = (true, true)).unwrap();
     assert_eq!(before, bench.everything(), "a dry run changes nothing");
 
@@ -158,10 +158,10 @@ fn links_folders_and_new_folders() {
     symlink("nowhere", bench.path("dangling")).unwrap();
     let before = bench.everything();
     for (name, says) in [
-        ("r.sqlite", "has 2 names (hard links)"),
+        ("r.sqlite", "has 2 hard links"),
         ("folder", "is a folder"),
-        ("dangling", "is a link that leads nowhere"),
-        ("folder/", "is no name of a file"),
+        ("dangling", "is a symbolic link to a file that does not exist"),
+        ("folder/", "is not the path of a file"),
     ] {
         let (kind, text) = told(&bench, bench.restored(&archive, name, |request| request.force = true));
         assert_eq!((kind, text.contains(says)), (Kind::Refused, true), "{text}");
@@ -203,7 +203,7 @@ fn one_at_a_time() {
     ];
     for (kind, text) in refused {
         assert_eq!(kind, Kind::Refused);
-        assert_eq!(text, "another backup or restore of DIR/r.sqlite is under way; nothing was changed");
+        assert_eq!(text, "another backup or restore of DIR/r.sqlite is running; nothing was changed");
     }
     assert_eq!(before, bench.everything());
     drop(held);

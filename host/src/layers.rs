@@ -1,18 +1,18 @@
-//! Holds the floors of `lib.rs`: no module imports from its own floor or a higher one.
+//! Tests the layers of `lib.rs`: no module imports from its own layer or a higher one.
 //!
-//! Reads source text; knows nothing of what the modules do.
+//! Reads source text; does not know what the modules do.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// The modules of `lib.rs` with their floor, lowest first.
-fn floors(lib: &str) -> BTreeMap<String, usize> {
-    let mut floor = 0;
+/// The modules of `lib.rs` with their layer, lowest first.
+fn layers(lib: &str) -> BTreeMap<String, usize> {
+    let mut layer = 0;
     let mut out = BTreeMap::new();
     for line in lib.lines() {
         if line.trim().is_empty() {
-            floor += 1;
+            layer += 1;
         } else if let Some(module) = line.strip_prefix("pub mod ") {
-            out.insert(module.trim_end_matches(';').to_owned(), floor);
+            out.insert(module.trim_end_matches(';').to_owned(), layer);
         }
     }
     out
@@ -64,24 +64,24 @@ fn sources(folder: &Path, out: &mut Vec<std::path::PathBuf>) {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test that reads the source tree")]
-fn every_module_imports_only_from_lower_floors() {
+fn every_module_imports_only_from_lower_layers() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let floors = floors(&fs::read_to_string(src.join("lib.rs")).unwrap());
-    assert!(floors.len() > 10, "the floors were read: {floors:?}");
+    let layers = layers(&fs::read_to_string(src.join("lib.rs")).unwrap());
+    assert!(layers.len() > 10, "the layers were read: {layers:?}");
     let mut files = Vec::new();
     sources(&src, &mut files);
     let mut breaches = Vec::new();
     for file in files {
         let inside = file.strip_prefix(&src).unwrap();
         let room = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
-        let Some(own) = floors.get(&room) else { continue };
+        let Some(own) = layers.get(&room) else { continue };
         for import in imports(&fs::read_to_string(&file).unwrap()) {
-            match floors.get(&import) {
-                Some(floor) if import != room && floor >= own => {
+            match layers.get(&import) {
+                Some(layer) if import != room && layer >= own => {
                     breaches.push(format!("{} imports {import}", inside.display()));
                 }
                 Some(_) => {}
-                None => breaches.push(format!("{} imports {import}, which stands on no floor", inside.display())),
+                None => breaches.push(format!("{} imports {import}, which is in no layer", inside.display())),
             }
         }
     }
