@@ -122,7 +122,7 @@ pub(super) fn backup_request<'a>(settled: &'a Settled, scratch: &'a Path) -> bac
 /// Finds, reads and settles the configuration, or gives up when its file system does not answer.
 pub(super) fn settle(global: &Global, serve: Option<ServeFlags>) -> Result<Settled, Failure> {
     let global = global.clone();
-    let load = move || config::load(&asked(&global, serve)).map_err(|error| misconfigured(&error));
+    let load = move || config::load(&asked(&global, serve.as_ref())).map_err(|error| misconfigured(&error));
     answered("the configuration", load)
 }
 
@@ -138,7 +138,7 @@ pub(super) fn answered<T: Send + 'static>(
 }
 
 /// What the command line and the environment say about the configuration.
-pub(super) fn asked(global: &Global, serve: Option<ServeFlags>) -> Asked<'_> {
+pub(super) fn asked<'a>(global: &'a Global, serve: Option<&'a ServeFlags>) -> Asked<'a> {
     Asked {
         root: global.root.as_deref().unwrap_or(Path::new(".")),
         config: global.config.as_deref(),
@@ -184,7 +184,7 @@ pub(super) fn variable(name: &str) -> Option<String> {
     env::var(name).ok()
 }
 
-fn cache_folder() -> Option<PathBuf> {
+pub(super) fn cache_folder() -> Option<PathBuf> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set(CACHE_VARIABLE)
         .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("vitalsign")))

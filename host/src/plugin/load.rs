@@ -30,6 +30,8 @@ const PACKAGE: &str = "vitalsign:health/";
 /// A component that is ready to run.
 pub(super) struct Loaded {
     pub(super) pre: CheckPre<guest::State>,
+    /// The JSON Schema that it gives for its configuration.
+    pub(super) config_schema: String,
 }
 
 /// Why a plugin could not be loaded.
@@ -237,7 +239,7 @@ pub(super) fn load(
             pre
         }
     };
-    let loaded = Loaded { pre };
+    let mut loaded = Loaded { pre, config_schema: String::new() };
     let description =
         guest::describe(runtime, &loaded, settings).map_err(|error| LoadError::Describe { path: path(), error })?;
     for grant in description.grants {
@@ -251,6 +253,7 @@ pub(super) fn load(
         };
         return Err(LoadError::Grant { name: settings.name.clone(), grant: missing });
     }
+    loaded.config_schema = description.config_schema;
     Ok(loaded)
 }
 

@@ -124,6 +124,18 @@ impl Runtime {
         done.into_iter().map(|(_, check)| check).collect()
     }
 
+    /// The JSON Schema that a plugin gives for its configuration. It is loaded for that, and not kept.
+    ///
+    /// # Errors
+    /// [`LoadError`] when it cannot be loaded.
+    pub fn config_schema(&self, settings: &PluginSettings, lock: Option<&Lock>) -> Result<String, LoadError> {
+        let (digest, bytes) = load::read(settings, lock);
+        match (digest, bytes?) {
+            (Some(digest), bytes) => Ok(load::load(self, settings, digest, &bytes)?.config_schema),
+            (None, _) => Err(LoadError::NotWasm { path: settings.written.clone() }),
+        }
+    }
+
     fn load_one(self: &Arc<Self>, settings: &PluginSettings, lock: Option<&Lock>) -> Arc<dyn Check> {
         let (digest, bytes) = load::read(settings, lock);
         let spec = Spec {
