@@ -106,6 +106,11 @@ fn plugins(registry: sqlite::Registry, settled: &Settled) -> Result<Vec<Arc<dyn 
     Ok(Plugins::new(registry, this_binary(), cache, notices).checks(&settled.plugins, lock.as_ref()))
 }
 
+/// The configured plugins, for whoever loads them and runs none.
+pub(super) fn plugins_to_examine(settled: &Settled) -> Arc<Plugins> {
+    Plugins::new(sqlite::Registry::new(settled.db.clone()), this_binary(), cache_folder(), Vec::new())
+}
+
 /// This same binary, also after its file was replaced or removed, as an upgrade does.
 fn this_binary() -> PathBuf {
     const SAME_PROCESS: &str = "/proc/self/exe";
@@ -132,7 +137,7 @@ pub(super) fn backup_request<'a>(settled: &'a Settled, scratch: &'a Path) -> bac
 /// Finds, reads and settles the configuration, or gives up when its file system does not answer.
 pub(super) fn settle(global: &Global, serve: Option<ServeFlags>) -> Result<Settled, Failure> {
     let global = global.clone();
-    let load = move || config::load(&asked(&global, serve)).map_err(|error| misconfigured(&error));
+    let load = move || config::load(&asked(&global, serve.as_ref())).map_err(|error| misconfigured(&error));
     answered("the configuration", load)
 }
 
@@ -148,7 +153,7 @@ pub(super) fn answered<T: Send + 'static>(
 }
 
 /// What the command line and the environment say about the configuration.
-pub(super) fn asked(global: &Global, serve: Option<ServeFlags>) -> Asked<'_> {
+pub(super) fn asked<'a>(global: &'a Global, serve: Option<&'a ServeFlags>) -> Asked<'a> {
     Asked {
         root: global.root.as_deref().unwrap_or(Path::new(".")),
         config: global.config.as_deref(),
