@@ -12,6 +12,7 @@ mod marker;
 mod mounts;
 mod occupants;
 mod place;
+mod quota;
 mod rights;
 mod space;
 mod stat;
@@ -27,6 +28,7 @@ pub use place::{
     WholeFileLock, append_line, beside, copy_to, create_private, hand_over, move_to, names, new_private_folder, remove,
     remove_folder, replace_by, second_name, sync_folder,
 };
+pub use quota::{QuotaLeft, quota_left};
 pub use rights::{Refusal, write_refusal};
 pub use space::{Space, free_bytes, space};
 pub use stat::{FileId, Kind, Stat, is_read_only, may_read, read_at, stat};

@@ -1,7 +1,7 @@
 //! Where a database lies, and whether its owner can write to it there.
 //!
 //! The owner of the file stands for the registry's user, because whoever looks may be somebody else. Asks the system for
-//! mounts, modes and attributes; writes nothing, not even to try.
+//! mounts, modes, attributes and quotas; writes nothing, not even to try.
 
 use std::{
     fmt,
@@ -10,10 +10,13 @@ use std::{
 
 use super::{Registry, Trouble, ground::Ground, truths::openers};
 use crate::{
-    clock::Deadline,
-    files::{self, Mount, Occupant, Refusal, Space, beside, folder_of},
+    clock::{Clock as _, Deadline, SystemClock},
+    files::{self, Mount, Occupant, QuotaLeft, Refusal, Space, beside, folder_of},
     value::{bytes, printable},
 };
+
+/// With less than this a quota is used up: SQLite writes whole pages, of up to 64 KiB.
+const LEAST_QUOTA_BYTES: u64 = 64 * 1024;
 
 /// The largest file that a FAT file system holds, and how near to it a database has no future there.
 const FAT_LIMIT_BYTES: u64 = u32::MAX as u64;
@@ -56,6 +59,13 @@ pub enum Obstacle {
         /// Whether the registry can go on for now, since every file that it would make there is there already.
         can_wait: bool,
     },
+    /// A quota leaves no room.
+    QuotaUsedUp {
+        /// The owner of the database.
+        uid: u32,
+        /// What is left to him, and to the members of the database's group.
+        left: QuotaLeft,
+    },
     /// A file is nearly as large as the file system allows any file to be.
     FileSizeLimit {
         /// The file.
@@ -72,7 +82,7 @@ impl Obstacle {
     #[must_use]
     pub fn is_in_force(&self) -> bool {
         match self {
-            Self::FileSystemReadOnly { .. } => true,
+            Self::FileSystemReadOnly { .. } | Self::QuotaUsedUp { .. } => true,
             Self::MountReadOnly { .. } | Self::FileSizeLimit { .. } => false,
             Self::Refused { can_wait, .. } => !can_wait,
         }
@@ -85,6 +95,7 @@ impl Obstacle {
             Self::FileSystemReadOnly { .. } => "read-only-file-system",
             Self::MountReadOnly { .. } => "read-only-mount",
             Self::Refused { .. } => "not-writable",
+            Self::QuotaUsedUp { .. } => "quota-used-up",
             Self::FileSizeLimit { .. } => "file-size-limit",
         }
     }
@@ -95,6 +106,7 @@ impl Obstacle {
         match self {
             Self::FileSystemReadOnly { point } | Self::MountReadOnly { point, .. } => Some(point),
             Self::Refused { path, .. } | Self::FileSizeLimit { path, .. } => Some(path),
+            Self::QuotaUsedUp { .. } => None,
         }
     }
 
@@ -115,6 +127,7 @@ impl Obstacle {
             Self::Refused { why: Refusal::Permissions, .. } => {
                 "give the owner of the database the right to write, with `chmod u+w` or `chown`"
             }
+            Self::QuotaUsedUp { .. } => "remove files of that user or group there, or raise the quota",
             Self::FileSizeLimit { .. } => "move the database to a file system without that limit, such as ext4",
         }
         .to_owned()
@@ -148,6 +161,13 @@ impl fmt::Display for Obstacle {
                     }
                 }
                 if *can_wait { write!(f, "; the files that SQLite makes there exist already") } else { Ok(()) }
+            }
+            Self::QuotaUsedUp { uid, left } => {
+                write!(f, "the disk quota of user {uid}, who owns the database, or of its group is used up: ")?;
+                match (left.bytes, left.inodes) {
+                    (Some(left), _) if left < LEAST_QUOTA_BYTES => write!(f, "{} are left", bytes(left)),
+                    _ => f.write_str("no more files can be made"),
+                }
             }
             Self::FileSizeLimit { path, size, kind } => write!(
                 f,
@@ -188,6 +208,7 @@ impl Registry {
         obstacles
             .extend(places.into_iter().find_map(|(path, mount)| read_only(&ground, path, mount.as_ref(), deadline)));
         obstacles.extend(refusals(&ground));
+        obstacles.extend(mount.as_ref().and_then(|mount| quota(&ground, mount)));
         obstacles.extend(mount.as_ref().and_then(|mount| file_size(&ground, &mount.kind)));
         Ok(Site { mount, is_single_file, obstacles })
     }
@@ -226,6 +247,21 @@ fn refusals(ground: &Ground) -> Vec<Obstacle> {
     let all_made = (ground.wal.is_some() && ground.shm.is_some()) || ground.journal.is_some();
     out.extend(refused(folder_of(&ground.real), all_made));
     out
+}
+
+/// Whether the quotas of the database's owner and group leave nothing. Root is held to none.
+fn quota(ground: &Ground, mount: &Mount) -> Option<Obstacle> {
+    let uid = ground.database.uid;
+    if uid == 0 || !mount.source.is_absolute() {
+        return None;
+    }
+    let now = SystemClock.now().as_second().try_into().unwrap_or(0);
+    used_up(uid, files::quota_left(&mount.source, uid, ground.database.gid, now))
+}
+
+fn used_up(uid: u32, left: QuotaLeft) -> Option<Obstacle> {
+    let nothing = left.bytes.is_some_and(|left| left < LEAST_QUOTA_BYTES) || left.inodes == Some(0);
+    nothing.then_some(Obstacle::QuotaUsedUp { uid, left })
 }
 
 /// Whether the database or its log comes near to the size at which FAT ends.
@@ -310,6 +346,16 @@ mod tests {
         mode(scene.folder(), 0o755);
         mode(&scene.side("-shm"), 0o664);
         assert_eq!(obstacles(&scene), [""; 0], "the user may be in the group");
+    }
+
+    #[test]
+    fn a_quota_that_leaves_nothing() {
+        let said = |bytes, inodes| used_up(7, QuotaLeft { bytes, inodes }).map(|obstacle| obstacle.to_string());
+        assert_eq!(said(None, None), None);
+        assert_eq!(said(Some(1 << 20), Some(1)), None);
+        let quota = "the disk quota of user 7, who owns the database, or of its group is used up";
+        assert_eq!(said(Some(4096), None), Some(format!("{quota}: 4.0 KiB are left")));
+        assert_eq!(said(Some(1 << 20), Some(0)), Some(format!("{quota}: no more files can be made")));
     }
 
     #[test]
