@@ -190,7 +190,7 @@ pub(super) fn lock(path: &Path) -> Result<Option<Lock>, Failure> {
     };
     Lock::parse(&text).map(Some).map_err(|error| {
         let error = Failure::of(Exit::Config, &error);
-        error.about(path).hint("restore it from version control, or write it anew with `vitalsign plugin lock`")
+        error.about(path).hint("restore it from version control, or write it again with `vitalsign plugin lock`")
     })
 }
 
