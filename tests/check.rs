@@ -363,7 +363,7 @@ fn nothing_to_check_is_not_healthy() {
     let place = Place::with_registry(3);
     let switch_off = |key: &str| {
         place.configure(|config| {
-            for name in ["backup", "disk", "foreign-keys", "records", "schema", "sqlite", "wal"] {
+            for name in ["backup", "disk", "foreign-keys", "integrity", "records", "schema", "sqlite", "wal"] {
                 config["health"]["checks"][name][key] = json!(false);
             }
         });
