@@ -175,6 +175,34 @@ fn a_log_that_grows_ends_a_look() {
 }
 
 #[test]
+fn what_a_writer_has_torn_apart_is_no_damage() {
+    // Nobody has the database open when the look begins, so it is read as it lies; then a writer moves its pages about.
+    let scene = Scene::with(&format!("PRAGMA journal_mode = wal; CREATE TABLE t(a UNIQUE, b); {}", rows("t", 100_000)));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for round in 0..500 {
+                scene.sql(&format!(
+                    "DELETE FROM t WHERE rowid % 7 = {}; {}",
+                    round % 7,
+                    rows("t", 1).replace("'key '", "randomblob(9)")
+                ));
+                if done.load(std::sync::atomic::Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        let registry = scene.registry();
+        for _ in 0..5 {
+            let found = whole(&registry);
+            assert_eq!(found.problems, [], "{found:?}");
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        writer.join().unwrap();
+    });
+}
+
+#[test]
 fn with_a_rollback_journal_a_writer_ends_a_look() {
     // Large enough that no machine looks through it within the time that a writer may be kept waiting.
     let scene = Scene::with(&format!("CREATE TABLE t(a UNIQUE, b); {}", rows("t", 300_000)));
