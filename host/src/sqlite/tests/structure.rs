@@ -43,8 +43,8 @@ fn shown(found: &Structure) -> String {
     out
 }
 
-#[test]
-fn healthy_databases_of_every_shape() {
+/// Healthy databases: a name, and the SQL that makes it.
+fn shapes() -> Vec<(String, String)> {
     let plain = |start: &str| {
         format!(
             "{start} CREATE TABLE t(a TEXT UNIQUE, b BLOB NOT NULL); {} CREATE INDEX tb ON t(b, a DESC); DELETE FROM t WHERE rowid % 3 = 0;",
@@ -108,7 +108,12 @@ fn healthy_databases_of_every_shape() {
         ),
     ];
     shapes.extend(also.map(|(name, sql)| (name.to_owned(), sql.to_owned())));
-    for (name, sql) in shapes {
+    shapes
+}
+
+#[test]
+fn healthy_databases_of_every_shape() {
+    for (name, sql) in shapes() {
         let scene = Scene::with(&sql);
         scene.unchanged(|registry| {
             assert_eq!(shown(&whole(registry)), "", "{name}");
