@@ -170,7 +170,7 @@ fn noise() -> Vec<u8> {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        (state >> 32) as u8
+        state.to_le_bytes()[4]
     };
     std::iter::repeat_with(next).take(PAGE).collect()
 }

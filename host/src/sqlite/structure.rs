@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    HoldLimits, READ_BUDGET, Registry, Trouble, looking,
+    Ground, HoldLimits, READ_BUDGET, Registry, Trouble, looking,
     open::{Open, Trust, Way},
     problem::{Kind, LACKING, MISCOUNTED, Problem, Tree, sorted},
     snapshot::{Snapshot, quoted, text},
@@ -27,8 +27,11 @@ const PROGRESS_OPCODES: i32 = 1000;
 /// The time between two looks at what may end the read. Each is a system call or two; a writer waits no longer than this.
 const POLL: Duration = Duration::from_millis(1);
 
-/// For how long a look is begun anew when writers have overtaken it, where nothing keeps them apart.
-const RESTART_LIMIT: Duration = Duration::from_secs(5);
+/// The time between two looks at whether somebody began to write, where nothing keeps writers and readers apart.
+const POLL_FILES: Duration = Duration::from_millis(50);
+
+/// For how long a look is begun anew when writers have overtaken it there.
+const RESTART_LIMIT: Duration = Duration::from_secs(60);
 
 /// Problems asked of SQLite at most in one look: enough to show where they are, few enough to be kept.
 const MOST_PROBLEMS: usize = 100;
@@ -93,6 +96,10 @@ impl Registry {
             found = Structure::default();
             snapshot.look_through(part, &mut found)
         });
+        if matches!(ended, Err(Trouble::Changing(_))) {
+            // Pages of different times: what does not fit together there says nothing of the database.
+            found = Structure::default();
+        }
         found.stopped = match ended {
             Ok(()) => None,
             Err(Trouble::OutOfTime { .. }) if cancel.load(Ordering::Relaxed) => Some(Stopped::Cancelled),
@@ -138,7 +145,8 @@ impl Watch {
         let leash = Arc::clone(&open.leash);
         let (begun, writer_came, cancel) =
             (Arc::clone(&self.begun), Arc::clone(&self.writer_came), Arc::clone(&self.cancel));
-        let mut last = Stopwatch::start();
+        let still = (open.way == Way::Still).then(|| open.ground.clone());
+        let (mut last, mut last_files) = (Stopwatch::start(), Stopwatch::start());
         open.conn.progress_handler(
             PROGRESS_OPCODES,
             Some(move || {
@@ -146,6 +154,12 @@ impl Watch {
                     return false;
                 }
                 last = Stopwatch::start();
+                if last_files.elapsed() >= POLL_FILES {
+                    last_files = Stopwatch::start();
+                    if still.as_ref().is_some_and(is_overtaken) {
+                        return true;
+                    }
+                }
                 let begun = *begun.lock().unwrap_or_else(PoisonError::into_inner);
                 let held = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
                 let writer = writer.as_ref().filter(|_| held > READ_BUDGET);
@@ -157,6 +171,11 @@ impl Watch {
             }),
         )
     }
+}
+
+/// Whether somebody uses or has written a database that nobody used before.
+fn is_overtaken(before: &Ground) -> bool {
+    Ground::of(&before.real).is_ok_and(|now| now.wal_in_use() || !now.database.same_content(&before.database))
 }
 
 impl Snapshot<'_> {

@@ -43,8 +43,8 @@ fn shown(found: &Structure) -> String {
     out
 }
 
-#[test]
-fn healthy_databases_of_every_shape() {
+/// Healthy databases: a name, and the SQL that makes it.
+fn shapes() -> Vec<(String, String)> {
     let plain = |start: &str| {
         format!(
             "{start} CREATE TABLE t(a TEXT UNIQUE, b BLOB NOT NULL); {} CREATE INDEX tb ON t(b, a DESC); DELETE FROM t WHERE rowid % 3 = 0;",
@@ -108,7 +108,12 @@ fn healthy_databases_of_every_shape() {
         ),
     ];
     shapes.extend(also.map(|(name, sql)| (name.to_owned(), sql.to_owned())));
-    for (name, sql) in shapes {
+    shapes
+}
+
+#[test]
+fn healthy_databases_of_every_shape() {
+    for (name, sql) in shapes() {
         let scene = Scene::with(&sql);
         scene.unchanged(|registry| {
             assert_eq!(shown(&whole(registry)), "", "{name}");
@@ -172,6 +177,34 @@ fn a_log_that_grows_ends_a_look() {
     let limits = HoldLimits { time: Duration::from_millis(1), ..AMPLE };
     let found = registry.structure(&Part::Whole, limits, &Cancel::default()).unwrap();
     assert_eq!(found.stopped, Some(Stopped::Time));
+}
+
+#[test]
+fn what_a_writer_has_torn_apart_is_no_damage() {
+    // Nobody has the database open when the look begins, so it is read as it lies; then a writer moves its pages about.
+    let scene = Scene::with(&format!("PRAGMA journal_mode = wal; CREATE TABLE t(a UNIQUE, b); {}", rows("t", 100_000)));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for round in 0..500 {
+                scene.sql(&format!(
+                    "DELETE FROM t WHERE rowid % 7 = {}; {}",
+                    round % 7,
+                    rows("t", 1).replace("'key '", "randomblob(9)")
+                ));
+                if done.load(std::sync::atomic::Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        let registry = scene.registry();
+        for _ in 0..5 {
+            let found = whole(&registry);
+            assert_eq!(found.problems, [], "{found:?}");
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        writer.join().unwrap();
+    });
 }
 
 #[test]
