@@ -4,6 +4,7 @@
 //! ```` ```json some.file ```` also writes the block to that file in the page's folder, for the commands that follow.
 //! Other blocks of JSON are a configuration, an entry of `plugins`, or a report.
 
+mod numbers;
 mod page;
 mod session;
 
@@ -48,7 +49,8 @@ fn configurations_are_valid() {
                 _ => block.text.clone(),
             };
             place.write("page.json", config);
-            let ran = place.run(["config", "check", "--config", "page.json"]);
+            // Not `check`, which would load the plugins that pages only name.
+            let ran = place.run(["config", "show", "--config", "page.json"]);
             if ran.code != 0 {
                 wrong.push(format!("{at}: {}", ran.stderr));
             }
@@ -145,6 +147,8 @@ fn row(path: &str, schema: &Value, required: bool) -> String {
             words.map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(" ")
         }
         (None, Some("array")) => "list".to_owned(),
+        (None, None) if schema["type"].is_array() && path.ends_with("Bytes") => "size".to_owned(),
+        (None, None) if schema["type"].is_array() => "time".to_owned(),
         (None, Some(kind)) => kind.to_owned(),
         (None, None) => "any".to_owned(),
     };
@@ -159,7 +163,9 @@ fn row(path: &str, schema: &Value, required: bool) -> String {
         (least, Value::Null) => format!("{least} or more"),
         (least, most) => format!("{least} to {most}"),
     };
+    // What such a description adds of text with a unit stands once on the page.
     let meaning = schema["description"].as_str().unwrap_or_default();
+    let meaning = meaning.split_once(" A number, or text with a unit").map_or(meaning, |(meaning, _)| meaning);
     format!("`{path}` | {kind} | {default} | {range} | {meaning}")
 }
 

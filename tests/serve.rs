@@ -21,7 +21,11 @@ pub struct Server {
 
 impl Server {
     pub fn start(place: &Place) -> Self {
-        let mut command = place.command(["serve", "--listen", "127.0.0.1:0"]);
+        Self::listening(place, "127.0.0.1:0")
+    }
+
+    fn listening(place: &Place, listen: &str) -> Self {
+        let mut command = place.command(["serve", "--listen", listen]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let line = lines.find_map(|line| line.ok().filter(|line| line.contains("http://"))).expect("it says where");
@@ -210,6 +214,24 @@ fn an_address_that_is_taken_and_one_that_is_public() {
     assert!(ran.stderr.contains(&format!("cannot listen on {address}")), "{}", ran.stderr);
     let ran = place.run(["serve", "--listen", "0.0.0.0:0"]);
     insta::assert_snapshot!(format!("{}: {}", ran.code, ran.stderr), @r#"3: vitalsign: --listen: listening on 0.0.0.0:0 with `"details": "always"` would show paths, SQL and facts about this host to whoever can connect; set `server.details` to `never` or `token`, or pass `--allow-public-details`"#);
+}
+
+#[test]
+fn a_name_is_listened_on() {
+    let place = Place::with_registry(1);
+    place.configure(|_| ());
+    let server = Server::listening(&place, "localhost:0");
+    assert!(server.address.starts_with("localhost:") && !server.address.ends_with(":0"), "{}", server.address);
+    assert_eq!(server.get("/livez").0, 200);
+    assert_eq!(server.stop("-INT"), Some(0));
+    let ran = place.run(["serve", "--listen", "no_such_host..:0"]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(
+        ran.stderr.starts_with("vitalsign: --listen: no address is found for `no_such_host..:0`"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(place.run(["serve", "--listen", "localhost"]).code, 2);
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn main() {
             let bytes = bytes.clone();
             async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], bytes) }
         });
-        tokio::spawn(serve::serve(ours, serve::app(runner.clone(), Access::Always), std::future::pending()));
+        tokio::spawn(serve::serve(vec![ours], serve::app(runner.clone(), Access::Always), std::future::pending()));
         tokio::spawn(async move { axum::serve(bare, axum::Router::new().route("/health", route)).await });
         ports
     });

@@ -1,7 +1,7 @@
 //! The command line as it is written: every command and flag, with the sentence that `--help` shows. Filling it in does
 //! nothing, and it knows no command's work.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
@@ -13,6 +13,7 @@ use crate::{
     checks::SchemaPolicy,
     render,
     report::Severity,
+    serve::Listen,
 };
 
 /// The longest wait or time limit that a flag takes, in seconds: a day.
@@ -181,7 +182,7 @@ impl FailOn {
 pub(super) struct ServeArgs {
     /// Listen on this address [default: the configuration's server.listen, then 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
-    pub(super) listen: Option<SocketAddr>,
+    pub(super) listen: Option<Listen>,
     /// Allow every client to see the whole report, including clients on other machines
     #[arg(long)]
     pub(super) allow_public_details: bool,
@@ -333,13 +334,23 @@ pub(super) struct InitArgs {
 pub(super) enum ConfigVerb {
     /// Print the JSON Schema of the configuration
     Schema,
-    /// Check the configuration and list its mistakes
-    Check,
+    /// Check the configuration as `serve` would: the file, the plugins, the token and the address
+    Check(ConfigCheckArgs),
     /// Print every effective value and where it was set
     Show {
         #[command(flatten)]
         format: FormatArgs,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConfigCheckArgs {
+    /// Check with this address, as `serve --listen` takes it
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) listen: Option<Listen>,
+    /// Check with the flag of this name that `serve` takes
+    #[arg(long)]
+    pub(super) allow_public_details: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,24 +4,32 @@ use super::{
     Exit, Failure,
     args::{Global, KeepArgs, PruneArgs},
     assemble::settle,
-    print, print_json, within,
+    complain, print, print_json, within,
 };
 use crate::{
-    backup::{self, Keep, Pruned},
+    backup::{self, Keep, Listed, Pruned},
     clock::SystemClock,
     value::bytes,
 };
 
 pub(super) fn run(global: &Global, args: &PruneArgs) -> Result<Exit, Failure> {
     let settled = settle(global, None)?;
-    let keep = policy(args.keep).or(settled.backup.keep).filter(|keep| *keep != Keep::default()).ok_or_else(|| {
-        Failure::new(Exit::Refused, "no rule says which archives to keep; nothing was removed")
-            .hint("set `backup.keep` in the configuration, or give for example `--last 7 --daily 30`")
-    })?;
+    let keep = policy(args.keep).or(settled.backup.keep);
+    if keep == Some(Keep::default()) {
+        return Err(Failure::new(Exit::Refused, "this rule would keep no archive at all; nothing was removed")
+            .hint("give a number above 0, for example `--last 7 --daily 30`"));
+    }
     let folder = args.out.as_deref().map_or(settled.backup.dir, |out| within(global, out));
     let failed = |failure: backup::Failure| Failure::backup(&failure);
     let listed = backup::list(&folder, true).map_err(failed)?;
-    let plan = backup::plan(&listed, keep);
+    // A timer that runs `backup` and then this has nothing to do where nobody has said what may go: that is no failure.
+    let plan = keep.map_or_else(|| all_stay(&listed), |keep| backup::plan(&listed, keep));
+    if keep.is_none() {
+        complain(
+            "vitalsign: no rule says which archives to keep, so none is removed\n  \
+             → set `backup.keep` in the configuration, or give for example `--last 7 --daily 30`\n",
+        );
+    }
     if args.yes {
         backup::prune(&plan, &SystemClock).map_err(failed)?;
     }
@@ -31,6 +39,17 @@ pub(super) fn run(global: &Global, args: &PruneArgs) -> Result<Exit, Failure> {
         print(&said(&plan, args.yes))?
     }
     Ok(Exit::Done)
+}
+
+/// What becomes of the archives where there is no rule.
+fn all_stay(listed: &[Listed]) -> Vec<Pruned> {
+    let stays = |one: &Listed| Pruned {
+        path: one.path.clone(),
+        created_at: one.created_at,
+        bytes: one.bytes,
+        kept: vec!["no rule"],
+    };
+    listed.iter().map(stays).collect()
 }
 
 fn policy(args: KeepArgs) -> Option<Keep> {

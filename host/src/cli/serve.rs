@@ -21,14 +21,14 @@ use crate::{
     config::ServeFlags,
     files,
     run::Selection,
-    serve::{self, Details, Stop, TokenSource},
+    serve::{self, Details, Listen, Stop, TokenSource},
 };
 
 /// The largest token file.
 const MAX_TOKEN_BYTES: u64 = 4096;
 
 pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<Exit, Failure> {
-    let flags = ServeFlags { listen: args.listen, allow_public_details: args.allow_public_details };
+    let flags = serve_flags(args.listen.as_ref(), args.allow_public_details);
     let app = App::build(global, Some(flags))?;
     let details = app.settled.server.details.clone();
     let access = answered("the token file", move || access(&details))?;
@@ -36,6 +36,11 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<Exit, Failure> {
         |error| Failure::of(Exit::Config, &error).hint("set `enabled` for at least one check in `health.checks`");
     app.runner.choose(&Selection::default()).map_err(none)?;
     app.tasks.block_on(answer(&app, access, args.gate)).map(|()| Exit::Done)
+}
+
+/// What `serve` and `config check` say about the server; both ask the system for the addresses of a name.
+pub(super) fn serve_flags(listen: Option<&Listen>, allow_public_details: bool) -> ServeFlags {
+    ServeFlags { listen: listen.cloned(), allow_public_details, look_up: serve::look_up }
 }
 
 async fn answer(app: &App, access: serve::Access, is_gated: bool) -> Result<(), Failure> {
@@ -52,18 +57,17 @@ async fn answer(app: &App, access: serve::Access, is_gated: bool) -> Result<(), 
             _ = &mut first => return Ok(()),
         }
     }
-    let address = app.settled.server.listen;
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| {
-        Failure::new(Exit::Environment, format!("cannot listen on {address}: {error}"))
-            .hint("give another address with --listen")
-    })?;
-    let bound = listener.local_addr().unwrap_or(address);
+    let settings = &app.settled.server;
+    let listeners = serve::bind(&settings.addresses)
+        .await
+        .map_err(|error| Failure::of(Exit::Environment, &error).hint("give another address with --listen"))?;
+    let bound = settings.listen.bound(&listeners);
     tokio::spawn(changes::log(app.runner.changes()));
     let _background = app.runner.start();
     let _backups = scheduled::start(app);
     complain(&format!("vitalsign: the report is at http://{bound}/health\n"));
     tokio::select! {
-        () = serve::serve(listener, serve::app(app.runner.clone(), access), first) => {}
+        () = serve::serve(listeners, serve::app(app.runner.clone(), access), first) => {}
         () = second => {}
     }
     Ok(())
@@ -100,7 +104,7 @@ fn signals() -> io::Result<(impl Future<Output = Stop> + Unpin, impl Future<Outp
 }
 
 /// Resolves who may see details; a token that is missing or empty is a mistake, not an open door.
-fn access(details: &Details) -> Result<serve::Access, Failure> {
+pub(super) fn access(details: &Details) -> Result<serve::Access, Failure> {
     let source = match details {
         Details::Always => return Ok(serve::Access::Always),
         Details::Never => return Ok(serve::Access::Never),
@@ -116,7 +120,7 @@ fn access(details: &Details) -> Result<serve::Access, Failure> {
         TokenSource::Env(name) => (variable(name).unwrap_or_default(), format!("the environment variable {name}")),
     };
     serve::Token::new(&token).map(serve::Access::Token).ok_or_else(|| {
-        Failure::new(Exit::Config, format!("server.details is \"token\", but {place} holds none"))
-            .hint("put a token there, or set server.details to \"never\"")
+        Failure::new(Exit::Config, format!("`server.details` is `token`, but {place} contains no token"))
+            .hint("put a token there, or set `server.details` to `never`")
     })
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{check::Schedule, report::Weight};
+use crate::{check::Schedule, report::Weight, serve::Listen};
 
 /// The database.
 pub(super) const DB: &str = "var/registry.sqlite";
@@ -26,7 +26,7 @@ pub(super) const BACKUP_TIME: Duration = Duration::from_secs(3600);
 /// What the write-ahead log may grow by meanwhile: 4 GiB.
 pub(super) const BACKUP_WAL_GROWTH: u64 = 4 << 30;
 /// Where the server listens.
-pub(super) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+pub(super) const LISTEN: Listen = Listen::Address(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080));
 
 /// When a plugin runs: once a minute, and no plugin is critical unless its operator says so.
 pub(super) fn plugin_schedule(timeout: Duration) -> Schedule {

@@ -5,11 +5,12 @@
 use std::{
     ffi::OsString,
     fmt, io,
-    net::SocketAddr,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
 use super::{Error, show::Origin};
+use crate::serve::Listen;
 
 /// The environment variable that names the configuration file.
 pub const VARIABLE: &str = "VITALSIGN_CONFIG";
@@ -26,7 +27,7 @@ pub struct Asked<'a> {
     /// `--db`.
     pub db: Option<&'a Path>,
     /// What the command serves with; `None` for a command that does not serve.
-    pub serve: Option<ServeFlags>,
+    pub serve: Option<&'a ServeFlags>,
     /// Looks up an environment variable.
     pub env: &'a dyn Fn(&str) -> Option<OsString>,
 }
@@ -44,12 +45,14 @@ impl fmt::Debug for Asked<'_> {
 }
 
 /// What a serving command says about its server.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ServeFlags {
     /// `--listen`, which goes before the configuration's `server.listen`.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Listen>,
     /// `--allow-public-details`: show details to whoever can connect, from anywhere.
     pub allow_public_details: bool,
+    /// Finds the addresses of a name.
+    pub look_up: fn(&str) -> io::Result<Vec<IpAddr>>,
 }
 
 /// The file to read and who named it.

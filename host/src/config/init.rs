@@ -20,7 +20,8 @@ pub struct Found {
     pub tables: Vec<String>,
 }
 
-/// A configuration for what was found: its schema version pinned, its tables named where they bear the usual names.
+/// A configuration for what was found: its schema version pinned unless it is 0, its tables named where they bear the
+/// usual names.
 ///
 /// It ends with a line break and passes the check.
 #[must_use]
@@ -28,12 +29,16 @@ pub fn propose(facts: &Found) -> String {
     // SQLite compares table names without regard to ASCII case.
     let table = |usual: &str| facts.tables.iter().find(|name| name.eq_ignore_ascii_case(usual)).cloned();
     let registry = [
-        ("expectedSchemaVersion", Some(Value::from(facts.schema_version))),
+        // A program that never set a version has 0, and goes on not setting one: pinning it would say nothing.
+        ("expectedSchemaVersion", (facts.schema_version != 0).then(|| Value::from(facts.schema_version))),
         ("recordsTable", table(defaults::RECORDS).map(Value::from)),
         ("provenanceTable", table(defaults::PROVENANCE).map(Value::from)),
     ];
     let registry: Map<String, Value> =
         registry.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
-    let config = serde_json::json!({ "dbPath": facts.db, "registry": registry });
+    let mut config = serde_json::json!({ "dbPath": facts.db });
+    if !registry.is_empty() {
+        config["registry"] = registry.into();
+    }
     format!("{config:#}\n")
 }

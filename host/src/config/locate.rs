@@ -70,7 +70,7 @@ pub(super) fn parse(source: &Source) -> Result<Node, Vec<Unplaced>> {
     let text = source.text.as_str();
     let broken = |at, message: &str| vec![Unplaced::at(at, "", message)];
     if text.starts_with('\u{feff}') {
-        return Err(broken(Position::START, "the file begins with a byte order mark; save it as plain UTF-8"));
+        return Err(broken(Position::START, "the file starts with a byte order mark; save it as UTF-8 without one"));
     }
     if text.trim().is_empty() {
         return Err(broken(Position::START, "the file is empty; the smallest configuration is `{}`"));
@@ -84,7 +84,7 @@ pub(super) fn parse(source: &Source) -> Result<Node, Vec<Unplaced>> {
     let mut reader = Reader { text, offset: 0, at: Position::START, twice: Vec::new() };
     let node = reader.node(raw, "").map_err(|why| broken(Position::START, &plain(&why)))?;
     if !matches!(node.kind, Kind::Object(_)) {
-        return Err(broken(node.at, "a configuration is an object: it begins with `{` and ends with `}`"));
+        return Err(broken(node.at, "a configuration is an object: it starts with `{` and ends with `}`"));
     }
     if !reader.twice.is_empty() {
         return Err(reader.twice);
@@ -125,7 +125,7 @@ impl<'t> Reader<'t> {
                     let key: String = serde_json::from_str(key.get())?;
                     let path = join(path, &key);
                     if let Some(first) = seen.insert(key.clone(), key_at) {
-                        let message = format!("written twice; the first is on line {}", first.line);
+                        let message = format!("this key is written twice; the first one is on line {}", first.line);
                         self.twice.push(Unplaced::at(key_at, &path, message));
                     }
                     members.push(Member { value: self.node(value, &path)?, key, key_at });
@@ -224,22 +224,22 @@ fn syntax(text: &str, why: &serde_json::Error) -> (Position, String) {
 fn in_words(said: &str, here: Option<char>) -> &str {
     match (said, here) {
         (_, Some('/' | '#')) => "JSON has no comments; remove this one",
-        (_, Some('\'')) => "text and keys stand in double quotes, not single ones",
-        ("trailing comma", _) => "nothing follows the comma before this; remove that comma",
-        ("trailing characters", _) => "the configuration has ended before this; remove what follows",
+        (_, Some('\'')) => "text and keys need double quotes, not single quotes",
+        ("trailing comma", _) => "no value follows the comma before this; remove the comma",
+        ("trailing characters", _) => "the configuration ends before this; remove the rest",
         ("key must be a string", _) => "a key in double quotes is expected",
         ("expected value" | "expected ident", _) => {
             "a value is expected: text in double quotes, a number, `true`, `false`, `{…}` or `[…]`"
         }
         ("expected `,` or `}`" | "expected `,` or `]`", _) => "a comma is missing before this",
         ("expected `:`", _) => "a colon is missing between key and value",
-        ("invalid escape", _) => "this backslash begins no escape; write `\\\\` for a backslash",
+        ("invalid escape", _) => "this backslash does not begin an escape sequence; write `\\\\` for a backslash",
         ("invalid number", _) => "this is not a JSON number; write no leading zero, plus sign or bare dot",
         ("number out of range", _) => "this number is too large for any key",
         ("recursion limit exceeded", _) => "nested too deeply",
         _ if said.starts_with("EOF") => "the file ends too early: a brace, bracket or quote is not closed",
         _ if said.starts_with("control character") => {
-            "a line break or control character stands inside double quotes; write it as `\\n` or `\\u00XX`"
+            "text contains a line break or control character; write it as `\\n` or `\\u00XX`"
         }
         _ => said,
     }
@@ -312,6 +312,11 @@ impl<'t> Spot<'t> {
 
     fn step(&self, node: Option<&'t Node>, path: String) -> Self {
         Self { source: self.source, node, at: node.map_or(self.at, |node| node.at), path }
+    }
+
+    /// The same place, at which `node` counts as written when nothing is.
+    pub(super) fn or(&self, node: &'t Node) -> Self {
+        Self { node: self.node.or(Some(node)), ..self.clone() }
     }
 
     /// The keys that are written here.

@@ -1,7 +1,7 @@
 //! The configuration: which file, what is written in it, what holds in the end.
 //!
-//! `discover` finds the file, `raw` is the format, `shape` holds a file against it, `settled` fills in and judges, `show`
-//! lists the result. Prints nothing, and asks for the environment and the working directory to be handed in.
+//! `discover` finds the file, `raw` is the format, `shape` holds a file against it, `unit` reads text with units, `settled`
+//! fills in and judges, `review` judges what plugins say of theirs, `show` lists the result. Prints nothing, and asks for the environment and the working directory to be handed in.
 //! Values are taken as they are written: `${NAME}` is never expanded.
 
 mod assertions;
@@ -11,11 +11,13 @@ mod init;
 mod locate;
 mod mistake;
 mod raw;
+mod review;
 mod settled;
 mod shape;
 mod show;
 #[cfg(test)]
 mod tests;
+mod unit;
 
 use std::{io, path::PathBuf};
 
@@ -24,6 +26,7 @@ pub use discover::{Asked, CANDIDATES, ServeFlags, VARIABLE};
 pub use init::{FILE as INIT_FILE, Found, propose};
 pub use locate::{Position, Source};
 pub use mistake::{Mistake, Mistakes, Place};
+pub use review::review;
 pub use settled::{GuardSettings, LOCK_FILE, Settled};
 pub use show::{Origin, Shown, render_text};
 
@@ -34,7 +37,7 @@ pub const MAX_BYTES: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The folder where relative paths begin cannot be reached.
-    #[error("the root `{}` is not a folder that can be reached", .root.display())]
+    #[error("the folder `{}`, from which relative paths start, cannot be opened", .root.display())]
     Root {
         /// The folder.
         root: PathBuf,
@@ -42,7 +45,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The file that was asked for cannot be reached.
-    #[error("{by} names the configuration `{}`, which cannot be reached", .file.display())]
+    #[error("the configuration file `{}`, named by {by}, cannot be opened", .file.display())]
     Named {
         /// The file.
         file: PathBuf,
@@ -52,7 +55,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The file is there and cannot be read as text.
-    #[error("the configuration `{}` cannot be read", .file.display())]
+    #[error("the configuration file `{}` cannot be read", .file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,
@@ -71,16 +74,18 @@ impl Error {
         match self {
             Self::Root { .. } => Some("give an existing folder with `--root`"),
             Self::Named { by: Origin::Variable(_), .. } => {
-                Some("correct the variable or unset it; a relative path begins at `--root`")
+                Some("correct the variable or unset it; a relative path starts from `--root`")
             }
-            Self::Named { .. } => Some("check the path; a relative one begins at `--root`"),
+            Self::Named { .. } => Some("check the path; a relative path starts from `--root`"),
             Self::Unreadable { source, .. } => match source.kind() {
-                io::ErrorKind::NotFound => Some("it is a link that leads nowhere; correct or remove it"),
-                io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidData => {
-                    Some("a configuration is JSON text; a database is given with `--db`")
+                io::ErrorKind::NotFound => {
+                    Some("it is a symbolic link to a file that does not exist; correct or remove it")
                 }
-                io::ErrorKind::PermissionDenied => Some("let the user that runs this read it"),
-                _ => Some("give another file with `--config`"),
+                io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidData => {
+                    Some("a configuration is JSON text; name a database with `--db`")
+                }
+                io::ErrorKind::PermissionDenied => Some("give the user that runs vitalsign permission to read it"),
+                _ => Some("name another file with `--config`"),
             },
             Self::Wrong(_) => Some("`vitalsign config schema` describes every key"),
         }

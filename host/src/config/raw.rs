@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::defaults;
+use super::{defaults, unit};
 use crate::{archive::Compression, check::Row, checks, plugin};
 
 /// The smallest and the largest value of a key, in the unit that its name ends with.
@@ -71,7 +71,7 @@ const MAX_GRANTS: u32 = 64;
 /// `value::Name` as a pattern, for editors; the settled configuration holds the parsed name.
 const NAME: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
 
-/// What Vitalsign watches, with which checks and plugins, and how it serves what it finds.
+/// The configuration of Vitalsign: the database, the checks and plugins, backups and the server.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(title = "Vitalsign configuration")]
@@ -80,19 +80,19 @@ pub(super) struct Config {
     #[serde(rename = "$schema")]
     #[expect(dead_code, reason = "editors add it, and an unknown key would be refused")]
     pub(super) schema: Option<String>,
-    /// The registry's database file; a relative path is relative to `--root`.
+    /// The database file of the registry. A relative path starts from `--root`.
     #[schemars(length(min = 1, max = MAX_PATH), extend("default" = defaults::DB))]
     pub(super) db_path: Option<String>,
-    /// What the registry looks like inside.
+    /// The schema version and the tables of the registry.
     pub(super) registry: Option<Registry>,
-    /// The checks: when they run and what they tolerate.
+    /// The checks: when they run, and what they accept.
     pub(super) health: Option<Health>,
-    /// Your own checks, as WebAssembly components.
+    /// Checks of your own: WebAssembly components.
     #[schemars(length(max = MAX_PLUGINS))]
     pub(super) plugins: Option<Vec<Plugin>>,
-    /// Where backups go and how long they are kept.
+    /// How backups are made, and which archives are kept.
     pub(super) backup: Option<Backup>,
-    /// How the report is served over HTTP.
+    /// The HTTP server of `vitalsign serve`.
     pub(super) server: Option<Server>,
     /// What `vitalsign guard` lets start.
     pub(super) guard: Option<Guard>,
@@ -110,29 +110,29 @@ pub(super) struct Guard {
     pub(super) schema_policy: Option<checks::SchemaPolicy>,
 }
 
-/// What the registry looks like inside.
+/// The schema version and the tables of the registry.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Registry {
-    /// The `user_version` that the database should have; without it the schema check is skipped.
+    /// The `user_version` that the database has to have. Without it, the check `schema` is skipped.
     #[schemars(range(min = SCHEMA_VERSION.min, max = SCHEMA_VERSION.max))]
     pub(super) expected_schema_version: Option<i64>,
-    /// The table that holds the records.
+    /// The name of the table of records.
     #[schemars(length(min = 1, max = MAX_NAME), extend("default" = defaults::RECORDS))]
     pub(super) records_table: Option<String>,
-    /// The table that holds the provenance.
+    /// The name of the provenance table.
     #[schemars(length(min = 1, max = MAX_NAME), extend("default" = defaults::PROVENANCE))]
     pub(super) provenance_table: Option<String>,
 }
 
-/// The checks: when they run and what they tolerate.
+/// The checks: when they run, and what they accept.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Health {
-    /// Fewer free bytes than this on the database's file system is an error.
+    /// Less free space than this on the file system of the database is an error.
     #[schemars(range(min = FREE_BYTES.min, max = FREE_BYTES.max), extend("default" = defaults::MIN_FREE_BYTES))]
     pub(super) min_free_bytes: Option<u64>,
-    /// Changes to single checks, by the name of a built-in check, an assertion in SQL or a plugin.
+    /// Settings of single checks, by the name of a built-in check, an assertion in SQL or a plugin.
     pub(super) checks: Option<BTreeMap<String, Check>>,
     /// Assertions written in SQL, each a check of its own.
     #[schemars(length(max = MAX_ASSERTIONS))]
@@ -165,75 +165,75 @@ pub(super) struct Assertion {
     pub(super) sql_time_ms: Option<u64>,
 }
 
-/// Changes to one check; a key that is left out keeps the check's own default.
+/// Settings of one check. A key that is left out keeps the default of the check.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Check {
-    /// Whether it runs when nobody asks for it by name.
+    /// Whether the check runs by default. `check --only` runs it in any case.
     pub(super) enabled: Option<bool>,
-    /// Whether it gates a start and readiness; "could not be checked" is then an error too, and otherwise a warning.
+    /// Whether an error of the check prevents a start and readiness. For a critical check, `unknown` counts as an error, otherwise as a warning.
     pub(super) critical: Option<bool>,
-    /// Whether it counts as a warning at most, whatever it finds.
+    /// Whether the check counts as a warning at most, whatever it finds.
     pub(super) advisory: Option<bool>,
-    /// Seconds between two starts.
+    /// The seconds from one start of the check to the next.
     #[schemars(range(min = INTERVAL_SECONDS.min, max = INTERVAL_SECONDS.max))]
     pub(super) interval_seconds: Option<u64>,
-    /// Milliseconds that one run may take. A plugin has `plugins[].limits.timeoutMs` instead.
+    /// The time limit of one run, in milliseconds. For a plugin, set `plugins[].limits.timeoutMs` instead.
     #[schemars(range(min = TIMEOUT_MS.min, max = TIMEOUT_MS.max))]
     pub(super) timeout_ms: Option<u64>,
-    /// Bad results in a row that it takes to leave `ok`.
+    /// How many bad results in a row change the status from `ok`.
     #[schemars(range(min = THRESHOLD.min, max = THRESHOLD.max))]
     pub(super) failure_threshold: Option<u32>,
-    /// Good results in a row that it takes to come back to `ok`.
+    /// How many good results in a row change the status back to `ok`.
     #[schemars(range(min = THRESHOLD.min, max = THRESHOLD.max))]
     pub(super) success_threshold: Option<u32>,
-    /// The groups it belongs to; `ready` is what `/readyz` looks at.
+    /// The groups that the check belongs to. `/readyz` reports on the group `ready`.
     #[schemars(length(max = MAX_GROUPS))]
     pub(super) groups: Option<Vec<String>>,
-    /// The check's own configuration. A plugin has `plugins[].config` instead.
+    /// The settings that only this check has. For a plugin, set `plugins[].config` instead.
     pub(super) config: Option<Value>,
 }
 
-/// One check of your own, as a WebAssembly component.
+/// A check of your own: a WebAssembly component.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Plugin {
-    /// The check's name in the report, unlike every other check's.
+    /// The name of the check in the report. No other check may have the same name.
     #[schemars(regex(pattern = NAME))]
     pub(super) name: String,
-    /// The component's file; a relative path is relative to `--root`.
+    /// The file of the component. A relative path starts from `--root`.
     #[schemars(length(min = 1, max = MAX_PATH))]
     pub(super) component: String,
-    /// The plugin's own configuration, handed to it as it is; `{}` when left out.
+    /// The settings of the plugin, which it receives unchanged. The default is `{}`.
     pub(super) config: Option<Value>,
-    /// What it may do. Nothing is granted by default.
+    /// What the plugin may access. By default, nothing.
     pub(super) grants: Option<Grants>,
-    /// What it may use up.
+    /// How much the plugin may use.
     pub(super) limits: Option<Limits>,
 }
 
-/// What a plugin may do. Nothing is granted by default.
+/// What a plugin may access. By default, nothing.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Grants {
-    /// Whether it may read the registry through SQL.
+    /// Whether the plugin may read the registry with SQL.
     #[schemars(extend("default" = RegistryGrant::default()))]
     pub(super) registry: Option<RegistryGrant>,
-    /// Origins that it may send HTTP requests to. Must be empty: not offered yet.
+    /// Origins that the plugin may send HTTP requests to. It has to be empty, because this version does not offer it.
     #[schemars(length(max = MAX_GRANTS))]
     pub(super) http: Option<Vec<String>>,
-    /// Folders that it may read. Must be empty: not offered yet.
+    /// Folders that the plugin may read. It has to be empty, because this version does not offer it.
     #[schemars(length(max = MAX_GRANTS))]
     pub(super) files: Option<Vec<String>>,
-    /// Secrets that it may ask for by name. Must be empty: not offered yet.
+    /// Secrets that the plugin may read by name. It has to be empty, because this version does not offer it.
     #[schemars(length(max = MAX_GRANTS))]
     pub(super) secrets: Option<Vec<String>>,
-    /// Whether it may keep values between runs. Must be `false`: not offered yet.
+    /// Whether the plugin may store values between runs. It has to be `false`, because this version does not offer it.
     #[schemars(extend("default" = false))]
     pub(super) state: Option<bool>,
 }
 
-/// What a plugin may do with the registry.
+/// The access of a plugin to the registry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum RegistryGrant {
@@ -244,109 +244,109 @@ pub(super) enum RegistryGrant {
     None,
 }
 
-/// What one run of a plugin may use up. The message that says a limit was hit names it as it is called here.
+/// The limits of one run of a plugin. A message about a limit names it as it is called here.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Limits {
-    /// Milliseconds of wall time for one run, waiting included.
+    /// The time limit of one run, waiting included, in milliseconds.
     #[schemars(range(min = TIMEOUT_MS.min, max = TIMEOUT_MS.max), extend("default" = defaults::millis(plugin::Limits::default().time)))]
     pub(super) timeout_ms: Option<u64>,
-    /// Bytes of all its memories together.
+    /// The limit for all memories of the plugin together, in bytes.
     #[schemars(range(min = MEMORY_BYTES.min, max = MEMORY_BYTES.max), extend("default" = plugin::Limits::default().memory_bytes))]
     pub(super) memory_bytes: Option<u64>,
-    /// Entries of all its tables together.
+    /// The limit for the entries of all WebAssembly tables of the plugin together.
     #[schemars(range(min = TABLE_ELEMENTS.min, max = TABLE_ELEMENTS.max), extend("default" = plugin::Limits::default().table_elements))]
     pub(super) table_elements: Option<u64>,
-    /// Core instances in the component.
+    /// The limit for core instances in the component.
     #[schemars(range(min = INSTANCES.min, max = INSTANCES.max), extend("default" = plugin::Limits::default().instances))]
     pub(super) instances: Option<u64>,
-    /// Bytes of what one run reports.
+    /// The limit for the report of one run, in bytes.
     #[schemars(range(min = COPIED_BYTES.min, max = COPIED_BYTES.max), extend("default" = plugin::Limits::default().output_bytes))]
     pub(super) output_bytes: Option<u64>,
-    /// Bytes of all log lines of one run; more are dropped.
+    /// The limit for all log lines of one run together, in bytes. Further lines are dropped.
     #[schemars(range(min = COPIED_BYTES.min, max = COPIED_BYTES.max), extend("default" = plugin::Limits::default().log_bytes))]
     pub(super) log_bytes: Option<u64>,
-    /// Rows of one query; more are cut off and marked.
+    /// The limit for the rows of one query. Further rows are cut off, and the result says so.
     #[schemars(range(min = SQL_ROWS.min, max = SQL_ROWS.max), extend("default" = plugin::Limits::default().sql_rows))]
     pub(super) sql_rows: Option<u64>,
-    /// Bytes of one query's values; more are cut off and marked.
+    /// The limit for the values of one query, in bytes. Further rows are cut off, and the result says so.
     #[schemars(range(min = COPIED_BYTES.min, max = COPIED_BYTES.max), extend("default" = plugin::Limits::default().sql_bytes))]
     pub(super) sql_bytes: Option<u64>,
-    /// Milliseconds of one query, for which it holds a read transaction.
+    /// The time limit of one query, in milliseconds. A query holds a read transaction.
     #[schemars(range(min = SQL_TIME_MS.min, max = SQL_TIME_MS.max), extend("default" = defaults::millis(plugin::Limits::default().sql_time)))]
     pub(super) sql_time_ms: Option<u64>,
-    /// Bytes of the component's file.
+    /// The limit for the file of the component, in bytes.
     #[schemars(range(min = COMPONENT_BYTES.min, max = COMPONENT_BYTES.max), extend("default" = plugin::Limits::default().component_bytes))]
     pub(super) component_bytes: Option<u64>,
-    /// Milliseconds to compile the component, once.
+    /// The time limit for compiling the component, in milliseconds. It is compiled once.
     #[schemars(range(min = COMPILE_TIME_MS.min, max = COMPILE_TIME_MS.max), extend("default" = defaults::millis(plugin::Limits::default().compile_time)))]
     pub(super) compile_time_ms: Option<u64>,
 }
 
-/// Where backups go and how long they are kept.
+/// How backups are made, and which archives are kept.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Backup {
-    /// The folder for archives; a relative path is relative to `--root`.
+    /// The folder for archives. A relative path starts from `--root`.
     #[schemars(length(min = 1, max = MAX_PATH), extend("default" = defaults::BACKUP_DIR))]
     pub(super) dir: Option<String>,
-    /// How archives are compressed.
+    /// The compression of archives.
     #[schemars(extend("default" = Compression::default()))]
     pub(super) compression: Option<Compression>,
-    /// How hard archives are compressed: up to 12 for gzip, up to 19 for zstd; without it 1 and 2.
+    /// The compression level: up to 12 for gzip, up to 19 for zstd. The default is 1 for gzip and 2 for zstd.
     #[schemars(range(min = LEVEL.min, max = LEVEL.max))]
     pub(super) level: Option<u8>,
-    /// Seconds after which the newest archive is too old, once anything is set under `backup`.
+    /// From this age in seconds on, the newest archive is too old. It applies if anything is set under `backup`.
     #[schemars(range(min = AGE_SECONDS.min, max = AGE_SECONDS.max), extend("default" = defaults::BACKUP_AGE.as_secs()))]
     pub(super) max_age_seconds: Option<u64>,
-    /// When `serve` makes a backup: minute, hour, day of the month, month and day of the week, in UTC; without it never.
+    /// When `serve` makes a backup, in the syntax of cron and in UTC. Without it, `serve` makes none.
     #[schemars(length(min = 1, max = MAX_NAME))]
     pub(super) schedule: Option<String>,
-    /// Seconds that a backup may hold its read transaction.
+    /// The time limit for the read transaction of a backup, in seconds.
     #[schemars(range(min = HOLD_SECONDS.min, max = HOLD_SECONDS.max), extend("default" = defaults::BACKUP_TIME.as_secs()))]
     pub(super) time_limit_seconds: Option<u64>,
-    /// Bytes that the write-ahead log may grow by while a backup holds it.
+    /// How much the write-ahead log may grow during a backup, in bytes.
     #[schemars(range(min = WAL_GROWTH_BYTES.min, max = WAL_GROWTH_BYTES.max), extend("default" = defaults::BACKUP_WAL_GROWTH))]
     pub(super) max_wal_growth_bytes: Option<u64>,
-    /// Which archives are kept when old ones are removed; without it none are removed.
+    /// Which archives to keep. Without it, no archive is removed.
     pub(super) keep: Option<Keep>,
 }
 
-/// Which archives are kept; one that any of these keeps stays. A key that is left out keeps none.
+/// Which archives to keep. An archive that one of these keys keeps is not removed.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Keep {
-    /// So many of the newest.
+    /// How many of the newest archives to keep.
     #[schemars(range(min = KEEP.min, max = KEEP.max), extend("default" = 0))]
     pub(super) last: Option<u32>,
-    /// The newest of each of so many hours.
+    /// For how many hours to keep the newest archive of the hour.
     #[schemars(range(min = KEEP.min, max = KEEP.max), extend("default" = 0))]
     pub(super) hourly: Option<u32>,
-    /// The newest of each of so many days.
+    /// For how many days to keep the newest archive of the day.
     #[schemars(range(min = KEEP.min, max = KEEP.max), extend("default" = 0))]
     pub(super) daily: Option<u32>,
-    /// The newest of each of so many weeks.
+    /// For how many weeks to keep the newest archive of the week.
     #[schemars(range(min = KEEP.min, max = KEEP.max), extend("default" = 0))]
     pub(super) weekly: Option<u32>,
-    /// The newest of each of so many months.
+    /// For how many months to keep the newest archive of the month.
     #[schemars(range(min = KEEP.min, max = KEEP.max), extend("default" = 0))]
     pub(super) monthly: Option<u32>,
-    /// The newest of each of so many years.
+    /// For how many years to keep the newest archive of the year.
     #[schemars(range(min = KEEP.min, max = KEEP.max), extend("default" = 0))]
     pub(super) yearly: Option<u32>,
 }
 
-/// How the report is served over HTTP.
+/// The HTTP server of `vitalsign serve`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Server {
-    /// The IP address and port to listen on; port 0 takes any free one.
+    /// The host and port to listen on. The host is an IP address or a name, or is left out for every address of this machine. Port 0 is any free port.
     #[schemars(length(min = 1, max = MAX_NAME), extend("default" = defaults::LISTEN.to_string()))]
     pub(super) listen: Option<String>,
-    /// Who is shown more than the status.
+    /// Who can see more than the status.
     #[schemars(extend("default" = Details::default()))]
     pub(super) details: Option<Details>,
-    /// The file that holds the bearer token, for `"details": "token"`; a relative path is relative to `--root`.
+    /// The file that holds the bearer token, for `"details": "token"`. A relative path starts from `--root`.
     #[schemars(length(min = 1, max = MAX_PATH))]
     pub(super) token_file: Option<String>,
     /// The environment variable that holds the bearer token, for `"details": "token"`.
@@ -354,7 +354,7 @@ pub(super) struct Server {
     pub(super) token_env: Option<String>,
 }
 
-/// Who is shown more than the status.
+/// Who can see more than the status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Details {
@@ -389,6 +389,7 @@ pub(super) fn schema(builtins: &[Row]) -> Value {
         checks["properties"] = known.into();
     }
     tidy(&mut schema);
+    unit::allow_text(&mut schema);
     schema
 }
 

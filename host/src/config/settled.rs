@@ -4,26 +4,27 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use super::{
     Asked, defaults,
     discover::{Choice, within},
-    locate::{self, Source, Spot},
+    locate::{self, Node, Source, Spot},
     mistake::{Mistakes, Unplaced},
     raw, shape,
     show::{Ledger, Origin, Shown},
+    unit,
 };
 use crate::{
     archive::Compression,
     backup::{self, Keep},
-    check::{Overrides, Row, Schedule},
+    check::{Overrides, READY_GROUP, Row, Schedule},
     checks, files, plugin,
     report::Weight,
-    serve,
+    serve::{self, Listen},
     sqlite::HoldLimits,
     value::{self, Name},
 };
@@ -55,6 +56,8 @@ pub struct Settled {
     /// For the check on backups.
     pub backup_check: Overrides,
     pub(super) shown: Vec<Shown>,
+    /// What is written, for messages about it that come later.
+    pub(super) written: Option<Arc<(Source, Node)>>,
 }
 
 /// What the start-up gate of `guard` lets through.
@@ -76,29 +79,31 @@ pub(super) fn settle(
     let tree = source.map(locate::parse).transpose().map_err(|wrong| Mistakes::new(wrong, source))?;
     let top = Spot::top(source.zip(tree.as_ref()));
     let mut wrong = Vec::new();
-    shape::compare(&raw::schema(builtins), &top, &mut wrong);
+    let schema = raw::schema(builtins);
+    shape::compare(&schema, &top, &mut wrong);
     if !wrong.is_empty() {
         return Err(Mistakes::new(wrong, source));
     }
-    let config = match source {
+    let config = match &tree {
         None => raw::Config::default(),
-        Some(source) => read(&source.text, &top).map_err(|mistake| Mistakes::new(vec![mistake], Some(source)))?,
+        Some(tree) => {
+            read(&unit::numbers(tree, &schema), &top).map_err(|mistake| Mistakes::new(vec![mistake], source))?
+        }
     };
     let choice = source.zip(by).map(|(source, by)| Choice { file: source.file.clone(), by });
     let mut settler = Settler { asked, builtins, ledger: Ledger::default(), wrong };
     let settled = settler.all(&config, &top, choice);
-    if settler.wrong.is_empty() {
-        Ok(Settled { shown: settler.ledger.0, ..settled })
+    let Settler { ledger, wrong, .. } = settler;
+    if wrong.is_empty() {
+        Ok(Settled { shown: ledger.0, written: source.cloned().zip(tree).map(Arc::new), ..settled })
     } else {
-        Err(Mistakes::new(settler.wrong, source))
+        Err(Mistakes::new(wrong, source))
     }
 }
 
 /// The schema has been held against the text already; this catches what a schema cannot say.
-fn read(text: &str, top: &Spot<'_>) -> Result<raw::Config, Unplaced> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(&mut json)
-        .map_err(|why| top.follow(why.path()).mistake(locate::plain(why.inner())))
+fn read(value: &serde_json::Value, top: &Spot<'_>) -> Result<raw::Config, Unplaced> {
+    serde_path_to_error::deserialize(value).map_err(|why| top.follow(why.path()).mistake(locate::plain(why.inner())))
 }
 
 pub(super) struct Settler<'a> {
@@ -151,6 +156,7 @@ impl Settler<'_> {
             backup,
             backup_check,
             shown: Vec::new(),
+            written: None,
         }
     }
 
@@ -168,7 +174,7 @@ impl Settler<'_> {
 
     pub(super) fn no_nul(&mut self, spot: &Spot<'_>, written: &str) {
         if written.contains('\0') {
-            self.fault(spot, "it holds a NUL character, which no path or name can");
+            self.fault(spot, "it contains a NUL character, which no path or name may contain");
         }
     }
 
@@ -242,9 +248,16 @@ impl Settler<'_> {
     ) -> (Overrides, Schedule) {
         let raw = raw.cloned().unwrap_or_default();
         for (index, group) in raw.groups.iter().flatten().enumerate() {
-            if Name::parse(group).is_err() {
-                let message = "a group is 1 to 63 lower-case letters, digits and inner hyphens";
-                self.fault(&spot.key("groups").index(index), message);
+            let at = spot.key("groups").index(index);
+            if is_nearly_ready(group) {
+                let message = format!(
+                    "`{}` is nearly `{READY_GROUP}`, the group that `/readyz` looks at, and would leave this check out of it; \
+                     write `{READY_GROUP}`, or choose a name that cannot be taken for it",
+                    value::printable(group, value::MAX_NAME_BYTES)
+                );
+                self.fault(&at, message);
+            } else if Name::parse(group).is_err() {
+                self.fault(&at, "a group is 1 to 63 lower-case letters, digits and inner hyphens");
             }
         }
         let weight = match (raw.critical, raw.advisory) {
@@ -447,7 +460,7 @@ impl Settler<'_> {
         self.ledger.note(spot, level.unwrap_or(compression.usual_level()));
         if level.is_some_and(|level| level > compression.highest_level()) {
             let most = compression.highest_level();
-            self.fault(spot, format!("`{}` has levels up to {most}", compression.as_str()));
+            self.fault(spot, format!("the highest level of `{}` is {most}", compression.as_str()));
         }
     }
 
@@ -490,33 +503,37 @@ impl Settler<'_> {
 
     fn server(&mut self, raw: Option<&raw::Server>, spot: &Spot<'_>) -> serve::Settings {
         let raw = raw.cloned().unwrap_or_default();
-        let flags = self.asked.serve.unwrap_or_default();
+        let flags = self.asked.serve;
         let at = spot.key("listen");
         let written = raw.listen.as_ref().and_then(|text| {
-            let parsed = text.parse::<SocketAddr>().ok();
-            if parsed.is_none() {
-                self.fault(&at, "an IP address and a port are expected, such as `127.0.0.1:8080` or `[::1]:8080`");
-            }
-            parsed
+            let parsed = text.parse::<Listen>();
+            parsed.map_err(|why| self.fault(&at, why.to_string())).ok()
         });
-        let listen = flags.listen.or(written).unwrap_or(defaults::LISTEN);
-        let by = if flags.listen.is_some() { Origin::Flag("--listen") } else { Origin::of(&at) };
-        self.ledger.entry(at.path(), listen.to_string(), by);
+        let flag = flags.and_then(|flags| flags.listen.clone());
+        let by = if flag.is_some() { Origin::Flag("--listen") } else { Origin::of(&at) };
+        let listen = flag.or(written).unwrap_or(defaults::LISTEN);
+        self.ledger.entry(at.path(), listen.to_string(), by.clone());
         let details = self.details(&raw, spot);
-        let public = !listen.ip().to_canonical().is_loopback();
-        let serving = self.asked.serve.is_some();
-        if serving && public && details == serve::Details::Always && !flags.allow_public_details {
-            let message = format!(
-                "listening on {listen} with `\"details\": \"always\"` would show paths, SQL and facts about this \
-                 host to whoever can connect; set `server.details` to `never` or `token`, or pass `--allow-public-details`"
-            );
-            self.wrong.push(if flags.listen.is_some() {
-                Unplaced::at(locate::Position::START, "--listen", message)
-            } else {
-                at.mistake(message)
-            });
+        let mut addresses = Vec::new();
+        if let Some(flags) = flags {
+            let fault = match listen.addresses(&flags.look_up) {
+                Ok(found) => {
+                    addresses = found;
+                    let open = details == serve::Details::Always && !flags.allow_public_details;
+                    (open && addresses.iter().any(serve::is_public)).then(|| open_to_all(&listen))
+                }
+                Err(why) => {
+                    Some(format!("no address is found for `{listen}`: {why}; give an IP address, or correct the name"))
+                }
+            };
+            if let Some(message) = fault {
+                self.wrong.push(match by {
+                    Origin::Flag(flag) => Unplaced::at(locate::Position::START, flag, message),
+                    _ => at.mistake(message),
+                });
+            }
         }
-        serve::Settings { listen, details }
+        serve::Settings { listen, addresses, details }
     }
 
     fn details(&mut self, raw: &raw::Server, spot: &Spot<'_>) -> serve::Details {
@@ -534,7 +551,7 @@ impl Settler<'_> {
             if name.contains(['=', '\0']) || name.chars().any(char::is_whitespace) {
                 self.fault(
                     &env_at,
-                    "this is not the name of an environment variable; the token itself does not stand here",
+                    "this is not the name of an environment variable; write the name of the variable that holds the token, not the token itself",
                 );
             }
             self.ledger.note(&env_at, name.as_str());
@@ -543,20 +560,42 @@ impl Settler<'_> {
             (raw::Details::Token, Some(file), None) => serve::Details::Token(serve::TokenSource::File(file)),
             (raw::Details::Token, None, Some(name)) => serve::Details::Token(serve::TokenSource::Env(name)),
             (raw::Details::Token, None, None) => {
-                self.fault(&at, "`token` needs to know where the token is; add `tokenFile` or `tokenEnv`");
+                self.fault(&at, "`token` needs a token; add `tokenFile` or `tokenEnv`");
                 serve::Details::Never
             }
             (raw::Details::Token, Some(_), Some(_)) => {
-                self.fault(&env_at, "`tokenFile` says where the token is already; keep one of the two");
+                self.fault(&env_at, "`tokenFile` is set as well; keep one of the two");
                 serve::Details::Never
             }
             (_, None, None) if kind == raw::Details::Always => serve::Details::Always,
             (_, None, None) => serve::Details::Never,
             (_, file, _) => {
                 let place = if file.is_some() { &file_at } else { &env_at };
-                self.fault(place, format!("a token has no effect with `\"details\": \"{word}\"`; set it to `token`"));
+                self.fault(place, format!("a token has no effect with `\"details\": \"{word}\"`; set `details` to `token`, or remove this key"));
                 serve::Details::Never
             }
         }
     }
+}
+
+/// Why details for everybody are refused where somebody else can connect.
+fn open_to_all(listen: &Listen) -> String {
+    let what = match listen {
+        Listen::Every(_) => format!("listening on {listen}, which is every address of this machine,"),
+        _ => format!("listening on {listen}"),
+    };
+    format!(
+        "{what} with `\"details\": \"always\"` would show paths, SQL and facts about this host to whoever can connect; set \
+         `server.details` to `never` or `token`, or pass `--allow-public-details`"
+    )
+}
+
+/// Whether `group` is a slip of `ready`: one letter wrong, missing, added or changed with its neighbour, two when it
+/// begins alike, or its name in another form. Groups may have any name, so nothing farther away can be called a mistake.
+fn is_nearly_ready(group: &str) -> bool {
+    let word = group.to_lowercase();
+    let distance = strsim::osa_distance(&word, READY_GROUP);
+    let alike = word.starts_with('r') && distance == 2;
+    let other_form = ["readiness", "readyness", "readinez"].contains(&word.as_str());
+    group != READY_GROUP && (distance <= 1 || alike || other_form)
 }

@@ -1,14 +1,16 @@
-//! Compares a configuration with its schema: unknown keys, wrong types, values out of range, all in one go.
+//! Compares a value in a configuration with its schema: unknown keys, wrong types, values out of range, all in one go.
 //!
-//! Understands the few words of JSON Schema that `raw` generates. Knows no key by name.
+//! Understands the words of JSON Schema that the schemas of this program and of plugins are made of; what a word that it does
+//! not know would refuse is accepted here, and left to whoever reads the value. Knows no key by name.
 
-use std::cmp::Ordering;
+use std::{cell::Cell, cmp::Ordering};
 
 use serde_json::{Map, Number, Value};
 
 use super::{
     locate::{Kind, Member, Spot},
     mistake::Unplaced,
+    unit,
 };
 use crate::value;
 
@@ -16,47 +18,110 @@ use crate::value;
 const MAX_LISTED: usize = 12;
 /// The longest value shown in a message, in bytes.
 const MAX_SHOWN_BYTES: usize = 80;
+/// Comparisons of one value with one schema. A plugin's schema may refer to itself, or branch at every level; a file of the
+/// largest size has fewer values than this.
+const MAX_STEPS: u32 = 2_000_000;
+/// Schemas that stand for one value: references and alternatives inside each other.
+const MAX_NESTED: u32 = 32;
 
 /// Adds to `out` everything in which what is written at `spot` departs from `schema`.
 pub(super) fn compare(schema: &Value, spot: &Spot<'_>, out: &mut Vec<Unplaced>) {
-    let (Some(schema), Some(node)) = (schema.as_object(), spot.node()) else { return };
-    if let Some(expected) = mismatch(schema, &node.kind) {
-        out.push(spot.mistake(format!("{expected} is expected, not {}", describe(&node.kind))));
-        return;
-    }
-    match &node.kind {
-        Kind::Scalar(value) => out.extend(scalar(schema, value).map(|message| spot.mistake(message))),
-        Kind::Array(list) => {
-            if let Some(most) = schema.get("maxItems").and_then(Value::as_u64).filter(|most| list.len() as u64 > *most)
-            {
-                out.push(spot.mistake(format!("{} entries are too many; at most {most} are allowed", list.len())));
+    Comparison { root: schema, steps_left: Cell::new(MAX_STEPS) }.value(schema, spot, 0, out);
+}
+
+/// One comparison with a schema and all that it refers to.
+struct Comparison<'s> {
+    root: &'s Value,
+    steps_left: Cell<u32>,
+}
+
+impl Comparison<'_> {
+    fn value(&self, schema: &Value, spot: &Spot<'_>, nested: u32, out: &mut Vec<Unplaced>) {
+        let (Some(schema), Some(node)) = (schema.as_object(), spot.node()) else { return };
+        let Some(left) = self.steps_left.get().checked_sub(1).filter(|_| nested < MAX_NESTED) else { return };
+        self.steps_left.set(left);
+        if let Some(expected) = mismatch(schema, &node.kind) {
+            out.push(spot.mistake(format!("{expected} is expected, not {}", describe(&node.kind))));
+            return;
+        }
+        self.others(schema, spot, nested, out);
+        match &node.kind {
+            Kind::Scalar(value) => out.extend(scalar(schema, value).map(|message| spot.mistake(message))),
+            Kind::Array(list) => {
+                out.extend(length(schema, list.len()).map(|message| spot.mistake(message)));
+                if let Some(items) = schema.get("items").filter(|_| !schema.contains_key("prefixItems")) {
+                    (0..list.len()).for_each(|index| self.value(items, &spot.index(index), 0, out));
+                }
             }
-            if let Some(items) = schema.get("items") {
-                (0..list.len()).for_each(|index| compare(items, &spot.index(index), out));
+            Kind::Object(members) => self.object(schema, members, spot, out),
+        }
+    }
+
+    /// The other schemas that `schema` names for the same value.
+    fn others(&self, schema: &Map<String, Value>, spot: &Spot<'_>, nested: u32, out: &mut Vec<Unplaced>) {
+        let target = schema.get("$ref").and_then(Value::as_str).and_then(|to| self.root.pointer(to.strip_prefix('#')?));
+        let all = schema.get("allOf").and_then(Value::as_array).into_iter().flatten();
+        target.into_iter().chain(all).for_each(|one| self.value(one, spot, nested + 1, out));
+        if words(schema).is_some() {
+            return;
+        }
+        for cases in ["anyOf", "oneOf"].iter().filter_map(|word| schema.get(*word)?.as_array()) {
+            let judged = cases.iter().map(|case| {
+                let mut wrong = Vec::new();
+                self.value(case, spot, nested + 1, &mut wrong);
+                wrong
+            });
+            // The case with the fewest mistakes is the one that was meant.
+            out.extend(judged.min_by_key(Vec::len).unwrap_or_default());
+        }
+    }
+
+    fn object<'t>(&self, schema: &Map<String, Value>, members: &'t [Member], spot: &Spot<'t>, out: &mut Vec<Unplaced>) {
+        let known = schema.get("properties").and_then(Value::as_object);
+        let rest = schema.get("additionalProperties").filter(|_| !schema.contains_key("patternProperties"));
+        for member in members {
+            match known.and_then(|known| known.get(&member.key)).or(rest) {
+                Some(Value::Bool(false)) => {
+                    let message = unknown_key(&member.key, known.into_iter().flatten().map(|(key, _)| key.as_str()));
+                    out.push(spot.on(member).mistake(message));
+                }
+                Some(own) => match (&member.value.kind, unit::of_text(&member.key, own)) {
+                    (Kind::Scalar(Value::String(text)), Some(unit)) => {
+                        out.extend(with_unit(own, unit, text).map(|message| spot.key(&member.key).mistake(message)));
+                    }
+                    _ => self.value(own, &spot.key(&member.key), 0, out),
+                },
+                None => {}
             }
         }
-        Kind::Object(members) => object(schema, members, spot, out),
+        for key in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+            if !members.iter().any(|member| member.key == key) {
+                out.push(spot.mistake(format!("the key `{key}` is missing")));
+            }
+        }
     }
 }
 
-fn object<'t>(schema: &Map<String, Value>, members: &'t [Member], spot: &Spot<'t>, out: &mut Vec<Unplaced>) {
-    let known = schema.get("properties").and_then(Value::as_object);
-    let rest = schema.get("additionalProperties");
-    for member in members {
-        match known.and_then(|known| known.get(&member.key)).or(rest) {
-            Some(Value::Bool(false)) => {
-                let message = unknown_key(&member.key, known.into_iter().flatten().map(|(key, _)| key.as_str()));
-                out.push(spot.on(member).mistake(message));
-            }
-            Some(own) => compare(own, &spot.key(&member.key), out),
-            None => {}
+/// What is wrong with text that stands for a number.
+fn with_unit(schema: &Value, unit: unit::Unit, text: &str) -> Option<String> {
+    match unit.parse(text) {
+        Ok(number) => {
+            let number = Number::from(number);
+            schema
+                .as_object()
+                .and_then(|schema| range(schema, &number, &format!("`{text}` is {number} {}, which", unit.name())))
         }
+        Err(why) => Some(why),
     }
-    for key in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-        if !members.iter().any(|member| member.key == key) {
-            out.push(spot.mistake(format!("the key `{key}` is missing")));
-        }
-    }
+}
+
+/// What is wrong with the number of entries in a list.
+fn length(schema: &Map<String, Value>, count: usize) -> Option<String> {
+    let count = count as u64;
+    let most = bound(schema, "maxItems").filter(|most| count > *most);
+    let least = bound(schema, "minItems").filter(|least| count < *least);
+    most.map(|most| format!("{count} entries are too many; at most {most} are allowed"))
+        .or_else(|| least.map(|least| format!("{count} entries are too few; at least {least} are needed")))
 }
 
 /// The sentence for a key that is not among `known`.
@@ -64,9 +129,9 @@ pub(super) fn unknown_key<'a>(key: &str, known: impl Iterator<Item = &'a str>) -
     let known: Vec<&str> = known.collect();
     match value::nearest(key, known.iter().copied()) {
         Some(near) => format!("unknown key; did you mean `{near}`?"),
-        None if known.is_empty() => "unknown key; none is known here".to_owned(),
+        None if known.is_empty() => "unknown key; no key is allowed here".to_owned(),
         None if known.len() > MAX_LISTED => "unknown key; remove it".to_owned(),
-        None => format!("unknown key; known here: {}", quoted(&known)),
+        None => format!("unknown key; the keys here are {}", quoted(&known)),
     }
 }
 
@@ -94,6 +159,9 @@ fn mismatch(schema: &Map<String, Value>, kind: &Kind) -> Option<&'static str> {
     };
     if wanted.iter().any(fits) {
         return None;
+    }
+    if wanted == ["integer", "string"] {
+        return Some("a whole number, or text with a unit,");
     }
     Some(match wanted.first().copied() {
         Some("object") => "an object `{…}`",
@@ -140,30 +208,44 @@ fn scalar(schema: &Map<String, Value>, found: &Value) -> Option<String> {
                 let shown = value::printable(text, MAX_SHOWN_BYTES);
                 let near = value::nearest(text, words.iter().copied());
                 let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-                return Some(format!("`{shown}` is none of {}{near}", quoted(&words)));
+                return Some(format!("`{shown}` is not one of {}{near}", quoted(&words)));
             }
             let (min, max) = (bound(schema, "minLength"), bound(schema, "maxLength"));
             if min == Some(1) && text.is_empty() {
-                return Some("the text is empty".to_owned());
+                return Some("this text must not be empty".to_owned());
             }
             let length = text.chars().count() as u64;
+            if let Some(min) = min.filter(|min| length < *min) {
+                return Some(format!("{length} characters are too few; at least {min} are needed"));
+            }
             max.filter(|max| length > *max)
                 .map(|max| format!("{length} characters are too many; at most {max} are allowed"))
         }
-        Value::Number(number) => {
-            let (min, max) = (schema.get("minimum"), schema.get("maximum"));
-            let beyond = |bound: Option<&Value>, order| {
-                bound.and_then(Value::as_number).map(|bound| compare_numbers(number, bound)) == Some(order)
-            };
-            let (low, high) = (beyond(min, Ordering::Less), beyond(max, Ordering::Greater));
-            (low || high).then(|| match (min, max) {
-                (Some(min), Some(max)) => format!("{number} is out of range; {min} to {max} is allowed"),
-                (Some(min), None) => format!("{number} is out of range; {min} is the least"),
-                (_, max) => format!("{number} is out of range; {} is the most", max.unwrap_or(&Value::Null)),
-            })
-        }
+        Value::Number(number) => range(schema, number, &number.to_string()),
         _ => None,
     }
+}
+
+/// What is wrong with the size of a number, which is called `shown`.
+fn range(schema: &Map<String, Value>, number: &Number, shown: &str) -> Option<String> {
+    let limit = |key: &str| schema.get(key).and_then(Value::as_number);
+    let is = |key: &str, order| limit(key).filter(|limit| compare_numbers(number, limit) == order);
+    if is("minimum", Ordering::Less).or(is("maximum", Ordering::Greater)).is_some() {
+        return Some(match (limit("minimum"), limit("maximum")) {
+            (Some(min), Some(max)) => format!("{shown} is out of range; {min} to {max} is allowed"),
+            (Some(limit), None) => format!("{shown} is out of range; {limit} is the least"),
+            (None, limit) => {
+                format!("{shown} is out of range; {} is the most", limit.map(ToString::to_string).unwrap_or_default())
+            }
+        });
+    }
+    let outside = |key: &str, beyond, word| {
+        is(key, beyond)
+            .or(is(key, Ordering::Equal))
+            .map(|limit| format!("{shown} is out of range; it has to be {word} {limit}"))
+    };
+    outside("exclusiveMinimum", Ordering::Less, "above")
+        .or_else(|| outside("exclusiveMaximum", Ordering::Greater, "below"))
 }
 
 /// How two numbers stand: exactly for whole ones, as floats otherwise.

@@ -38,6 +38,8 @@ fn builtins() -> Vec<Row> {
         /// Warn from so many pages.
         #[schemars(range(min = 0.5, max = 2.5))]
         warn_ratio: Option<f64>,
+        /// A size.
+        warn_bytes: Option<u64>,
         /// An address, which no schema can judge.
         peer: Option<std::net::IpAddr>,
     }
@@ -71,6 +73,15 @@ fn usual() -> Asked<'static> {
     Asked { root: Path::new("."), config: None, db: None, serve: None, env: &no_env }
 }
 
+fn flags(listen: Option<&str>) -> ServeFlags {
+    let look_up = |name: &str| match name {
+        "localhost" => Ok(vec!["::1".parse().unwrap(), "127.0.0.1".parse().unwrap()]),
+        "registry.example" => Ok(vec!["127.0.0.1".parse().unwrap(), "192.0.2.1".parse().unwrap()]),
+        _ => Err(io::Error::other("no such name")),
+    };
+    ServeFlags { listen: listen.map(|text| text.parse().unwrap()), allow_public_details: false, look_up }
+}
+
 fn settled(text: &str, asked: &Asked<'_>) -> Result<Settled, Mistakes> {
     let source = Source { file: "c.json".into(), text: text.to_owned() };
     settled::settle(Some((&source, Origin::Found)), asked, &builtins())
@@ -79,28 +90,129 @@ fn settled(text: &str, asked: &Asked<'_>) -> Result<Settled, Mistakes> {
 #[test]
 fn details_for_everybody_need_a_flag_where_somebody_else_can_connect() {
     let text = r#"{"server": {"listen": "0.0.0.0:8080"}}"#;
-    let serve = |flags| settled(text, &Asked { serve: Some(flags), ..usual() });
-    insta::assert_snapshot!(serve(ServeFlags::default()).unwrap_err().render(), @r#"
+    let serve = |flags: &ServeFlags| settled(text, &Asked { serve: Some(flags), ..usual() });
+    insta::assert_snapshot!(serve(&flags(None)).unwrap_err().render(), @r#"
 c.json:1:23: server.listen: listening on 0.0.0.0:8080 with `"details": "always"` would show paths, SQL and facts about this host to whoever can connect; set `server.details` to `never` or `token`, or pass `--allow-public-details`
   1 | {"server": {"listen": "0.0.0.0:8080"}}
     |                       ^
 "#);
-    assert!(serve(ServeFlags { allow_public_details: true, ..ServeFlags::default() }).is_ok());
+    assert!(serve(&ServeFlags { allow_public_details: true, ..flags(None) }).is_ok());
     assert!(settled(text, &usual()).is_ok(), "a command that does not serve has nothing to refuse");
-    for listen in ["[::]:80", "192.0.2.1:80"] {
-        let flags = ServeFlags { listen: Some(listen.parse().unwrap()), ..ServeFlags::default() };
-        let wrong = settled("{}", &Asked { serve: Some(flags), ..usual() }).unwrap_err().to_string();
-        assert!(wrong.contains("--allow-public-details"), "{wrong}");
+    for listen in ["[::]:80", "192.0.2.1:80", ":80", "registry.example:80"] {
+        let flags = flags(Some(listen));
+        let wrong = settled("{}", &Asked { serve: Some(&flags), ..usual() }).unwrap_err().to_string();
+        assert!(wrong.contains("--allow-public-details") && wrong.starts_with("c.json:1:1: --listen: "), "{wrong}");
     }
     for harmless in [
         r#"{"server": {"listen": "[::1]:8080"}}"#,
         r#"{"server": {"listen": "[::ffff:127.0.0.1]:8080"}}"#,
+        r#"{"server": {"listen": "localhost:8080"}}"#,
         r#"{"server": {"listen": "0.0.0.0:8080", "details": "never"}}"#,
-        r#"{"server": {"listen": "0.0.0.0:8080", "details": "token", "tokenFile": "t"}}"#,
+        r#"{"server": {"listen": ":8080", "details": "token", "tokenFile": "t"}}"#,
     ] {
-        let asked = Asked { serve: Some(ServeFlags::default()), ..usual() };
-        assert!(settled(harmless, &asked).is_ok(), "{harmless}");
+        let flags = flags(None);
+        assert!(settled(harmless, &Asked { serve: Some(&flags), ..usual() }).is_ok(), "{harmless}");
     }
+}
+
+#[test]
+fn a_name_to_listen_on_is_looked_up_only_to_serve() {
+    let text = r#"{"server": {"listen": "nowhere:8080"}}"#;
+    assert!(settled(text, &usual()).unwrap().server.addresses.is_empty());
+    let flags = flags(None);
+    let asked = Asked { serve: Some(&flags), ..usual() };
+    insta::assert_snapshot!(settled(text, &asked).unwrap_err(), @"c.json:1:23: server.listen: no address is found for `nowhere:8080`: no such name; give an IP address, or correct the name");
+    let settled = settled(r#"{"server": {"listen": "localhost:8080"}}"#, &asked).unwrap();
+    let addresses: Vec<String> = settled.server.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["[::1]:8080", "127.0.0.1:8080"]);
+    assert_eq!(show(&settled).iter().find(|row| row.key == "server.listen").unwrap().value, "localhost:8080");
+}
+
+#[test]
+fn text_with_a_unit_is_the_number_that_it_stands_for() {
+    let text = r#"{
+      "health": { "minFreeBytes": "1.5GiB", "checks": { "disk": { "intervalSeconds": "2min", "timeoutMs": "1.5s", "config": { "warnBytes": "1kB" } } } },
+      "plugins": [ { "name": "mine", "component": "m.wasm", "config": { "graceSeconds": "5s" }, "limits": { "timeoutMs": "3s", "memoryBytes": "32MiB" } } ],
+      "backup": { "maxAgeSeconds": "26h", "maxWalGrowthBytes": "1GB" }
+    }"#;
+    let settled = settled(text, &usual()).unwrap();
+    assert_eq!(settled.checks.min_free_bytes, 3 << 29);
+    let disk = &settled.checks.checks["disk"];
+    assert_eq!(
+        (disk.overrides.interval, disk.overrides.timeout),
+        (Some(Duration::from_secs(120)), Some(Duration::from_millis(1500)))
+    );
+    assert_eq!(disk.config, json!({ "warnBytes": 1000 }));
+    let plugin = &settled.plugins[0];
+    assert_eq!((plugin.limits.time, plugin.limits.memory_bytes), (Duration::from_secs(3), 32 << 20));
+    assert_eq!(plugin.config, json!({ "graceSeconds": "5s" }), "a plugin's own configuration is its own affair");
+    assert_eq!(settled.backup.max_age, Some(Duration::from_secs(93_600)));
+    let shown = |key: &str| show(&settled).iter().find(|row| row.key == key).unwrap().value.clone();
+    assert_eq!(
+        (shown("backup.maxAgeSeconds"), shown("backup.maxWalGrowthBytes")),
+        (json!(93_600), json!(1_000_000_000))
+    );
+}
+
+#[test]
+fn what_plugins_say_of_their_configuration_is_held_against_it() {
+    let schema = json!({
+        "type": "object", "additionalProperties": false, "required": ["assertions"],
+        "properties": {
+            "assertions": { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/Assertion" } },
+            "graceSeconds": { "type": "integer", "exclusiveMinimum": 0 },
+            "mode": { "anyOf": [{ "$ref": "#/$defs/Mode" }, { "type": "null" }] },
+        },
+        "$defs": {
+            "Assertion": { "type": "object", "additionalProperties": false, "required": ["sql"], "properties": { "sql": { "type": "string" } } },
+            "Mode": { "oneOf": [{ "const": "fast", "type": "string" }, { "const": "slow", "type": "string" }] },
+        },
+    })
+    .to_string();
+    let judged = |config: &str, schema: &str| {
+        let text = format!(r#"{{"plugins": [{{"name": "rules", "component": "r.wasm"{config}}}]}}"#);
+        let settled = settled(&text, &usual()).unwrap();
+        match review(&settled, &[Ok(schema.to_owned())]) {
+            Ok(()) => "accepted".to_owned(),
+            Err(wrong) => wrong.to_string(),
+        }
+    };
+    let configs = [
+        r#", "config": {"assertions": [{"sql": "SELECT 1"}], "mode": "fast", "graceSeconds": 1}"#,
+        r#", "config": {"assertions": [{"sql": "SELECT 1"}], "mode": null}"#,
+        "",
+        r#", "config": {"asertions": []}"#,
+        r#", "config": {"assertions": [{"sq": "SELECT 1"}], "mode": "fats", "graceSeconds": 0}"#,
+        r#", "config": {"assertions": []}"#,
+        r#", "config": []"#,
+    ];
+    insta::assert_snapshot!(configs.map(|config| judged(config, &schema)).join("\n"), @"
+accepted
+accepted
+c.json:1:14: plugins[0].config: the key `assertions` is missing
+c.json:1:65: plugins[0].config: the key `assertions` is missing
+c.json:1:66: plugins[0].config.asertions: unknown key; did you mean `assertions`?
+c.json:1:81: plugins[0].config.assertions[0]: the key `sql` is missing
+c.json:1:82: plugins[0].config.assertions[0].sq: unknown key; did you mean `sql`?
+c.json:1:110: plugins[0].config.mode: `fats` is not one of `fast`, `slow`; did you mean `fast`?
+c.json:1:134: plugins[0].config.graceSeconds: 0 is out of range; it has to be above 0
+c.json:1:80: plugins[0].config.assertions: 0 entries are too few; at least 1 are needed
+c.json:1:65: plugins[0].config: an object `{…}` is expected, not a list
+");
+    // What is no schema, or one that goes round in a circle, judges nothing and ends.
+    for odd in [
+        "",
+        "no JSON",
+        "true",
+        "[]",
+        r##"{"$ref": "#"}"##,
+        r##"{"$ref": "#/nowhere"}"##,
+        r##"{"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}"##,
+    ] {
+        assert_eq!(judged(r#", "config": {"a": 1}"#, odd), "accepted", "{odd}");
+    }
+    let settled = settled(r#"{"plugins": [{"name": "rules", "component": "r.wasm"}]}"#, &usual()).unwrap();
+    insta::assert_snapshot!(review(&settled, &[Err("r.wasm is not WebAssembly".to_owned())]).unwrap_err(), @"c.json:1:45: plugins[0].component: r.wasm is not WebAssembly");
 }
 
 #[test]
@@ -298,28 +410,28 @@ fn a_file_that_cannot_be_read_is_never_passed_over() {
         told(root, Some("wrong.json"), &no_env),
         told(root, None, &no_env),
     ];
-    insta::assert_snapshot!(all.concat(), @r#"
---config names the configuration `ROOT/missing.json`, which cannot be reached: No such file or directory (os error 2)
-check the path; a relative one begins at `--root`
-VITALSIGN_CONFIG names the configuration `ROOT/missing.json`, which cannot be reached: No such file or directory (os error 2)
-correct the variable or unset it; a relative path begins at `--root`
-the root `ROOT` is not a folder that can be reached: No such file or directory (os error 2)
+    insta::assert_snapshot!(all.concat(), @"
+the configuration file `ROOT/missing.json`, named by --config, cannot be opened: No such file or directory (os error 2)
+check the path; a relative path starts from `--root`
+the configuration file `ROOT/missing.json`, named by VITALSIGN_CONFIG, cannot be opened: No such file or directory (os error 2)
+correct the variable or unset it; a relative path starts from `--root`
+the folder `ROOT`, from which relative paths start, cannot be opened: No such file or directory (os error 2)
 give an existing folder with `--root`
-the root `ROOT` is not a folder that can be reached: Not a directory (os error 20)
+the folder `ROOT`, from which relative paths start, cannot be opened: Not a directory (os error 20)
 give an existing folder with `--root`
-the configuration `ROOT/folder` cannot be read: it is a directory
-give another file with `--config`
-the configuration `/dev/null` cannot be read: it is a pipe or a device, not a file
-give another file with `--config`
-the configuration `ROOT/latin1.json` cannot be read: it is not UTF-8 text: the bytes from byte 12 on are not a valid character
-a configuration is JSON text; a database is given with `--db`
-the configuration `ROOT/huge.json` cannot be read: it is larger than 1.0 MiB
-a configuration is JSON text; a database is given with `--db`
+the configuration file `ROOT/folder` cannot be read: it is a directory
+name another file with `--config`
+the configuration file `/dev/null` cannot be read: it is a pipe or a device, not a file
+name another file with `--config`
+the configuration file `ROOT/latin1.json` cannot be read: it is not UTF-8 text: the bytes from byte 12 on are not a valid character
+a configuration is JSON text; name a database with `--db`
+the configuration file `ROOT/huge.json` cannot be read: it is larger than 1.0 MiB
+a configuration is JSON text; name a database with `--db`
 ROOT/wrong.json:1:2: dbPat: unknown key; did you mean `dbPath`?
 `vitalsign config schema` describes every key
-the configuration `ROOT/registry.config.json` cannot be read: No such file or directory (os error 2)
-it is a link that leads nowhere; correct or remove it
-"#);
+the configuration file `ROOT/registry.config.json` cannot be read: No such file or directory (os error 2)
+it is a symbolic link to a file that does not exist; correct or remove it
+");
     fs::remove_file(root.join("registry.config.json")).unwrap();
     std::os::unix::fs::symlink("real.json", root.join("registry.config.json")).unwrap();
     fs::write(root.join("real.json"), "{\"dbPath\": \"x\"}").unwrap();
@@ -352,7 +464,8 @@ fn the_schema_describes_every_key_and_bounds_every_number() {
             assert!(one["description"].as_str().is_some_and(|text| text.len() > 8), "{path} is not described");
             // `$schema` is not read, and what a check's own configuration bounds is its own affair.
             if path != "$schema" && !path.contains(".config") && !path.ends_with(".name") {
-                let bounded = match one["type"].as_str() {
+                let kind = one["type"].as_array().map_or(&one["type"], |kinds| &kinds[0]);
+                let bounded = match kind.as_str() {
                     Some("integer") => one.get("minimum").is_some() && one.get("maximum").is_some(),
                     Some("string") => one.get("maxLength").is_some() || one.get("oneOf").is_some(),
                     Some("array") => one.get("maxItems").is_some(),
@@ -426,10 +539,7 @@ fn a_proposed_configuration_passes_the_check() {
     let bare = propose(&Found { db: "x".to_owned(), ..Found::default() });
     insta::assert_snapshot!(bare, @r#"
 {
-  "dbPath": "x",
-  "registry": {
-    "expectedSchemaVersion": 0
-  }
+  "dbPath": "x"
 }
 "#);
     assert!(full.ends_with("}\n"));

@@ -133,7 +133,7 @@ impl PluginCheck {
             tokio::spawn(async move {
                 let _under_way = UnderWay { attempt: Arc::clone(&attempt), written: settings.written.clone() };
                 let ended = match load::load(&plugins, &settings, pin, |step| attempt.tell(step)).await {
-                    Ok(plugin) => {
+                    Ok((plugin, _)) => {
                         // Only one attempt is under way at a time, so nothing is set yet.
                         let _ = loaded.set(plugin);
                         State::Loaded

@@ -66,6 +66,20 @@ impl Plugins {
         plugins.iter().map(check).collect()
     }
 
+    /// The JSON Schema that a plugin gives for its configuration. The plugin is loaded for that, as for a run.
+    ///
+    /// # Errors
+    /// [`LoadError`] when it cannot be loaded.
+    pub async fn config_schema(
+        self: &Arc<Self>,
+        settings: &PluginSettings,
+        lock: Option<&Lock>,
+    ) -> Result<String, LoadError> {
+        let pin = Pin::of(&settings.name, lock);
+        let (_, description) = load::load(self, &Arc::new(settings.clone()), pin, |_| ()).await?;
+        Ok(description.config_schema)
+    }
+
     /// What all plugins run on, made at the first call. A failure is not kept: the next call tries again.
     async fn runtime(self: &Arc<Self>) -> Result<&Arc<Runtime>, RuntimeError> {
         self.runtime

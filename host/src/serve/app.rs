@@ -11,7 +11,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{Path, RawQuery, State, rejection::PathRejection},
-    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header},
     routing::get,
 };
 use serde_json::json;
@@ -30,6 +30,9 @@ use crate::{
 
 /// The longest part of an unknown path that an answer repeats, in bytes.
 const MAX_PATH_BYTES: usize = 200;
+
+/// The methods that are answered.
+const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 
 /// The server's routes and what they share.
 pub struct App {
@@ -60,10 +63,10 @@ impl App {
     /// The routes, to be served or called.
     pub fn router(&self) -> Router {
         Router::new()
-            .route("/health", get(health))
-            .route("/health/{check}", get(one))
-            .route("/livez", get(livez))
-            .route("/readyz", get(readyz))
+            .route("/health", get(health).options(options))
+            .route("/health/{check}", get(one).options(options))
+            .route("/livez", get(livez).options(options))
+            .route("/readyz", get(readyz).options(options))
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)
             .with_state(Arc::clone(&self.shared))
@@ -120,19 +123,42 @@ async fn readyz(State(app): State<Arc<Shared>>, RawQuery(query): RawQuery, heade
     let Rendered { severity, body } = match &app.ready {
         _ if app.stopping.load(Ordering::Relaxed) => unready("the server is stopping".to_owned()),
         Some(ready) => ready.get(&app.runner),
-        None => unready(format!("no enabled check is in the group `{READY_GROUP}`, so nothing says that all is well")),
+        None => unready(format!(
+            "no enabled check is in the group `{READY_GROUP}`; add one to it with `health.checks.NAME.groups`"
+        )),
     };
     answer(code(severity), if verbose { body } else { bare(severity.as_str()) })
 }
 
-async fn no_such_path(uri: axum::http::Uri) -> Answer {
+/// What balancers ask by default (`option httpchk` of HAProxy): whether anybody answers. It says nothing of the registry.
+async fn options() -> Answer {
+    let mut answer = answer(StatusCode::OK, Bytes::new());
+    let headers = answer.headers_mut();
+    headers.remove(header::CONTENT_TYPE);
+    headers.insert(header::ALLOW, ALLOWED);
+    answer
+}
+
+async fn no_such_path(method: Method, uri: Uri) -> Answer {
+    // `*` asks about the server as a whole, and so does `/` of those who cannot send that.
+    if method == Method::OPTIONS && matches!(uri.path(), "/" | "*") {
+        return options().await;
+    }
     let path = value::printable(uri.path(), MAX_PATH_BYTES);
-    let known = "there are: /health, /health/{check}, /livez, /readyz";
-    sentence(StatusCode::NOT_FOUND, &format!("there is nothing at {path}; {known}"))
+    let known = "/health, /health/NAME, /livez and /readyz";
+    sentence(StatusCode::NOT_FOUND, &format!("the path {path} does not exist; the paths are {known}"))
 }
 
 async fn no_such_method() -> Answer {
-    sentence(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here; reading is all there is to do")
+    let text = "only GET, HEAD and OPTIONS are allowed";
+    let mut answer = sentence(StatusCode::METHOD_NOT_ALLOWED, text);
+    answer.headers_mut().insert(header::ALLOW, ALLOWED);
+    answer
+}
+
+/// The answer to a request that breaks a rule of HTTP.
+pub(super) fn bad_request(why: &str) -> Answer {
+    sentence(StatusCode::BAD_REQUEST, why)
 }
 
 fn code(severity: Severity) -> StatusCode {

@@ -5,6 +5,9 @@
 mod access;
 mod app;
 mod cache;
+mod connection;
+mod host;
+mod listen;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -13,13 +16,16 @@ use std::{net::SocketAddr, path::PathBuf};
 
 pub use access::{Access, Token};
 pub use app::{App, app};
+pub use listen::{BadListen, BindError, Listen, bind, is_public, look_up};
 pub use server::{Stop, serve};
 
 /// What the server is configured with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The address to listen on.
-    pub listen: SocketAddr,
+    /// Where to listen, as it is written.
+    pub listen: Listen,
+    /// The addresses that this stands for; none where nothing is to be served, since a name would have to be looked up.
+    pub addresses: Vec<SocketAddr>,
     /// Who is shown more than the status.
     pub details: Details,
 }

@@ -1,49 +1,36 @@
-//! Connections: how many, how long, how large, and how they end.
+//! Connections together: how many there are, and how they end when the server stops.
 //!
-//! Knows no route. HTTP/1.1 only; `axum::serve` sets none of these bounds, so hyper is used directly.
+//! Knows no route. HTTP/1.1 only; `axum::serve` sets no bounds, so hyper is used directly.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, net, sync::Arc, task::Poll, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 
-use super::App;
+use super::{
+    App,
+    connection::{self, Rules},
+};
 
 /// Connections at one time, where the system gives descriptors for twice as many; further ones wait in its queue. A
-/// probe needs one. So many because each may say nothing for [`HEADER_TIMEOUT`]: whoever wants to keep probes waiting
-/// has to open some 700 a second.
-const MAX_CONNECTIONS: usize = 2048;
+/// probe needs one.
+pub(super) const MAX_CONNECTIONS: usize = 2048;
 
-/// How long a connection may take to send a request's head, or stay idle before it. A probe asks whether we live and
-/// gives up after a few seconds itself, so nobody who is silent may hold a place for longer; a scraper that kept its
-/// connection opens another.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long everything is still answered after a gentle stop has begun, new connections included, so that a load balancer
+/// that asks every few seconds sees `/readyz` fall before connections are refused.
+pub(super) const NOTICE: Duration = Duration::from_secs(5);
 
-/// The longest life of a connection: one that never reads its answer must not hold its place for ever.
-const MAX_LIFE: Duration = Duration::from_secs(600);
+/// How long the connections that are left after a gentle stop may take to be told, by an answer, that they are closed. With
+/// [`NOTICE`] it stays below the ten seconds after which `docker stop` kills.
+pub(super) const DRAIN: Duration = Duration::from_secs(4);
 
-/// The largest head of a request, in bytes: every request here fits into a tenth of it.
-const MAX_HEAD_BYTES: usize = 16 * 1024;
-
-/// The most header fields of a request.
-const MAX_HEADERS: usize = 64;
-
-/// How long probes are still answered on new connections after a gentle stop has begun, so that a load balancer that
-/// asks every few seconds sees `/readyz` fall before connections are refused.
-const NOTICE: Duration = Duration::from_secs(5);
-
-/// How long answers that are under way may take once no connection is accepted any more.
-const DRAIN: Duration = Duration::from_secs(5);
+/// The same where a person waits for the stop.
+pub(super) const QUICK_DRAIN: Duration = Duration::from_secs(1);
 
 /// The pause after the system refused to accept, which it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -57,9 +44,10 @@ pub enum Stop {
     Now,
 }
 
-/// Serves `app` on `listener` until `stop` says how to end, then lets answers under way be finished, for 5 s at most.
-pub async fn serve(listener: TcpListener, app: App, stop: impl Future<Output = Stop>) {
-    serve_with(listener, app, stop, most_connections()).await;
+/// Serves `app` on all of `listeners` until `stop` says how to end. From then on each answer is the last on its connection
+/// and says so; connections that ask nothing more are closed after 9 s at most, or after 1 s when it is to stop now.
+pub async fn serve(listeners: Vec<TcpListener>, app: App, stop: impl Future<Output = Stop>) {
+    serve_with(listeners, app, stop, most_connections()).await;
 }
 
 /// As many connections as leave the checks at least as many descriptors, after asking the system for all it gives.
@@ -72,16 +60,47 @@ fn most_connections() -> usize {
 }
 
 /// [`serve`] with at most `most` connections at one time.
-pub(super) async fn serve_with(listener: TcpListener, app: App, stop: impl Future<Output = Stop>, most: usize) {
-    let router = app.router();
-    let places = Arc::new(Semaphore::new(most));
-    let (closing, closed) = watch::channel(());
-    let accepting = async {
+pub(super) async fn serve_with(listeners: Vec<TcpListener>, app: App, stop: impl Future<Output = Stop>, most: usize) {
+    let house = House { router: app.router(), places: Arc::new(Semaphore::new(most)), most, rules: Arc::default() };
+    let stopping = async {
+        let how = stop.await;
+        app.begin_stopping();
+        house.rules.stop();
+        if how == Stop::Gently {
+            sleep(NOTICE).await;
+        }
+        how
+    };
+    let how = tokio::select! {
+        () = house.accept(&listeners) => Stop::Now,
+        how = stopping => how,
+    };
+    listeners.into_iter().for_each(|listener| house.accept_the_last(listener));
+    let drain = if how == Stop::Gently { DRAIN } else { QUICK_DRAIN };
+    // Every place is free again once every connection has ended.
+    let all = u32::try_from(most).unwrap_or(u32::MAX);
+    drop(timeout(drain, house.places.acquire_many(all)).await);
+    house.rules.end();
+}
+
+/// What every connection is given, and how many there may be.
+struct House {
+    router: Router,
+    places: Arc<Semaphore>,
+    most: usize,
+    rules: Arc<Rules>,
+}
+
+impl House {
+    /// Takes connections for as long as it is polled.
+    async fn accept(&self, listeners: &[TcpListener]) {
+        let mut turn = 0;
         loop {
             // The semaphore is never closed, so there is always a place to wait for.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(connection(stream, router.clone(), place, closed.clone()))),
+            let Some(place) = self.place().await else { return };
+            turn += 1;
+            match next(listeners, turn).await {
+                Ok(stream) => self.serve(stream, place),
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "no connection can be accepted; trying again");
@@ -89,48 +108,57 @@ pub(super) async fn serve_with(listener: TcpListener, app: App, stop: impl Futur
                 }
             }
         }
-    };
-    let stopping = async {
-        let how = stop.await;
-        app.begin_stopping();
-        if how == Stop::Gently {
-            sleep(NOTICE).await;
-        }
-    };
-    tokio::select! {
-        () = accepting => {}
-        () = stopping => {}
     }
-    drop(listener);
-    drop(closing);
-    // Every place is free again once every connection has ended.
-    let all = u32::try_from(most).unwrap_or(u32::MAX);
-    drop(timeout(DRAIN, places.acquire_many(all)).await);
-}
 
-/// Serves one connection until it ends, is too old, or the server closes.
-async fn connection(stream: TcpStream, router: Router, place: OwnedSemaphorePermit, mut closed: watch::Receiver<()>) {
-    // Answers are small and whole; waiting for more to send only delays them.
-    let _best_effort = stream.set_nodelay(true);
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut serving = std::pin::pin!(serving);
-    tokio::select! {
-        ended = &mut serving => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection broke off");
+    /// A place for one more connection. Where there is none, those who ask nothing have to leave.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            if self.places.available_permits() > self.most / 4 {
+                self.rules.relax();
+            }
+            return Some(place);
+        }
+        self.rules.crowd();
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
+        let serving = connection::serve(stream, self.router.clone(), Arc::clone(&self.rules));
+        drop(tokio::spawn(async move {
+            serving.await;
+            drop(place);
+        }));
+    }
+
+    /// Takes what the system has accepted already and would reset when the listener is closed.
+    fn accept_the_last(&self, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            let Ok((stream, _)) = listener.accept() else { return };
+            if let Ok(stream) = unblocked(stream) {
+                self.serve(stream, place);
             }
         }
-        _ = timeout(MAX_LIFE, closed.changed()) => {
-            serving.as_mut().graceful_shutdown();
-            drop(timeout(DRAIN, serving).await);
-        }
     }
-    drop(place);
+}
+
+fn unblocked(stream: net::TcpStream) -> io::Result<TcpStream> {
+    stream.set_nonblocking(true)?;
+    TcpStream::from_std(stream)
+}
+
+/// The next connection of any listener, another one being asked first at each turn.
+async fn next(listeners: &[TcpListener], turn: usize) -> io::Result<TcpStream> {
+    std::future::poll_fn(|cx| {
+        let (later, first) = listeners.split_at(turn % listeners.len().max(1));
+        for listener in first.iter().chain(later) {
+            if let Poll::Ready(accepted) = listener.poll_accept(cx) {
+                return Poll::Ready(accepted.map(|(stream, _)| stream));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Whether the client went away before it was accepted, which says nothing of us.

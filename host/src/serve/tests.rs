@@ -17,6 +17,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::oneshot,
+    task::JoinHandle,
     time::advance,
 };
 use tower::ServiceExt;
@@ -210,7 +211,7 @@ async fn what_is_not_there_is_said_in_a_sentence() {
     assert_eq!(get(&open, "/health/%ff").await.0, 404);
     assert_eq!(
         get(&open, "/helth").await,
-        said("there is nothing at /helth; there are: /health, /health/{check}, /livez, /readyz")
+        said("the path /helth does not exist; the paths are /health, /health/NAME, /livez and /readyz")
     );
     assert_eq!(get(&world.app(Access::Never), "/health/disc").await, said("there is no such check"));
 }
@@ -221,13 +222,28 @@ async fn head_is_get_without_a_body_and_nothing_else_is_allowed() {
     for path in ["/health", "/health/disk", "/livez", "/readyz"] {
         let (code, body) = ask(&app, Request::head(path).body(Body::empty()).unwrap()).await;
         assert_eq!((u32::from(code.as_u16()), body.as_str()), (u32::from(get(&app, path).await.0), ""));
-        for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
+        for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE"] {
             let request = Request::builder().method(method).uri(path).body(Body::from("ignored")).unwrap();
             let answer = app.router().oneshot(request).await.unwrap();
             assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
-            assert_eq!(answer.headers()[header::ALLOW], "GET,HEAD");
+            assert_eq!(answer.headers()[header::ALLOW], "GET, HEAD, OPTIONS");
         }
     }
+}
+
+/// HAProxy's plain `option httpchk` asks this, and takes anything but 2xx and 3xx for dead.
+#[tokio::test]
+async fn options_are_answered_whatever_the_registry_says() {
+    let app = World::looked(Status::Error, Status::Ok).await.app(Access::Never);
+    for path in ["/health", "/health/disk", "/livez", "/readyz", "/", "*"] {
+        let request = Request::options(path).body(Body::empty()).unwrap();
+        let answer = app.router().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        assert_eq!(answer.headers()[header::ALLOW], "GET, HEAD, OPTIONS", "{path}");
+        assert!(axum::body::to_bytes(answer.into_body(), 1).await.unwrap().is_empty());
+    }
+    let request = Request::options("/nowhere").body(Body::empty()).unwrap();
+    assert_eq!(app.router().oneshot(request).await.unwrap().status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
@@ -285,11 +301,16 @@ async fn nothing_to_look_at_is_not_ready() {
     assert_eq!(get(&app, "/health").await.0, 200);
 }
 
-async fn served(stop: impl Future<Output = Stop> + Send + 'static) -> (TcpStream, tokio::task::JoinHandle<()>) {
+/// A server and where it listens.
+async fn started(stop: impl Future<Output = Stop> + Send + 'static, places: usize) -> (SocketAddr, JoinHandle<()>) {
     let app = World::looked(Status::Ok, Status::Ok).await.app(Access::Always);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(serve(listener, app, stop));
+    (address, tokio::spawn(server::serve_with(vec![listener], app, stop, places)))
+}
+
+async fn served(stop: impl Future<Output = Stop> + Send + 'static) -> (TcpStream, JoinHandle<()>) {
+    let (address, server) = started(stop, 16).await;
     (TcpStream::connect(address).await.unwrap(), server)
 }
 
@@ -302,32 +323,107 @@ async fn read_answer(stream: &mut TcpStream) -> String {
     String::from_utf8(text).unwrap()
 }
 
+async fn ask_livez(stream: &mut TcpStream) -> String {
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    read_answer(stream).await
+}
+
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.is_ok() && rest.is_empty()
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\n";
+const CLOSE: &str = "\r\nconnection: close\r\n";
+
 #[tokio::test]
 async fn a_connection_is_kept_alive_until_the_server_stops() {
     let (stop, stopped) = oneshot::channel();
     let (mut stream, server) = served(async { stopped.await.unwrap() }).await;
     for _ in 0..2 {
-        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-        assert!(read_answer(&mut stream).await.starts_with("HTTP/1.1 200 OK\r\n"));
+        let answer = ask_livez(&mut stream).await;
+        assert!(answer.starts_with(OK) && !answer.contains(CLOSE), "{answer}");
     }
     stop.send(Stop::Now).unwrap();
-    let mut rest = Vec::new();
-    stream.read_to_end(&mut rest).await.unwrap();
-    assert!(rest.is_empty());
+    assert!(is_closed(&mut stream).await);
     server.await.unwrap();
 }
 
-#[tokio::test]
-async fn a_gentle_stop_is_seen_by_probes() {
+/// No request is lost: who asks on a connection from before, or on a new one, is answered and told to ask elsewhere next.
+#[tokio::test(start_paused = true)]
+async fn after_a_gentle_stop_each_answer_is_the_last_of_its_connection() {
     let (stop, stopped) = oneshot::channel();
-    let (mut stream, server) = served(async { stopped.await.unwrap() }).await;
+    let (address, server) = started(async { stopped.await.unwrap() }, 16).await;
+    let mut before = TcpStream::connect(address).await.unwrap();
+    assert!(!ask_livez(&mut before).await.contains(CLOSE));
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let began = tokio::time::Instant::now();
     stop.send(Stop::Gently).unwrap();
     tokio::task::yield_now().await;
-    for (path, code) in [("readyz", "503"), ("livez", "200")] {
-        stream.write_all(format!("GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
-        assert!(read_answer(&mut stream).await.starts_with(&format!("HTTP/1.1 {code} ")), "{path}");
+    let mut later = TcpStream::connect(address).await.unwrap();
+    later.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let answer = read_answer(&mut later).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains(CLOSE), "{answer}");
+    let answer = ask_livez(&mut before).await;
+    assert!(answer.starts_with(OK) && answer.contains(CLOSE), "{answer}");
+    assert!(is_closed(&mut before).await && is_closed(&mut later).await);
+    // One that asks nothing is closed when the time is over, and the server ends.
+    assert!(is_closed(&mut silent).await);
+    server.await.unwrap();
+    assert_eq!(began.elapsed().as_secs(), (server::NOTICE + server::DRAIN).as_secs());
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn what_was_asked_in_the_moment_of_the_stop_is_answered() {
+    let (stop, stopped) = oneshot::channel();
+    let (address, server) = started(async { stopped.await.unwrap() }, 16).await;
+    // These are accepted by the system, and by the server only when it runs again, which is after the stop.
+    let std = |_| std::net::TcpStream::connect(address).unwrap();
+    let waiting: Vec<_> = (0..8).map(std).collect();
+    stop.send(Stop::Now).unwrap();
+    for stream in waiting {
+        stream.set_nonblocking(true).unwrap();
+        let answer = ask_livez(&mut TcpStream::from_std(stream).unwrap()).await;
+        assert!(answer.starts_with(OK) && answer.contains(CLOSE), "{answer}");
     }
+    server.await.unwrap();
+}
+
+/// What a client sends after its last answer must not make the system throw that answer away.
+#[tokio::test]
+async fn the_last_answer_arrives_although_more_was_sent() {
+    let (mut stream, server) = served(std::future::pending()).await;
+    let last = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(&[last.as_slice(), &[b'x'; 8 * 1024]].concat()).await.unwrap();
+    let mut text = Vec::new();
+    stream.read_to_end(&mut text).await.unwrap();
+    assert!(String::from_utf8(text).unwrap().starts_with(OK));
     server.abort();
+}
+
+#[tokio::test]
+async fn a_request_without_exactly_one_host_is_refused() {
+    for (head, expected) in [
+        ("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n", "200"),
+        ("GET http://a/livez HTTP/1.1\r\nHost: a\r\n\r\n", "200"),
+        ("GET /livez HTTP/1.0\r\n\r\n", "200"),
+        ("GET /livez HTTP/1.1\r\n\r\n", "400"),
+        ("GET http://a/livez HTTP/1.1\r\n\r\n", "400"),
+        ("GET /livez HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "400"),
+        ("GET /livez HTTP/1.1\r\nHost: a b\r\n\r\n", "400"),
+        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "200"),
+    ] {
+        let (mut stream, server) = served(std::future::pending()).await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).await.unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(text.split(' ').nth(1), Some(expected), "{head:?}: {text}");
+        assert!(expected == "200" || text.contains(CLOSE), "{text}");
+        server.abort();
+    }
 }
 
 #[tokio::test]
@@ -342,35 +438,114 @@ async fn a_head_that_is_too_large_is_refused() {
     server.abort();
 }
 
-/// A load balancer must hear from us while somebody opens connections and says nothing.
+/// A load balancer must hear from us while somebody opens connections and says nothing: half a head, nothing at all, or
+/// nothing more after one answer.
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_half_open_connections_is_shed() {
+async fn a_flood_of_silent_connections_is_shed() {
     const PLACES: usize = 8;
-    let app = World::looked(Status::Ok, Status::Ok).await.app(Access::Always);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(server::serve_with(listener, app, std::future::pending(), PLACES));
-    let mut flood = Vec::new();
-    for _ in 0..PLACES {
+    for what in ["half a head", "nothing", "nothing more"] {
+        let (address, server) = started(std::future::pending(), PLACES).await;
+        let mut flood = Vec::new();
+        for _ in 0..PLACES {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            match what {
+                "half a head" => stream.write_all(b"GET /livez HTT").await.unwrap(),
+                "nothing" => {}
+                _ => assert!(ask_livez(&mut stream).await.starts_with(OK)),
+            }
+            flood.push(stream);
+        }
+        let began = tokio::time::Instant::now();
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET /livez HTT").await.unwrap();
-        flood.push(stream);
+        assert!(ask_livez(&mut stream).await.starts_with(OK));
+        assert!(
+            began.elapsed() <= Duration::from_secs(4),
+            "{what}, by the clock that the test moves: {:?}",
+            began.elapsed()
+        );
+        server.abort();
     }
+}
+
+/// Time stands still and jumps to the next timer whenever everybody waits, so each limit is reached at once.
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_kept_for_long_and_half_a_head_is_not() {
+    let lasted = async |sent: &[&[u8]], answers: usize| {
+        let (mut stream, server) = served(std::future::pending()).await;
+        let mut began = tokio::time::Instant::now();
+        for part in sent {
+            stream.write_all(part).await.unwrap();
+        }
+        for _ in 0..answers {
+            read_answer(&mut stream).await;
+            began = tokio::time::Instant::now();
+        }
+        assert!(is_closed(&mut stream).await);
+        server.abort();
+        began.elapsed().as_secs()
+    };
+    let whole = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n".as_slice();
+    assert_eq!(lasted(&[], 0).await, connection::IDLE_LIMIT.as_secs());
+    assert_eq!(lasted(&[whole], 1).await, connection::IDLE_LIMIT.as_secs());
+    assert_eq!(lasted(&[b"GET /livez HTT"], 0).await, connection::HEAD_LIMIT.as_secs());
+    // The time of a head begins with its first byte, however long the connection was idle.
+    let (mut stream, server) = served(std::future::pending()).await;
+    ask_livez(&mut stream).await;
+    advance(connection::IDLE_LIMIT - Duration::from_secs(1)).await;
     let began = tokio::time::Instant::now();
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    assert!(read_answer(&mut stream).await.starts_with("HTTP/1.1 200 OK\r\n"));
-    assert!(began.elapsed() <= Duration::from_secs(4), "by the clock that the test moves: {:?}", began.elapsed());
+    stream.write_all(b"GET /livez HTT").await.unwrap();
+    assert!(is_closed(&mut stream).await);
+    assert_eq!(began.elapsed().as_secs(), connection::HEAD_LIMIT.as_secs());
     server.abort();
 }
 
-/// Time stands still and jumps to the next timer whenever everybody waits, so the limit is reached at once.
+/// Answers that nobody reads fill the buffers of the system, and then the connection is held against its client.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_never_sends_its_request_is_closed() {
+async fn a_client_that_takes_no_answer_is_closed() {
+    let (stream, server) = served(std::future::pending()).await;
+    let whole = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    let began = tokio::time::Instant::now();
+    loop {
+        let mut stream = &stream;
+        match tokio::time::timeout(connection::ANSWER_LIMIT * 2, async { stream.writable().await }).await {
+            Ok(ready) => ready.unwrap(),
+            Err(_) => panic!("it is still open after {:?}", began.elapsed()),
+        }
+        match stream.try_write(&whole) {
+            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => break,
+            _ => {}
+        }
+        let _ = &mut stream;
+    }
+    assert!(began.elapsed() <= connection::ANSWER_LIMIT + Duration::from_secs(1), "{:?}", began.elapsed());
+    server.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_connection_is_closed_with_an_answer() {
     let (mut stream, server) = served(std::future::pending()).await;
-    stream.write_all(b"GET /livez HTT").await.unwrap();
-    let mut rest = Vec::new();
-    stream.read_to_end(&mut rest).await.unwrap();
-    assert!(!String::from_utf8_lossy(&rest).contains("200"));
+    ask_livez(&mut stream).await;
+    let mut asked = 0;
+    loop {
+        advance(Duration::from_secs(60)).await;
+        asked += 1;
+        if ask_livez(&mut stream).await.contains(CLOSE) {
+            break;
+        }
+    }
+    assert_eq!(asked, connection::LIFE.as_secs() / 60);
+    assert!(is_closed(&mut stream).await);
+    server.abort();
+}
+
+#[tokio::test]
+async fn all_listeners_are_served() {
+    let app = World::looked(Status::Ok, Status::Ok).await.app(Access::Always);
+    let listeners = bind(&["127.0.0.1:0", "127.0.0.2:0"].map(|address| address.parse().unwrap())).await.unwrap();
+    let addresses: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+    let server = tokio::spawn(serve(listeners, app, std::future::pending()));
+    for address in [addresses[0], addresses[1], addresses[1], addresses[0]] {
+        assert!(ask_livez(&mut TcpStream::connect(address).await.unwrap()).await.starts_with(OK));
+    }
     server.abort();
 }

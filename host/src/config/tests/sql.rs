@@ -54,9 +54,9 @@ fn what_cannot_work_is_refused() {
     insta::assert_snapshot!(with(r#"{"name": "a", "sql": "SELECT 1", "warn": 2, "error": 1}"#), @"c.json:1:21: health.sql[0]: `warn` has to be less than `error`, or no number is ever only a warning (assertion `a`)");
     insta::assert_snapshot!(with(r#"{"name": "a", "sql": "SELECT 1", "warnbelow": 2}"#), @"c.json:1:54: health.sql[0].warnbelow: unknown key; did you mean `warnBelow`?");
     insta::assert_snapshot!(with(r#"{"name": "a", "sql": "", "error": "1"}"#), @"
-    c.json:1:42: health.sql[0].sql: the text is empty
-    c.json:1:55: health.sql[0].error: a number is expected, not text
-    ");
+c.json:1:42: health.sql[0].sql: this text must not be empty
+c.json:1:55: health.sql[0].error: a number is expected, not text
+");
     insta::assert_snapshot!(with(r#"{"name": "a", "sql": "SELECT 1", "error": 1, "sqlTimeMs": 0}"#), @"c.json:1:79: health.sql[0].sqlTimeMs: 0 is out of range; 1 to 60000 is allowed");
     insta::assert_snapshot!(with(r#"{"name": "disk", "sql": "SELECT 1", "error": 1}"#), @"c.json:1:30: health.sql[0].name: the name `disk` is used by a built-in check already; choose another one");
     insta::assert_snapshot!(with(r#"{"name": "mine", "sql": "SELECT 1", "error": 1}"#), @"c.json:1:93: plugins[0].name: the name `mine` is used by health.sql[0] already; choose another one");

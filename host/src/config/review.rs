@@ -1,0 +1,33 @@
+//! Plugins held against the configuration once they were asked what they need: `config check` says before a roll-out what
+//! would stop them after it.
+//!
+//! Knows no plugin; it is told what became of each.
+
+use super::{
+    Error, Settled,
+    locate::{Kind, Node, Position, Spot},
+    mistake::Mistakes,
+    shape,
+};
+
+/// Refuses what would keep the plugins from running: `asked` holds for each, in the order of the configuration, the JSON
+/// Schema of its configuration, or a sentence that says why it cannot be loaded.
+///
+/// # Errors
+/// [`Error::Wrong`] with everything that is wrong, each with its place in the file.
+pub fn review(settled: &Settled, asked: &[Result<String, String>]) -> Result<(), Error> {
+    let written = settled.written.as_deref();
+    let top = Spot::top(written.map(|(source, tree)| (source, tree)));
+    let nothing = Node { at: Position::START, kind: Kind::Object(Vec::new()) };
+    let mut wrong = Vec::new();
+    for (index, schema) in asked.iter().enumerate() {
+        let spot = top.key("plugins").index(index);
+        match schema.as_deref().map(serde_json::from_str) {
+            Err(why) => wrong.push(spot.key("component").mistake(why.as_str())),
+            Ok(Ok(schema)) => shape::compare(&schema, &spot.key("config").or(&nothing), &mut wrong),
+            // A schema that is none says nothing of the configuration; what the plugin itself makes of it is seen when it runs.
+            Ok(Err(_)) => {}
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Error::Wrong(Mistakes::new(wrong, written.map(|(source, _)| source)))) }
+}
