@@ -13,7 +13,6 @@ use std::{
 use super::{Exit, Failure, args::Global, waiting::in_time};
 use crate::{
     backup::{self, BackupCheck, LastRun},
-    check::Check,
     checks,
     clock::{Deadline, SystemClock},
     config::{self, Asked, ServeFlags, Settled},
@@ -73,7 +72,10 @@ impl App {
         let check = BackupCheck::new(backups, settled.db.clone(), changes, Arc::new(SystemClock), last_backup.clone())
             .map_err(|error| Failure::of(Exit::Bug, &error))?;
         checks.push(Arc::new(check));
-        checks.extend(plugins(registry, &settled)?);
+        if !settled.plugins.is_empty() {
+            let (plugins, lock) = plugins(registry, &settled)?;
+            checks.extend(plugins.checks(&settled.plugins, lock.as_ref()));
+        }
         let base = report::Registry {
             expected_schema_version: settled.checks.expected_schema_version,
             min_free_bytes: settled.checks.min_free_bytes,
@@ -85,11 +87,8 @@ impl App {
     }
 }
 
-/// The check of each configured plugin. None of them is read or loaded before it is about to run.
-fn plugins(registry: sqlite::Registry, settled: &Settled) -> Result<Vec<Arc<dyn Check>>, Failure> {
-    if settled.plugins.is_empty() {
-        return Ok(Vec::new());
-    }
+/// What the configured plugins are loaded with, and the lock file that pins them, if there is one. Nothing is loaded yet.
+pub(super) fn plugins(registry: sqlite::Registry, settled: &Settled) -> Result<(Arc<Plugins>, Option<Lock>), Failure> {
     let file = settled.lock_file.clone();
     let lock = answered("the lock file", move || lock(&file))?;
     let cache = cache_folder();
@@ -103,12 +102,7 @@ fn plugins(registry: sqlite::Registry, settled: &Settled) -> Result<Vec<Arc<dyn 
             "plugins are compiled at every start, because there is no folder to keep the result in; name one with {CACHE_VARIABLE}"
         ));
     }
-    Ok(Plugins::new(registry, this_binary(), cache, notices).checks(&settled.plugins, lock.as_ref()))
-}
-
-/// The configured plugins, for whoever loads them and runs none.
-pub(super) fn plugins_to_examine(settled: &Settled) -> Arc<Plugins> {
-    Plugins::new(sqlite::Registry::new(settled.db.clone()), this_binary(), cache_folder(), Vec::new())
+    Ok((Plugins::new(registry, this_binary(), cache, notices), lock))
 }
 
 /// This same binary, also after its file was replaced or removed, as an upgrade does.

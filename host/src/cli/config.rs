@@ -5,15 +5,16 @@ use std::path::Path;
 use super::{
     Exit, Failure,
     args::{ConfigCheckArgs, ConfigVerb, Global},
-    assemble::{answered, lock, misconfigured, plugins_to_examine, settle},
+    assemble::{answered, misconfigured, plugins, settle},
     print,
     serve::{access, serve_flags},
     statements, within,
 };
 use crate::{
     config::{self, CANDIDATES, Settled},
-    plugin::Lock,
+    plugin::PluginSettings,
     run,
+    sqlite::Registry,
 };
 
 pub(super) fn run(global: &Global, verb: &ConfigVerb) -> Result<Exit, Failure> {
@@ -39,11 +40,10 @@ pub(super) fn run(global: &Global, verb: &ConfigVerb) -> Result<Exit, Failure> {
 fn check(global: &Global, args: &ConfigCheckArgs) -> Result<(), Failure> {
     let flags = serve_flags(args.listen.as_ref(), args.allow_public_details);
     let settled = settle(global, Some(flags))?;
-    let lock = lock(&settled.lock_file)?;
     let details = settled.server.details.clone();
     answered("the token file", move || access(&details))?;
     statements::accepted(&settled)?;
-    plugins(&settled, lock.as_ref())?;
+    review(&settled)?;
     match &settled.config_file {
         Some(file) => print(&format!("{} is valid\n", file.display())),
         None => {
@@ -59,21 +59,18 @@ fn check(global: &Global, args: &ConfigCheckArgs) -> Result<(), Failure> {
 }
 
 /// Loads every plugin as `serve` would, and holds its configuration against the schema that it gives.
-fn plugins(settled: &Settled, lock: Option<&Lock>) -> Result<(), Failure> {
+fn review(settled: &Settled) -> Result<(), Failure> {
+    let (plugins, lock) = plugins(Registry::new(settled.db.clone()), settled)?;
     if settled.plugins.is_empty() {
         return Ok(());
     }
     let tasks = run::runtime()
         .map_err(|error| Failure::new(Exit::Environment, format!("the system gives no threads: {error}")))?;
-    let plugins = plugins_to_examine(settled);
-    let asked = tasks.block_on(async {
-        let mut asked = Vec::with_capacity(settled.plugins.len());
-        for plugin in &settled.plugins {
-            let schema = plugins.config_schema(plugin, lock).await;
-            asked.push(schema.map_err(|error| format!("{error}; {}", error.hint(&plugin.name))));
-        }
-        asked
-    });
+    let ask = |plugin: &PluginSettings| {
+        let schema = tasks.block_on(plugins.config_schema(plugin, lock.as_ref()));
+        schema.map_err(|error| format!("{error}. {}", error.hint(&plugin.name)))
+    };
+    let asked: Vec<_> = settled.plugins.iter().map(ask).collect();
     tasks.shutdown_background();
     config::review(settled, &asked).map_err(|error| misconfigured(&error))
 }

@@ -9,7 +9,7 @@ use tokio::{runtime::Handle, task::spawn_blocking};
 
 use super::{
     Plugins, RuntimeError,
-    abi::Grant,
+    abi::{Description, Grant},
     component::{self, Read, Ready, Unfit},
     guest::{self, GuestError},
     lock::Pin,
@@ -176,7 +176,7 @@ pub(super) enum Step {
     Compiling(Stopwatch),
 }
 
-/// Loads a plugin, and gives the JSON Schema of its configuration with it. `tell` is called with what is known on the way.
+/// Loads a plugin, and gives what it says of itself. `tell` is called with what is known on the way.
 ///
 /// # Errors
 /// Why the plugin cannot be loaded. Another call may succeed.
@@ -185,7 +185,7 @@ pub(super) async fn load(
     settings: &Arc<PluginSettings>,
     pin: Pin,
     tell: impl Fn(Step),
-) -> Result<(Arc<Loaded>, String), LoadError> {
+) -> Result<(Arc<Loaded>, Description), LoadError> {
     let broke_off = || LoadError::BrokeOff { path: settings.written.clone() };
     let runtime = plugins.runtime().await?;
     let (reading, registry) = (Arc::clone(settings), plugins.registry.clone());
@@ -203,7 +203,7 @@ pub(super) async fn load(
     let description = description.map_err(|error| LoadError::Describe { path: settings.written.clone(), error })?;
     match description.grants.iter().find_map(|grant| missing(grant, settings)) {
         Some(grant) => Err(LoadError::Grant { name: settings.name.clone(), grant }),
-        None => Ok((loaded, description.config_schema)),
+        None => Ok((loaded, description)),
     }
 }
 

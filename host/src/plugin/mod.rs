@@ -66,7 +66,7 @@ impl Plugins {
         plugins.iter().map(check).collect()
     }
 
-    /// The JSON Schema that a plugin gives for its configuration. It is loaded for that, and not kept.
+    /// The JSON Schema that a plugin gives for its configuration. The plugin is loaded for that, as for a run.
     ///
     /// # Errors
     /// [`LoadError`] when it cannot be loaded.
@@ -76,7 +76,8 @@ impl Plugins {
         lock: Option<&Lock>,
     ) -> Result<String, LoadError> {
         let pin = Pin::of(&settings.name, lock);
-        load::load(self, &Arc::new(settings.clone()), pin, |_| {}).await.map(|(_, schema)| schema)
+        let (_, description) = load::load(self, &Arc::new(settings.clone()), pin, |_| ()).await?;
+        Ok(description.config_schema)
     }
 
     /// What all plugins run on, made at the first call. A failure is not kept: the next call tries again.
