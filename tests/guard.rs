@@ -191,6 +191,13 @@ fn it_waits_for_a_lock_and_no_longer_than_it_is_told() {
     assert!(!place.path("registry.sqlite-wal").exists());
     let ran = guard(&place, &["--wait", "0.3"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
+    // However long a check may take by itself, here an hour.
+    let patient = place.path("patient.json");
+    let config =
+        json!({ "dbPath": "registry.sqlite", "health": { "checks": { "schema": { "timeoutMs": 3_600_000 } } } });
+    fs::write(&patient, config.to_string()).unwrap();
+    let ran = guard(&place, &["--config", "patient.json", "--wait", "0.3"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
 
     let mut command = place.command([&["guard", "--wait", "600"][..], &STARTED].concat());
     let mut waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -21,6 +21,10 @@ use crate::{
     value::span,
 };
 
+/// What the first round is given at least where somebody says how long to wait: a check that waits for a lock as long as it
+/// may would exceed a short wait by much, and the usual checks need less.
+const FIRST_ROUND: Duration = Duration::from_secs(4);
+
 /// How long `stat` on the files of the database may take.
 const STAT_LIMIT: Duration = Duration::from_secs(2);
 
@@ -55,7 +59,11 @@ impl Gate<'_> {
                 .hint("set `critical` and `enabled` for at least one check in `health.checks`")
         })?;
         let until = Deadline::after(self.wait);
-        let mut judged = self.judge(&runner.round(&critical).await);
+        let first = match self.wait {
+            Duration::ZERO => runner.round(&critical).await,
+            wait => runner.round_within(&critical, wait.max(FIRST_ROUND)).await,
+        };
+        let mut judged = self.judge(&first);
         if !judged.refused.is_empty() && !until.has_passed() {
             let (limit, reasons) = (span(self.wait), judged.refused.join("\n    "));
             complain(&format!("vitalsign: waiting for up to {limit}, because of this:\n    {reasons}\n"));
