@@ -70,7 +70,7 @@ fn plugins(settled: &Settled, lock: Option<&Lock>) -> Result<(), Failure> {
         let mut asked = Vec::with_capacity(settled.plugins.len());
         for plugin in &settled.plugins {
             let schema = plugins.config_schema(plugin, lock).await;
-            asked.push(schema.map_err(|error| format!("{error}; {}", error.hint(&plugin.name))));
+            asked.push(schema.map_err(|error| format!("{error}. {}", error.hint(&plugin.name))));
         }
         asked
     });

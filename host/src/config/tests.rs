@@ -423,7 +423,7 @@ the configuration file `ROOT/folder` cannot be read: it is a directory
 name another file with `--config`
 the configuration file `/dev/null` cannot be read: it is a pipe or a device, not a file
 name another file with `--config`
-the configuration file `ROOT/latin1.json` cannot be read: it is not UTF-8 text: byte 12 begins no character
+the configuration file `ROOT/latin1.json` cannot be read: it is not UTF-8 text: the bytes from byte 12 on are not a valid character
 a configuration is JSON text; name a database with `--db`
 the configuration file `ROOT/huge.json` cannot be read: it is larger than 1.0 MiB
 a configuration is JSON text; name a database with `--db`
