@@ -320,6 +320,15 @@ fn older_archives_restore_with_what_is_in_their_log() {
 }
 
 /// Each backup taken under a writer holds a prefix of what was committed, and nothing less than what was before it began.
+/// Ends a writer when it is dropped, also when an assertion fails: the scope of threads waits for the writer.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn backups_under_a_writer_hold_a_prefix() {
     let place = Place::empty();
@@ -335,6 +344,7 @@ fn backups_under_a_writer_hold_a_prefix() {
     let (stop, committed) = (AtomicBool::new(false), AtomicU32::new(0));
     thread::scope(|scope| {
         let (stop, committed) = (&stop, &committed);
+        let _stopping = Stopping(stop);
         scope.spawn(move || {
             for number in 1.. {
                 if stop.load(Ordering::SeqCst) {
@@ -372,7 +382,6 @@ fn backups_under_a_writer_hold_a_prefix() {
                 fs::remove_file(file).unwrap();
             }
         }
-        stop.store(true, Ordering::SeqCst);
     });
 }
 
@@ -384,6 +393,7 @@ fn a_backup_under_writers_who_come_and_go() {
     Connection::open(&path).unwrap().execute_batch("PRAGMA journal_mode = wal").unwrap();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _stopping = Stopping(&stop);
         scope.spawn(|| {
             for number in 0.. {
                 if stop.load(Ordering::SeqCst) {
@@ -407,7 +417,6 @@ fn a_backup_under_writers_who_come_and_go() {
             let (count, next): (i64, i64) = conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
             assert_eq!(count, next, "a prefix has no gap");
         }
-        stop.store(true, Ordering::SeqCst);
     });
     // Whoever is last tidies up, a backup too.
     for side in ["-wal", "-shm"] {

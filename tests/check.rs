@@ -100,21 +100,21 @@ fn odd_files_get_an_exact_sentence() {
     }
     insta::assert_snapshot!(said, @"
     missing.db: exit 1, error
-      error could not be checked, because it depends on the database: see the check `schema`
+      error could not be checked, because it depends on the database: see the check `integrity`
       error there is no database at `missing.db`
-      warn  could not be checked, because it depends on the database: see the check `schema`
+      warn  could not be checked, because it depends on the database: see the check `integrity`
     no/such/folder.db: exit 1, error
-      error could not be checked, because it depends on the database: see the check `schema`
+      error could not be checked, because it depends on the database: see the check `integrity`
       error there is no database at `no/such/folder.db`
-      warn  could not be checked, because it depends on the database: see the check `schema`
+      warn  could not be checked, because it depends on the database: see the check `integrity`
     folder.db: exit 1, error
       error `folder.db` is a directory, not a database
-      error could not be checked, because it depends on the database: see the check `schema`
-      warn  could not be checked, because it depends on the database: see the check `schema`
+      error could not be checked, because it depends on the database: see the check `integrity`
+      warn  could not be checked, because it depends on the database: see the check `integrity`
     empty.db: exit 1, error
       error `empty.db` is empty (0 bytes): it holds no database yet
-      error could not be checked, because it depends on the database: see the check `schema`
-      warn  could not be checked, because it depends on the database: see the check `schema`
+      error could not be checked, because it depends on the database: see the check `integrity`
+      warn  could not be checked, because it depends on the database: see the check `integrity`
     cut.db: exit 1, error
       error `cut.db` is truncated: its header promises 2.6 MiB, the file has 1.3 MiB
       error could not be checked, because it depends on the database: see the check `foreign-keys`
@@ -123,12 +123,12 @@ fn odd_files_get_an_exact_sentence() {
       error could not be checked, because it depends on the database: see the check `foreign-keys`
     sealed.db: exit 1, error
       error `sealed.db` looks encrypted (no SQLite header, and its bytes look random)
-      error could not be checked, because it depends on the database: see the check `schema`
-      warn  could not be checked, because it depends on the database: see the check `schema`
+      error could not be checked, because it depends on the database: see the check `integrity`
+      warn  could not be checked, because it depends on the database: see the check `integrity`
     dangling.db: exit 1, error
-      error could not be checked, because it depends on the database: see the check `schema`
+      error could not be checked, because it depends on the database: see the check `integrity`
       error there is no database at `dangling.db`
-      warn  could not be checked, because it depends on the database: see the check `schema`
+      warn  could not be checked, because it depends on the database: see the check `integrity`
     ");
     assert!(!place.path("missing.db").exists());
 }
@@ -169,8 +169,8 @@ fn states_that_another_program_left_or_holds() {
     a killed writer: exit 0, ok
     a -wal without its -shm: exit 1, error
       error `registry.sqlite` has a `-wal` file without its `-shm` file, and reading it would create one
-      error could not be checked, because it depends on the database: see the check `schema`
-      warn  could not be checked, because it depends on the database: see the check `schema`
+      error could not be checked, because it depends on the database: see the check `integrity`
+      warn  could not be checked, because it depends on the database: see the check `integrity`
     a rollback journal: exit 0, warn
       warn  the journal mode is `delete`, not `wal`: while somebody writes, nobody can read
     locked: exit 1, error
@@ -179,8 +179,8 @@ fn states_that_another_program_left_or_holds() {
       warn  could not be checked, because it depends on the database: see the check `schema`
     a hot journal: exit 1, error
       error `registry.sqlite` has a hot journal: a write was cut off, and nobody has rolled it back yet
-      error could not be checked, because it depends on the database: see the check `schema`
-      warn  could not be checked, because it depends on the database: see the check `schema`
+      error could not be checked, because it depends on the database: see the check `integrity`
+      warn  could not be checked, because it depends on the database: see the check `integrity`
     ");
 }
 
@@ -202,15 +202,14 @@ fn a_schema_that_is_not_the_expected_one_fails_the_check() {
     assert_eq!(ran.code, 1);
     let text = ran.stdout.lines().take(8).map(settled).collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(text, @"
-    ERROR    1 of 7 checks failed: schema
+    ERROR    1 of 8 checks failed: schema
              registry.sqlite on [host]
 
     error    schema        the schema version is 1, and 2 is expected
              → run the registry's migrations, or correct `registry.expectedSchemaVersion`
     ok       disk          [size] free, at least 1 B are wanted
     ok       foreign-keys  1 foreign key holds for 3 rows
-    ok       records       3 rows in `records` as of [time]
-    ok       sqlite        20.0 KiB, last written by SQLite 3.54.1
+    ok       integrity     structure and indexes are intact; looked through in [duration]
     ");
 }
 
@@ -480,22 +479,14 @@ fn the_text_is_made_for_a_person() {
     let text: String = ran.stdout.lines().map(|line| settled(line) + "\n").collect();
     insta::assert_snapshot!(format!("{}\n{text}", ran.code), @"
     1
-    ERROR    5 of 7 checks failed: foreign-keys, records, schema, sqlite, wal
+    ERROR    1 of 8 checks failed: integrity; 5 gave no result: foreign-keys, records, schema, sqlite,
+             wal
              gone.sqlite on [host]
 
-    error    schema        there is no database at `gone.sqlite`
+    error    integrity     there is no database at `gone.sqlite`
              → check `dbPath` (or `--db`), or start the registry once so that it makes its database
-    unknown  wal           could not be checked, because it depends on the database: see the check
-                           `schema`
-    unknown  foreign-keys  could not be checked, because it depends on the database: see the check
-                           `schema`
-             not critical: counts as a warning
-    unknown  records       could not be checked, because it depends on the database: see the check
-                           `schema`
-             not critical: counts as a warning
-    unknown  sqlite        could not be checked, because it depends on the database: see the check
-                           `schema`
-             not critical: counts as a warning
+    unknown  foreign-keys, records, schema, sqlite, wal
+             could not be checked, because it depends on the database: see the check `integrity`
     ok       disk          [size] free, at least 1 B are wanted
     skipped  backup        there is no backup in artifacts/registry/backups, and the configuration does
                            not ask for any

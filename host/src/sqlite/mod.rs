@@ -151,12 +151,14 @@ impl Registry {
 
     /// Runs one foreign statement, read-only and capped, and gives its rows.
     ///
-    /// A statement that was cut off because the processor or the disk kept it waiting is run again.
+    /// A statement that was cut off because the processor or the disk kept it waiting is run again, in the first half of the
+    /// time: whoever asked has to hear of the limit and say so before his own time is over.
     ///
     /// # Errors
     /// [`QueryError`] says whether the statement, the time or the database was at fault.
     pub fn query(&self, sql: &str, params: &[Value], caps: &QueryCaps, deadline: Deadline) -> Result<Rows, QueryError> {
-        self.retried_when_cut(deadline, caps.time, || {
+        let retry_until = deadline.at_most(deadline.remaining() / 2);
+        self.retried_when_cut(retry_until, caps.time, || {
             let open = self.pool.take(Trust::Foreign).map_err(QueryError::Unreadable)?;
             let found = query::run(&open, self.path(), sql, params, caps, deadline);
             self.settle(open, found)
