@@ -71,7 +71,7 @@ fn a_healthy_registry() {
     assert!(registry["disk"]["freeMegabytes"].is_u64());
     assert_eq!((&report["warnings"], &report["errors"]), (&json!([]), &json!([])));
     let names: Vec<_> = report["checks"].as_array().unwrap().iter().map(|check| check["name"].clone()).collect();
-    assert_eq!(names, ["backup", "disk", "foreign-keys", "records", "schema", "sqlite", "wal"]);
+    assert_eq!(names, ["backup", "disk", "foreign-keys", "integrity", "records", "schema", "sqlite", "wal"]);
 }
 
 #[test]

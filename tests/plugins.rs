@@ -478,5 +478,5 @@ fn compiled_code_that_was_tampered_with_is_compiled_again() {
     // A folder that others can write to is not trusted at all.
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
-    assert!(check().contains("must be a folder of this user with mode 0700"));
+    assert!(check().contains("must be a folder that belongs to the current user and has mode 0700"));
 }
