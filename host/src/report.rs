@@ -124,7 +124,7 @@ pub const DEPENDS_ON_DATABASE: &str = "depends-on-database";
 pub struct Bearing {
     /// The database is corrupt: the check counts as critical, whichever it is.
     pub corrupt: bool,
-    /// The registry itself repairs it when it starts, and nobody else can: no reason to keep it from starting.
+    /// No reason to keep the registry from starting: it repairs this by starting, or it is the one that mends it while it runs.
     pub repaired_by_start: bool,
     /// The database as a whole is missing, locked or damaged, so that every check that needs it finds the same.
     pub of_database: bool,
@@ -177,7 +177,7 @@ impl Finding {
         self
     }
 
-    /// Says that the registry itself repairs it when it starts.
+    /// Says that it is no reason to keep the registry from starting, because only the registry itself mends it.
     #[must_use]
     pub fn repaired_by_start(mut self) -> Self {
         self.bearing.repaired_by_start = true;

@@ -186,7 +186,12 @@ fn bad(kind: Kind, subject: Option<&str>, texts: &[&str]) -> Finding {
         many => format!(" (and {} more problems)", many - 1),
     };
     let found = Finding::new(Status::Error, code, format!("{what}: {first}{more}")).hint(hint);
-    let found = if matches!(kind, Kind::Structure | Kind::IndexStructure) { found.corrupt() } else { found };
+    let found = match kind {
+        Kind::Structure | Kind::IndexStructure => found.corrupt(),
+        // The registry can run with these, and is what mends them.
+        Kind::Rule | Kind::Virtual | Kind::NotChecked => found.repaired_by_start(),
+        _ => found,
+    };
     match name {
         Some(name) => found.subject(name),
         None => found,

@@ -64,10 +64,11 @@ impl Builtin for Wal {
     }
 
     fn look(&self, deadline: Deadline) -> Outcome {
-        let seen = self
-            .registry
-            .look(deadline, |snapshot| Ok((snapshot.journal_mode()?, snapshot.page_bytes()?, snapshot.page_count()?)));
-        let (mode, page_bytes, pages) = match seen {
+        let seen = self.registry.look(deadline, |snapshot| {
+            let (page_bytes, pages) = (snapshot.page_bytes()?, snapshot.page_count()?);
+            Ok((snapshot.journal_mode()?, page_bytes, pages, snapshot.log_index()))
+        });
+        let (mode, page_bytes, pages, index) = match seen {
             Ok(seen) => seen,
             Err(trouble) => return failed(&trouble),
         };
@@ -81,10 +82,11 @@ impl Builtin for Wal {
             return outcome;
         }
         let limit = Limit::new(self.config.warn_bytes, page_bytes, pages);
-        let log = self.registry.log(page_bytes, PATIENCE).and_then(|log| {
+        let index = index.as_ref().map(<[u8; _]>::as_slice);
+        let log = self.registry.log(page_bytes, index, PATIENCE).and_then(|log| {
             match log.is_exact || log.pending_pages < limit.pages {
                 true => Ok(log),
-                false => self.registry.log(page_bytes, LONG_PATIENCE.min(deadline.remaining() / 2)),
+                false => self.registry.log(page_bytes, None, LONG_PATIENCE.min(deadline.remaining() / 2)),
             }
         });
         match log {

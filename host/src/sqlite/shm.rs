@@ -74,14 +74,19 @@ impl fmt::Display for Pin {
 impl Registry {
     /// The write-ahead log of the database, whose pages have this size.
     ///
-    /// Its index is read while this process has no connection open, and `patience` is how long is waited for that.
+    /// `index` is the beginning of the log's index as a connection has just read it ([`super::Snapshot::log_index`]). Where there is
+    /// none, or the log has changed since, the index is read while this process has no connection open, and `patience` is how
+    /// long is waited for that.
     ///
     /// # Errors
     /// [`Trouble`] when there is no such file.
-    pub fn log(&self, page_bytes: u64, patience: Duration) -> Result<Log, Trouble> {
+    pub fn log(&self, page_bytes: u64, index: Option<&[u8]>, patience: Duration) -> Result<Log, Trouble> {
         let ground = self.ground()?;
-        self.pool.close_idle();
-        Ok(log(&ground, page_bytes, patience))
+        let index = index.and_then(Index::of);
+        if index.is_none() {
+            self.pool.close_idle();
+        }
+        Ok(log(&ground, page_bytes, index, patience))
     }
 
     /// Whether a log is there that nobody uses, as after a crash: the next program that opens the database reads it to its end
@@ -117,7 +122,7 @@ impl Registry {
     }
 }
 
-fn log(ground: &Ground, page_bytes: u64, patience: Duration) -> Log {
+fn log(ground: &Ground, page_bytes: u64, index: Option<Index>, patience: Duration) -> Log {
     let Some(wal) = ground.wal.filter(|wal| wal.kind == Kind::File) else { return Log::EMPTY };
     if wal.bytes <= LOG_HEADER_BYTES {
         return Log { bytes: wal.bytes, ..Log::EMPTY };
@@ -126,7 +131,8 @@ fn log(ground: &Ground, page_bytes: u64, patience: Duration) -> Log {
     // SQLite locks the database and the index but never the log, so reading it drops no lock.
     let salts = salts_at(&path, 16);
     let frames = (wal.bytes - LOG_HEADER_BYTES) / frame_bytes(page_bytes);
-    let by_index = index_when_alone(ground, patience).and_then(|index| index.pending(frames, salts.as_deref()));
+    let pending = |index: Index| index.pending(frames, salts.as_deref());
+    let by_index = index.and_then(pending).or_else(|| index_when_alone(ground, patience).and_then(pending));
     let (pending_pages, is_exact) = match (by_index, salts) {
         (Some(pages), _) => (pages, true),
         (None, Some(salts)) => (frames_with(&path, &salts, frames, page_bytes), false),
@@ -305,7 +311,7 @@ mod tests {
         let scene = Scene::empty();
         let mut writer = scene.other_process("PRAGMA journal_mode = wal; CREATE TABLE t(a)");
         let registry = scene.registry();
-        let log = || registry.log(4096, Duration::ZERO).unwrap();
+        let log = || registry.log(4096, None, Duration::ZERO).unwrap();
         let fill = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 400) INSERT INTO t SELECT randomblob(2000) FROM c";
         writer.sql(fill);
         let full = log();

@@ -122,7 +122,7 @@ fn what_blocks_whoever_opens_it_is_refused_unopened() {
         let refused = || {
             let registry = scene.registry();
             let looked = registry.look(ample(), |snapshot| snapshot.user_version()).unwrap_err();
-            assert!(registry.log(4096, Duration::ZERO).is_ok(), "the log is measured without opening it");
+            assert!(registry.log(4096, None, Duration::ZERO).is_ok(), "the log is measured without opening it");
             looked
         };
         let expected = Trouble::SpecialFile { path: scene.path(), suffix };

@@ -32,7 +32,7 @@ fn a_cleanly_closed_wal_database() {
         assert_eq!(rows(registry), Ok(2));
         assert_eq!(mode(registry), "wal");
         let nothing = Log { bytes: 0, pending_pages: 0, is_exact: true };
-        assert_eq!(registry.log(4096, Duration::ZERO), Ok(nothing));
+        assert_eq!(registry.log(4096, None, Duration::ZERO), Ok(nothing));
     });
 }
 
@@ -44,12 +44,12 @@ fn a_living_writer_with_rows_in_its_log() {
     scene.unchanged(|registry| {
         assert_eq!(rows(registry), Ok(2));
         assert_eq!(mode(registry), "wal");
-        let log = registry.log(4096, Duration::ZERO).unwrap();
+        let log = registry.log(4096, None, Duration::ZERO).unwrap();
         assert!(log.is_exact && log.pending_pages > 0, "{log:?}");
     });
     writer.sql("PRAGMA wal_checkpoint(PASSIVE)");
     scene.unchanged(|registry| {
-        let log = registry.log(4096, Duration::ZERO).unwrap();
+        let log = registry.log(4096, None, Duration::ZERO).unwrap();
         assert!(log.is_exact && log.pending_pages == 0 && log.bytes > 0, "{log:?}");
     });
     writer.sql("PRAGMA wal_checkpoint(TRUNCATE)");
