@@ -13,16 +13,15 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::{
-    env::{Place, Ran, entry},
+    env::{Place, Ran, entry, skipped},
     other::Other,
 };
 
 /// A program that users may lack: the test says loudly that it does without, and CI does not let it.
 pub fn has(program: &str) -> bool {
     let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap().status.success();
-    assert!(found || std::env::var_os("CI").is_none(), "`{program}` is missing, and CI must not skip");
     if !found {
-        eprintln!("SKIPPED: `{program}` is not installed, so it was not tried");
+        skipped(&format!("`{program}` is not installed, so it was not tried"));
     }
     found
 }
@@ -446,7 +445,7 @@ fn other_file_systems_and_other_users() {
     }
     let archive = back_up(&place, &[]);
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can be somebody else, so missing permissions were not tried");
+        skipped("only root can be somebody else, so missing permissions were not tried");
         return;
     }
     for path in [place.folder(), &archive, &place.path("out")] {

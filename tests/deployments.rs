@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    env::{Place, entry},
+    env::{Place, entry, skipped},
     other::Other,
 };
 
@@ -25,7 +25,7 @@ impl Mounted {
     fn at(point: &Path, args: &[&str]) -> Option<Self> {
         let mounted = mount(args, point).then(|| Self(point.to_owned()));
         if mounted.is_none() {
-            eprintln!("SKIPPED: `mount {} {}` is not possible here", args.join(" "), point.display());
+            skipped(&format!("`mount {} {}` is not possible here", args.join(" "), point.display()));
         }
         mounted
     }
@@ -216,7 +216,7 @@ fn files_that_the_owner_of_the_database_cannot_write() {
     fs::copy(Place::with_registry(20).path("registry.sqlite"), place.path("var/registry.sqlite")).unwrap();
     for path in ["var", "var/registry.sqlite"] {
         if chown(place.path(path), Some(REGISTRY_USER), Some(REGISTRY_USER)).is_err() {
-            eprintln!("SKIPPED: only root can give files away");
+            skipped("only root can give files away");
             return;
         }
     }
@@ -237,7 +237,7 @@ fn files_that_the_owner_of_the_database_cannot_write() {
         let message = entry(&report, "sqlite")["findings"][0]["message"].as_str().unwrap();
         assert!(message.ends_with("cannot be written, because it is marked immutable"), "{message}");
     } else {
-        eprintln!("SKIPPED: `chattr +i` is not possible here");
+        skipped("`chattr +i` is not possible here");
     }
     assert_eq!(sqlite_says(&place, db), "ok");
 }

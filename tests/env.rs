@@ -27,6 +27,12 @@ pub static GUESTS: LazyLock<PathBuf> = LazyLock::new(|| {
     target_folder().join("wasm32-wasip2/guest")
 });
 
+/// Says loudly that something could not be tried here, where a user may lack it. CI does not let it.
+pub fn skipped(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{why}, and CI must not skip");
+    eprintln!("SKIPPED: {why}");
+}
+
 /// Where cargo puts what it builds: the binary under test lies in `target/<profile>/`.
 fn target_folder() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_vitalsign")).ancestors().nth(2).unwrap().to_owned()

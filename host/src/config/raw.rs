@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{defaults, unit};
-use crate::{archive::Compression, check::Row, checks, plugin};
+use crate::{archive::Compression, check::Row, checks, plugin, report::Weight};
 
 /// The smallest and the largest value of a key, in the unit that its name ends with.
 struct Range {
@@ -192,6 +192,18 @@ pub(super) struct Check {
     pub(super) groups: Option<Vec<String>>,
     /// The settings that only this check has. For a plugin, set `plugins[].config` instead.
     pub(super) config: Option<Value>,
+}
+
+impl Check {
+    /// The weight that the two keys ask for; `None` where they leave it to the check.
+    pub(super) fn weight(&self) -> Option<Weight> {
+        match (self.critical, self.advisory) {
+            (Some(true), _) => Some(Weight::Critical),
+            (_, Some(true)) => Some(Weight::Advisory),
+            (Some(false), _) => Some(Weight::Ordinary),
+            (None, _) => None,
+        }
+    }
 }
 
 /// A check of your own: a WebAssembly component.

@@ -260,19 +260,12 @@ impl Settler<'_> {
                 self.fault(&at, "a group is 1 to 63 lower-case letters, digits and inner hyphens");
             }
         }
-        let weight = match (raw.critical, raw.advisory) {
-            (Some(true), Some(true)) => {
-                self.fault(&spot.key("advisory"), "a check is either `critical` or `advisory`; keep one of the two");
-                None
-            }
-            (Some(true), _) => Some(Weight::Critical),
-            (_, Some(true)) => Some(Weight::Advisory),
-            (Some(false), _) => Some(Weight::Ordinary),
-            (None, _) => None,
-        };
+        if (raw.critical, raw.advisory) == (Some(true), Some(true)) {
+            self.fault(&spot.key("advisory"), "a check is either `critical` or `advisory`; keep one of the two");
+        }
         let overrides = Overrides {
             enabled: raw.enabled,
-            weight,
+            weight: raw.weight(),
             interval: raw.interval_seconds.map(Duration::from_secs),
             timeout: raw.timeout_ms.map(Duration::from_millis),
             failure_threshold: raw.failure_threshold,
