@@ -87,6 +87,10 @@ fn a_database_that_went_away_and_left_its_log_is_no_first_start() {
       → restore the database, or move [folder]/registry.sqlite-wal away: it holds changes that are in no other file, and whoever makes a new database deletes it
     ");
     assert_eq!(place.listing(), before);
+    // The same behind a link whose file is gone.
+    std::os::unix::fs::symlink("registry.sqlite", place.path("link.sqlite")).unwrap();
+    let ran = guard(&place, &["--allow-missing", "--db", "link.sqlite"]);
+    assert_eq!((ran.code, started(&ran)), (1, false), "{}", ran.stderr);
 }
 
 #[test]

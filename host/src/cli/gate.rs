@@ -120,7 +120,7 @@ impl Gate<'_> {
     fn leftover(&self) -> Option<PathBuf> {
         let db: PathBuf = self.app.settled.db.clone();
         let find = move || {
-            let real = files::resolved(&db).unwrap_or(db);
+            let real = files::led_to(&db).unwrap_or(db);
             let has_content = |file: &PathBuf| matches!(files::stat(file), Ok(Some(stat)) if stat.bytes > 0);
             ["-wal", "-journal"].map(|suffix| files::beside(&real, suffix)).into_iter().find(has_content)
         };

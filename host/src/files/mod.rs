@@ -177,6 +177,23 @@ pub fn resolved(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
+/// The same, also for a link to a file that is not there: the place where it leads.
+///
+/// # Errors
+/// What the system says, such as for a folder that is not there, or when there are more links than the system follows.
+pub fn led_to(path: &Path) -> io::Result<PathBuf> {
+    /// As many as Linux itself follows.
+    const MAX_LINKS: u32 = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match fs::read_link(&path) {
+            Ok(target) => path = folder_of(&path).join(target),
+            Err(_) => return resolved(&path),
+        }
+    }
+    Err(io::Error::other("it leads through too many symbolic links"))
+}
+
 /// Whether `path` itself is a symbolic link.
 #[must_use]
 pub fn is_link(path: &Path) -> bool {

@@ -59,6 +59,12 @@ impl Registry {
     /// told how much of it counts, or when it began anew meanwhile.
     #[must_use]
     pub fn bad_frame(&self) -> Option<BadFrame> {
+        // Writers go on meanwhile: what is damaged is damaged in the same place when it is looked at again.
+        let first = self.bad_frame_once()?;
+        self.bad_frame_once().filter(|again| again.frame == first.frame)
+    }
+
+    fn bad_frame_once(&self) -> Option<BadFrame> {
         let ground = self.ground().ok()?;
         let log = ground.wal.filter(|log| (1..=MOST_BYTES).contains(&log.bytes))?;
         ground.shm?;
@@ -74,7 +80,9 @@ impl Registry {
             }
         };
         let committed = committed(&header)?;
-        let frame = first_bad(&committed, log.bytes, |at, bytes| files::read_at(&path, at, bytes).ok())?;
+        // Its size is asked for after the index, which may speak of frames that were written since the first look.
+        let log_bytes = files::stat(&path).ok().flatten().map_or(log.bytes, |now| now.bytes);
+        let frame = first_bad(&committed, log_bytes, |at, bytes| files::read_at(&path, at, bytes).ok())?;
         // A log that began anew has overwritten frames that were good.
         let now = files::read_at(&path, 16, 8).ok()?;
         (now == committed.salt).then_some(BadFrame { frame, of: committed.frames })

@@ -267,7 +267,10 @@ fn apart(opener: &Opener, here: &Here, sight: &dyn Sight) -> Option<SecondTruth>
     let mut elsewhere = None;
     for database in ours.filter(|file| !file.deleted) {
         let log = beside(&database.path, "-wal");
-        if let Some(log) = opener.files.iter().find(|file| file.path == log && Some(file.id) != here.id(LOG)) {
+        // A program that opens and closes the database makes its log anew: one at our own place is only younger than our look.
+        let is_ours = here.named(&log) == Some(LOG) && sight.is_here(pid, &log) == Some(true);
+        let is_other = |file: &&OpenFile| file.path == log && Some(file.id) != here.id(LOG);
+        if let Some(log) = opener.files.iter().find(is_other).filter(|_| !is_ours) {
             return truth(Apart::LogElsewhere, log.writable, log);
         }
         if sight.is_here(pid, &database.path) == Some(false) {
