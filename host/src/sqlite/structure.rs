@@ -65,7 +65,7 @@ pub enum Stopped {
 /// What a look found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Structure {
-    /// The problems, at most [`MOST_PROBLEMS`].
+    /// The problems, at most 100.
     pub problems: Vec<Problem>,
     /// Why the table could not be compared with its indexes or its rules, in SQLite's words; its structure was looked at.
     pub not_compared: Option<String>,
