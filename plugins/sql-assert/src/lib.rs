@@ -293,10 +293,10 @@ mod tests {
         let lines: Vec<_> = report.findings.iter().map(|f| format!("{:?} {}", f.status, f.message)).collect();
         assert_eq!(
             lines.join("\n"),
-            "Status::Unknown gone could not be looked at: the statement does not fit this database: no such table: gone\n\
+            "Status::Unknown gone could not be looked at: a statement does not fit this database: no such table: gone\n\
              Status::Unknown nothing could not be looked at: it gave no number: no row, or NULL\n\
              Status::Unknown text could not be looked at: column 0 (`'x'`) holds text where a number is expected\n\
-             Status::Unknown write could not be looked at: the statement is not a plain read: not authorized\n\
+             Status::Unknown write could not be looked at: a statement is not a plain read: not authorized\n\
              Status::Error bad is 1; it is an error from 1"
         );
         assert_eq!(report.summary, "5 of 5 assertions not known to hold: gone, nothing, text, write, bad");
