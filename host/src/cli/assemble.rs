@@ -46,7 +46,8 @@ pub(super) struct App {
 impl App {
     /// Builds everything that `global` describes. Nothing is looked at and no plugin is loaded yet.
     pub(super) fn build(global: &Global, serve: Option<ServeFlags>) -> Result<Self, Failure> {
-        Self::on(settle(global, serve)?)
+        let tasks = if serve.is_some() { run::server_runtime } else { run::runtime };
+        Self::with(settle(global, serve)?, tasks())
     }
 
     /// As [`App::build`], for a command that does not serve; `None` when that is not done by the deadline.
@@ -61,10 +62,14 @@ impl App {
         Self::on(config::defaults(&asked(global, None)).map_err(|error| misconfigured(&error))?)
     }
 
-    /// Builds everything on a configuration that is settled.
+    /// Builds everything on a configuration that is settled, for a command that does not serve.
     pub(super) fn on(settled: Settled) -> Result<Self, Failure> {
-        let tasks = run::runtime()
-            .map_err(|error| Failure::new(Exit::Environment, format!("the system gives no threads: {error}")))?;
+        Self::with(settled, run::runtime())
+    }
+
+    fn with(settled: Settled, tasks: io::Result<tokio::runtime::Runtime>) -> Result<Self, Failure> {
+        let tasks =
+            tasks.map_err(|error| Failure::new(Exit::Environment, format!("the system gives no threads: {error}")))?;
         let registry = sqlite::Registry::new(settled.db.clone());
         let mut checks = checks::build(&registry, &settled.checks);
         let last_backup = LastRun::default();

@@ -60,14 +60,27 @@ const MAX_CHANGES_KEPT: usize = 1024;
 /// The longest text of a panic that a finding repeats, in bytes.
 const MAX_PANIC_BYTES: usize = 200;
 
-/// The runtime that a [`Runner`] works on.
+/// The runtime that a [`Runner`] works on in a command: whoever waits for the checks drives it, and each check has a thread of
+/// its own, so that no further thread has to be started.
 ///
 /// Never drop it while checks run: dropping waits for the threads of checks that hang.
 ///
 /// # Errors
-/// When the system gives no threads or no event queue.
+/// When the system gives no event queue.
 pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build()
+    built(tokio::runtime::Builder::new_current_thread())
+}
+
+/// The runtime of a server, which answers requests on all processors. As for [`runtime`], never drop it while checks run.
+///
+/// # Errors
+/// When the system gives no threads or no event queue.
+pub fn server_runtime() -> io::Result<tokio::runtime::Runtime> {
+    built(tokio::runtime::Builder::new_multi_thread())
+}
+
+fn built(mut builder: tokio::runtime::Builder) -> io::Result<tokio::runtime::Runtime> {
+    builder.enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build()
 }
 
 /// Where a run is executed.
