@@ -61,7 +61,7 @@ fn settings(checks: BTreeMap<String, CheckSettings>) -> checks::Settings {
 }
 
 fn report_of(database: &Path, keys: Keys) {
-    let tasks = run::runtime().unwrap();
+    let tasks = run::server_runtime().unwrap();
     // What it takes grows with the database; it has rows of its own.
     let off = Overrides { enabled: Some(false), ..Overrides::default() };
     let integrity = CheckSettings { overrides: off, ..CheckSettings::default() };
@@ -110,7 +110,7 @@ fn look(tasks: &Runtime, database: &Path) -> Duration {
 }
 
 fn integrity_of(database: &Path) {
-    let tasks = run::runtime().unwrap();
+    let tasks = run::server_runtime().unwrap();
     let mut looks: Vec<_> = (0..3).map(|_| look(&tasks, database)).collect();
     looks.sort();
     let size = std::fs::metadata(database).unwrap().len() as f64 / 1e9;

@@ -38,7 +38,7 @@ fn main() {
         sql: Vec::new(),
         checks: BTreeMap::new(),
     };
-    let tasks = run::runtime().unwrap();
+    let tasks = run::server_runtime().unwrap();
     let runner = Runner::new(
         checks::build(&Registry::new(database), &settings),
         report::Subject::default(),

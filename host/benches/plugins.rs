@@ -74,7 +74,7 @@ fn main() {
     let database = folder.path().join("registry.sqlite");
     sqlite::sample::create(&database, 5000, sqlite::sample::Keys::Declared).unwrap();
     let registry = Registry::new(database.clone());
-    let tasks = run::runtime().unwrap();
+    let tasks = run::server_runtime().unwrap();
     let binary = PathBuf::from(env!("CARGO_BIN_EXE_vitalsign"));
     let cache = folder.path().join("cache");
     let start = || Plugins::new(registry.clone(), binary.clone(), Some(cache.clone()), Vec::new());
