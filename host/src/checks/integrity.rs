@@ -86,6 +86,7 @@ fn told(view: &View, config: &Config) -> Outcome {
     outcome.findings.extend(view.trouble.as_ref().map(finding));
     outcome.findings.extend(overdue(view, config));
     outcome.findings.extend(not_checked(view));
+    outcome.findings.extend(not_accounted(view));
     outcome.summary = match worst(&outcome.findings).filter(|worst| worst.status != Status::Ok) {
         Some(worst) => worst.message.clone(),
         None => sound(view),
@@ -103,9 +104,10 @@ fn count(length: usize) -> u64 {
 /// What is said when nothing is bad.
 fn sound(view: &View) -> String {
     let all = view.not_compared.is_empty() && view.not_looked_at.is_empty();
-    let sound = match all {
-        true => "structure and indexes are intact",
-        false => "nothing bad was found, but some tables could not be compared with their indexes",
+    let sound = match (all, view.is_accounted) {
+        (true, true) => "structure and indexes are intact",
+        (true, false) => "nothing bad was found in any table or index, but not every page was accounted for",
+        (false, _) => "nothing bad was found, but some tables could not be compared with their indexes",
     };
     match view.full {
         None => "nothing was looked at yet".to_owned(),
@@ -130,7 +132,7 @@ fn damage(problems: &[Problem], config: &Config) -> Vec<Finding> {
     let mut findings: Vec<_> =
         groups.iter().take(listed).map(|((kind, subject), texts)| bad(*kind, *subject, texts)).collect();
     for finding in findings.iter_mut().filter(|finding| structure && finding.code == INDEX_DAMAGED) {
-        finding.hint = Some("see to the structure first: this may come of its damage".to_owned());
+        finding.hint = Some("repair the structure first; this may be a consequence of it".to_owned());
     }
     if let (1.., Some(last)) = (more, findings.last_mut()) {
         last.message.push_str(&format!("; {more} more tables or indexes have problems that are not listed here"));
@@ -266,18 +268,29 @@ fn reason(stopped: &Stopped) -> String {
     }
 }
 
+/// What looks at single tables cannot see.
+fn not_accounted(view: &View) -> Option<Finding> {
+    (view.full.is_some() && !view.is_accounted).then(|| {
+        let message = "the tables were checked one by one, because the database could not be read in one go; so it was not \
+                       checked whether two of them share a page, or whether a page is in use and free at the same time";
+        let hint = "run `PRAGMA integrity_check` on a copy of the database, such as one that `vitalsign restore` makes of a backup";
+        Finding::new(Status::Ok, "pages-not-accounted", message).hint(hint)
+    })
+}
+
 /// What could not be compared or looked at, without a sign that it is damaged.
 fn not_checked(view: &View) -> Vec<Finding> {
     let hint = "run `PRAGMA integrity_check` in the registry's own program";
     let compared = view.not_compared.iter().map(|(table, why)| {
         let (table, why) = (printable(table, 100), printable(why, MOST_WORDS));
-        let message = format!("the structure of `{table}` was looked at, its indexes or rules were not: {why}");
+        let message =
+            format!("the structure of `{table}` was looked at, its indexes or rules were not. SQLite says: {why}");
         Finding::new(Status::Ok, "not-compared", message).subject(table).hint(hint)
     });
     let looked_at = view.not_looked_at.iter().map(|(table, why)| {
         let status = if is_missing_here(why) { Status::Ok } else { Status::Unknown };
         let (table, why) = (printable(table, 100), printable(why, MOST_WORDS));
-        Finding::new(status, "not-looked-at", format!("`{table}` could not be looked at: {why}"))
+        Finding::new(status, "not-looked-at", format!("`{table}` could not be looked at. SQLite says: {why}"))
             .subject(table)
             .hint(hint)
     });
@@ -400,6 +413,7 @@ mod tests {
             View { progress: progress(4, Some((Stopped::Writer, Some("t".to_owned())))), full: all, ..View::default() },
             View {
                 full: Some((minutes(30 * 24 * 60), minutes(1))),
+                is_accounted: true,
                 progress: progress(8, Some((Stopped::Writer, Some("t".to_owned())))),
                 ..View::default()
             },
@@ -408,10 +422,25 @@ mod tests {
                 progress: progress(8, Some((Stopped::Writer, Some("t".to_owned())))),
                 ..View::default()
             },
-            View { full: all, not_compared: table("t", "no such collation sequence: own"), ..View::default() },
-            View { full: all, not_looked_at: table("f", "no such tokenizer: own"), ..View::default() },
-            View { full: all, not_looked_at: table("f", "SQL logic error"), ..View::default() },
-            View { full: all, bad_frame: Some(BadFrame { frame: 12, of: 4711 }), ..View::default() },
+            View {
+                is_accounted: true,
+                full: all,
+                not_compared: table("t", "no such collation sequence: own"),
+                ..View::default()
+            },
+            View {
+                is_accounted: true,
+                full: all,
+                not_looked_at: table("f", "no such tokenizer: own"),
+                ..View::default()
+            },
+            View { is_accounted: true, full: all, not_looked_at: table("f", "SQL logic error"), ..View::default() },
+            View {
+                is_accounted: true,
+                full: all,
+                bad_frame: Some(BadFrame { frame: 12, of: 4711 }),
+                ..View::default()
+            },
         ] {
             lines += &said(&view);
         }
@@ -422,17 +451,18 @@ mod tests {
         - skipped incomplete: not everything was looked at, and nothing bad was found so far: 4 of 9 tables were looked at; the tables are looked at one by one because the write-ahead log grew too far during the read; a look has been under way for 1 min
         skipped: not everything was looked at, and nothing bad was found so far: 4 of 9 tables were looked at; `t` was left out because another program began to write, and with a rollback journal a read would keep it waiting; a look has been under way for 1 min
         - skipped incomplete: not everything was looked at, and nothing bad was found so far: 4 of 9 tables were looked at; `t` was left out because another program began to write, and with a rollback journal a read would keep it waiting; a look has been under way for 1 min
-        ok: structure and indexes are intact; looked through 30 min ago, in 1 min
+        ok: nothing bad was found in any table or index, but not every page was accounted for; looked through 30 min ago, in 1 min
+        - ok pages-not-accounted: the tables were checked one by one, because the database could not be read in one go; so it was not checked whether two of them share a page, or whether a page is in use and free at the same time
         warn: the database has not been looked through completely for 30 d: 8 of 9 tables were looked at; `t` was left out because another program began to write, and with a rollback journal a read would keep it waiting; a look has been under way for 1 min
         - warn overdue: the database has not been looked through completely for 30 d: 8 of 9 tables were looked at; `t` was left out because another program began to write, and with a rollback journal a read would keep it waiting; a look has been under way for 1 min
         warn: the database has not been looked through completely for 30 d: 8 of 9 tables were looked at; `t` was left out because another program began to write, and with a rollback journal a read would keep it waiting; a look has been under way for 1 min
         - warn overdue: the database has not been looked through completely for 30 d: 8 of 9 tables were looked at; `t` was left out because another program began to write, and with a rollback journal a read would keep it waiting; a look has been under way for 1 min
         ok: nothing bad was found, but some tables could not be compared with their indexes; looked through 30 min ago, in 1 min
-        - ok not-compared: the structure of `t` was looked at, its indexes or rules were not: no such collation sequence: own
+        - ok not-compared: the structure of `t` was looked at, its indexes or rules were not. SQLite says: no such collation sequence: own
         ok: nothing bad was found, but some tables could not be compared with their indexes; looked through 30 min ago, in 1 min
-        - ok not-looked-at: `f` could not be looked at: no such tokenizer: own
-        unknown: `f` could not be looked at: SQL logic error
-        - unknown not-looked-at: `f` could not be looked at: SQL logic error
+        - ok not-looked-at: `f` could not be looked at. SQLite says: no such tokenizer: own
+        unknown: `f` could not be looked at. SQLite says: SQL logic error
+        - unknown not-looked-at: `f` could not be looked at. SQLite says: SQL logic error
         error: the write-ahead log is damaged at frame 12 of 4,711: what was committed from there on is lost when SQLite recovers the log after a crash
         - error wal-damaged: the write-ahead log is damaged at frame 12 of 4,711: what was committed from there on is lost when SQLite recovers the log after a crash
         ");

@@ -60,6 +60,9 @@ const RULES: [&str; 2] = [" value in ", "CHECK constraint failed in "];
 /// What SQLite says of a virtual table, before its name and behind `main.`.
 const VIRTUAL: [&str; 2] = ["malformed inverted index for ", "In RTree "];
 
+/// What FTS5 says of a page of its index that is damaged or missing, before the name of the table in quotes.
+const FULL_TEXT: &str = "fts5: corruption ";
+
 /// Sorts one value of SQLite's answer; `trees` names the b-trees by their first page.
 pub(super) fn sorted(value: &str, trees: &BTreeMap<u32, Tree>) -> Vec<Problem> {
     if value == "ok" {
@@ -90,6 +93,10 @@ fn of_a_row(text: &str) -> Problem {
     }
     if VIRTUAL.iter().any(|word| text.starts_with(word)) {
         return problem(Kind::Virtual, virtual_name());
+    }
+    if text.starts_with(FULL_TEXT) {
+        let name = text.split_once("table \"").map(|(_, rest)| rest.strip_suffix('"').unwrap_or(rest));
+        return problem(Kind::Virtual, name);
     }
     if let Some(name) = after("row not in PRIMARY KEY order for ") {
         return problem(Kind::Structure, Some(name));
@@ -133,6 +140,9 @@ mod tests {
             "TEXT value in t.c",
             "CHECK constraint failed in t.u",
             "malformed inverted index for FTS5 table main.f",
+            "fts5: corruption found reading blob 137438953473 from table \"f\"",
+            "fts5: corruption on page 2, segment 1, table \"f\"",
+            "fts5: corruption in table \"f\"",
             "unable to validate the inverted index for FTS5 table main.f: SQL logic error",
             "In RTree main.r:\nNode 3 is too small (0 bytes)",
             "a sentence of a later version",
@@ -142,7 +152,7 @@ mod tests {
                 shown += &format!("{kind:?} {}: {}\n", subject.as_deref().unwrap_or("-"), text.replace('\n', " / "));
             }
         }
-        insta::assert_snapshot!(shown, @"
+        insta::assert_snapshot!(shown, @r#"
         Structure t: Tree 2 page 9: free space corruption
         IndexStructure i: Tree 5 page 7 cell 3: Extends off end of page
         Structure -: Freelist: size is 3 but should be 5
@@ -160,10 +170,13 @@ mod tests {
         Rule t: TEXT value in t.c
         Rule t.u: CHECK constraint failed in t.u
         Virtual f: malformed inverted index for FTS5 table main.f
+        Virtual f: fts5: corruption found reading blob 137438953473 from table "f"
+        Virtual f: fts5: corruption on page 2, segment 1, table "f"
+        Virtual f: fts5: corruption in table "f"
         NotChecked f: unable to validate the inverted index for FTS5 table main.f: SQL logic error
         Virtual r: In RTree main.r: / Node 3 is too small (0 bytes)
         Structure -: a sentence of a later version
         Structure -: database disk image is malformed
-        ");
+        "#);
     }
 }

@@ -36,6 +36,15 @@ const RESTART_LIMIT: Duration = Duration::from_secs(60);
 /// Problems asked of SQLite at most in one look: enough to show where they are, few enough to be kept.
 const MOST_PROBLEMS: usize = 100;
 
+/// The ends of the names of the tables that a full-text table of FTS5 consists of, and the option with which it may do without.
+const OF_FULL_TEXT: [(&str, Option<&str>); 5] = [
+    ("_data", None),
+    ("_idx", None),
+    ("_config", None),
+    ("_content", Some("content")),
+    ("_docsize", Some("columnsize")),
+];
+
 /// What is looked at in one read transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -71,6 +80,10 @@ pub struct Structure {
     pub not_compared: Option<String>,
     /// Why it ended early, if it did: what was found until then is true, but more may be bad.
     pub stopped: Option<Stopped>,
+    /// Whether every page of the file was accounted for in one read, so that `problems` also holds pages that two tables share,
+    /// that are in use and free at the same time, or that belong to nothing. So it can be although the look was stopped because
+    /// something is [`Stopped::Unsupported`].
+    pub is_accounted: bool,
 }
 
 /// A wish to end a look, given from another thread.
@@ -180,18 +193,66 @@ fn is_overtaken(before: &Ground) -> bool {
 
 impl Snapshot<'_> {
     fn look_through(&self, part: &Part, found: &mut Structure) -> Result<(), Trouble> {
-        let Part::Table(table) = part else {
-            return self.ask("integrity_check", &MOST_PROBLEMS.to_string(), found);
-        };
-        let table = quoted(table);
-        let missing = match self.ask("integrity_check", &table, found) {
+        let Part::Table(table) = part else { return self.look_through_all(found) };
+        let quoted_name = quoted(table);
+        let missing = match self.ask("integrity_check", &quoted_name, found) {
             Err(Trouble::Other { detail, .. }) => detail,
             ended => return ended,
         };
         // The structure of an index does not depend on how its entries are computed or compared.
         found.not_compared = Some(missing);
         self.stand_in_for_collations()?;
-        self.ask("quick_check", &table, found)
+        let ended = self.ask("quick_check", &quoted_name, found);
+        if !matches!(ended, Err(Trouble::Other { .. })) {
+            return ended;
+        }
+        let Some(missing) = self.missing_of_full_text(table)? else { return ended };
+        if missing.is_empty() {
+            // FTS5 names the tokenizer that it lacks only when the table is created.
+            return ended.map_err(|trouble| match trouble {
+                Trouble::Other { path, code, detail } => {
+                    Trouble::Other { path, code, detail: format!("{detail}; FTS5 says so of an unknown tokenizer") }
+                }
+                trouble => trouble,
+            });
+        }
+        let problem = |name| Problem {
+            kind: Kind::Structure,
+            subject: Some(table.clone()),
+            text: format!("the table {name} is missing, which holds a part of this one"),
+        };
+        found.problems.extend(missing.into_iter().map(problem));
+        Ok(())
+    }
+
+    /// Which of its own tables a full-text table of FTS5 lacks: SQLite does not say why it cannot be opened.
+    ///
+    /// The names are from the page on FTS5 of SQLite's documentation, "FTS5 Data Structures".
+    fn missing_of_full_text(&self, table: &str) -> Result<Option<Vec<String>>, Trouble> {
+        let sql =
+            "SELECT lower(sql) FROM sqlite_schema WHERE name = ?1 AND sql LIKE 'CREATE VIRTUAL TABLE%USING%fts5%'";
+        let Some(created) = self.rows(sql, [table], |row| text(row, 0))?.pop() else { return Ok(None) };
+        let there = self.rows("SELECT lower(name) FROM sqlite_schema WHERE type = 'table'", [], |row| text(row, 0))?;
+        let needed = OF_FULL_TEXT.iter().filter(|(_, unless)| unless.is_none_or(|option| !created.contains(option)));
+        let names = needed.map(|(suffix, _)| format!("{table}{suffix}"));
+        Ok(Some(names.filter(|name| !there.contains(&name.to_lowercase())).collect()))
+    }
+
+    fn look_through_all(&self, found: &mut Structure) -> Result<(), Trouble> {
+        let most = MOST_PROBLEMS.to_string();
+        let ended = self.ask("integrity_check", &most, found);
+        found.is_accounted = ended.is_ok();
+        if matches!(ended, Err(Trouble::Other { .. })) {
+            // Pages can be accounted for without what computes or compares the entries of an index.
+            self.stand_in_for_collations()?;
+            match self.ask("quick_check", &most, found) {
+                Ok(()) => found.is_accounted = true,
+                // Why the first look was stopped says more.
+                Err(Trouble::Other { .. }) => {}
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        ended
     }
 
     /// Runs the pragma and sorts what it says into `found`, also when it ends with an error.

@@ -32,6 +32,9 @@ const MOST_TRIES: u32 = 3;
 /// The time to list the tables.
 const LISTING_LIMIT: Duration = Duration::from_secs(5);
 
+/// The name that no table has, under which stands what was found in the whole.
+const WHOLE: &str = "";
+
 /// The looks at one database.
 pub(super) struct Survey(Arc<Shared>);
 
@@ -56,10 +59,12 @@ struct State {
     trouble: Option<Trouble>,
 }
 
-/// A time at which all of the database was looked at. The whole is listed under an empty name, or each table under its own.
+/// A time at which all of the database was looked at. What was found stands under
+/// [`WHOLE`], or under the name of each table.
 struct Full {
     begun: Stopwatch,
     took: Duration,
+    is_accounted: bool,
     looked: BTreeMap<String, Structure>,
 }
 
@@ -70,6 +75,8 @@ struct Round {
     names: Vec<String>,
     looked: BTreeMap<String, Structure>,
     left_out: BTreeMap<String, Stopped>,
+    /// Whether every page was accounted for before, in one read.
+    is_accounted: bool,
     /// Why the whole was not looked at in one read.
     why: Stopped,
     /// What reads found that were stopped before their end.
@@ -81,6 +88,8 @@ struct Round {
 pub(super) struct View {
     /// How long ago the last complete look began, and how long it took.
     pub(super) full: Option<(Duration, Duration)>,
+    /// Whether every page was accounted for in that look. Where the tables were looked at one by one it cannot be.
+    pub(super) is_accounted: bool,
     /// For how long there has been no complete look, when there never was one.
     pub(super) waiting: Duration,
     /// Everything that is known to be bad.
@@ -241,19 +250,28 @@ impl State {
         let took = begun.elapsed();
         match looked.stopped.clone() {
             None => {
-                self.full = Some(Full { begun, took, looked: BTreeMap::from([(String::new(), looked)]) });
+                let is_accounted = true;
+                self.full =
+                    Some(Full { begun, took, is_accounted, looked: BTreeMap::from([(WHOLE.to_owned(), looked)]) });
                 false
             }
             Some(Stopped::Cancelled) => false,
             Some(why) => {
+                let is_accounted = looked.is_accounted;
+                // What is wrong with the pages as a whole is not found again in any table.
+                let (whole, suspected) = match is_accounted {
+                    true => (Some(Structure { problems: looked.problems, ..Structure::default() }), Vec::new()),
+                    false => (None, looked.problems),
+                };
                 self.round = Some(Round {
                     begun,
                     worked: Duration::ZERO,
                     names: Vec::new(),
-                    looked: BTreeMap::new(),
+                    looked: whole.into_iter().map(|whole| (WHOLE.to_owned(), whole)).collect(),
                     left_out: BTreeMap::new(),
+                    is_accounted,
                     why,
-                    suspected: looked.problems,
+                    suspected,
                 });
                 true
             }
@@ -289,7 +307,8 @@ impl State {
         if round.names.iter().all(|name| round.looked.contains_key(name))
             && let Some(round) = self.round.take()
         {
-            self.full = Some(Full { begun: round.begun, took: round.worked, looked: round.looked });
+            let Round { begun, worked: took, is_accounted, looked, .. } = round;
+            self.full = Some(Full { begun, took, is_accounted, looked });
         }
     }
 
@@ -318,6 +337,7 @@ impl State {
         let progress = (running.is_some() || self.round.is_some()).then(|| self.progress(running));
         View {
             full: self.full.as_ref().map(|full| (full.begun.elapsed(), full.took)),
+            is_accounted: self.full.as_ref().is_some_and(|full| full.is_accounted),
             waiting: self.made.elapsed(),
             problems: self.problems().into_iter().cloned().collect(),
             bad_frame: self.bad_frame,
@@ -333,7 +353,7 @@ impl State {
         let first = round.left_out.first_key_value().map(|(name, why)| (why.clone(), Some(name.clone())));
         Progress {
             running,
-            tables: (round.looked.len(), round.names.len()),
+            tables: (round.names.iter().filter(|name| round.looked.contains_key(*name)).count(), round.names.len()),
             left_out: Some(first.unwrap_or_else(|| (round.why.clone(), None))),
         }
     }
@@ -366,6 +386,7 @@ mod tests {
         assert!(state.full.is_some());
         // The next look has to go table by table, and finds nothing so far.
         let cut = Structure { stopped: Some(Stopped::WalGrowth), ..bad("second") };
+        assert!(state.view().is_accounted);
         assert!(state.take_whole(Stopwatch::start(), cut));
         assert_eq!(state.still_open(names(&["a", "b", "c"])), ["a", "b", "c"]);
         state.take_table("a", Duration::from_secs(1), stopped(Stopped::Writer));
@@ -382,6 +403,21 @@ mod tests {
         assert_eq!(view.full.unwrap().1, Duration::from_secs(4), "the time of all looks together");
         assert_eq!(view.not_looked_at, [("c".to_owned(), "no such collation".to_owned())]);
         assert_eq!(view.progress, None);
+        assert!(!view.is_accounted, "single tables do not show what they share");
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_whole_outlasts_a_look_at_the_tables() {
+        let mut state = State::new();
+        let unsupported = Some(Stopped::Unsupported("no such collation".to_owned()));
+        let looked = Structure { stopped: unsupported, is_accounted: true, ..bad("a page is used twice") };
+        assert!(state.take_whole(Stopwatch::start(), looked));
+        assert_eq!(state.still_open(names(&["a"])), ["a"]);
+        assert_eq!(state.view().progress.unwrap().tables, (0, 1));
+        state.take_table("a", Duration::ZERO, Structure::default());
+        assert!(state.round.is_none(), "the round is complete");
+        assert_eq!(texts(&state), ["a page is used twice"]);
+        assert!(state.view().is_accounted);
     }
 
     #[test]

@@ -281,3 +281,69 @@ fn a_page_of_noise_is_found_in_the_whole_and_in_its_table() {
         assert_eq!(shown(&table(registry, "sqlite_schema")), "");
     });
 }
+
+#[test]
+fn pages_are_accounted_for_without_the_program_s_own_collations() {
+    let scene = Scene::empty();
+    let conn = rusqlite::Connection::open(scene.path()).unwrap();
+    conn.create_collation("own_order", |a, b| b.cmp(a)).unwrap();
+    conn.execute_batch(
+        "CREATE TABLE ordered(a TEXT COLLATE own_order UNIQUE); INSERT INTO ordered VALUES ('a'), ('b'), ('c'); \
+         CREATE TABLE keyed(a TEXT COLLATE own_order PRIMARY KEY, b) WITHOUT ROWID; INSERT INTO keyed VALUES ('a', 1), ('b', 2); \
+         CREATE TABLE one(a); INSERT INTO one VALUES (1); CREATE TABLE two(a); INSERT INTO two VALUES (2);",
+    )
+    .unwrap();
+    let good = scene.unchanged(whole);
+    assert!(good.is_accounted && good.problems.is_empty() && good.stopped.is_some(), "{good:?}");
+    // Each table by itself is as it should be, and they are the same.
+    conn.execute_batch(
+        "PRAGMA writable_schema = on; \
+         UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'one') WHERE name = 'two';",
+    )
+    .unwrap();
+    conn.close().unwrap();
+    scene.unchanged(|registry| {
+        for part in registry.parts(ample()).unwrap() {
+            let found = table(registry, &part);
+            assert!(!found.is_accounted && found.problems.is_empty(), "{part}: {found:?}");
+        }
+        let found = whole(registry);
+        assert!(
+            found.is_accounted && found.problems.iter().any(|problem| problem.kind == Kind::Structure),
+            "{found:?}"
+        );
+    });
+}
+
+#[test]
+fn a_full_text_table_with_the_program_s_own_tokenizer() {
+    let scene = Scene::with(
+        "CREATE VIRTUAL TABLE f USING fts5(a, tokenize = 'porter'); INSERT INTO f VALUES ('word'); \
+         PRAGMA writable_schema = on; UPDATE sqlite_schema SET sql = replace(sql, 'porter', 'own_words') WHERE name = 'f';",
+    );
+    let said = |registry: &Registry| format!("{}table f\n{}", shown(&whole(registry)), shown(&table(registry, "f")));
+    insta::assert_snapshot!(scene.unchanged(said), @r#"
+    stopped: Unsupported("SQL logic error")
+    table f
+    not compared: SQL logic error
+    stopped: Unsupported("SQL logic error; FTS5 says so of an unknown tokenizer")
+    "#);
+    scene.sql("PRAGMA writable_schema = on; DELETE FROM sqlite_schema WHERE name = 'f_content';");
+    insta::assert_snapshot!(scene.unchanged(said), @r#"
+    Structure -: Page 4: never used
+    stopped: Unsupported("SQL logic error")
+    table f
+    Structure f: the table f_content is missing, which holds a part of this one
+    not compared: SQL logic error
+    "#);
+    let scene = Scene::with(
+        "CREATE VIRTUAL TABLE f USING fts5(a); INSERT INTO f VALUES ('word'); \
+         PRAGMA writable_schema = on; DELETE FROM sqlite_schema WHERE name = 'f_data';",
+    );
+    insta::assert_snapshot!(scene.unchanged(said), @r#"
+    Structure -: Page 2: never used
+    Virtual f: fts5: corruption found reading blob 1 from table "f"
+    table f
+    Virtual f: fts5: corruption found reading blob 1 from table "f"
+    "#);
+}
