@@ -163,6 +163,105 @@ fn a_database_that_a_container_has_as_a_folder_or_as_a_single_file() {
     assert_eq!(sqlite_says(&place, db), "ok");
 }
 
+/// Backs `db` up, and gives the exit code with what is said, and the archives that are there then.
+fn backs_up(place: &Place, db: &str, more: &[&str]) -> (i32, String, Vec<Value>) {
+    let ran = place.run([&["backup", "--db", db, "--out", "out"], more].concat());
+    let listed = place.run(["list", "--out", "out", "--json"]);
+    (ran.code, ran.stderr, serde_json::from_str(&listed.stdout).unwrap())
+}
+
+#[test]
+fn no_backup_is_proven_while_a_process_works_on_other_files() {
+    let place = Place::with_registry(20);
+    fs::copy(place.path("registry.sqlite"), place.path("copy")).unwrap();
+    let registry = Other::open(&place.path("registry.sqlite"), "DELETE FROM provenance");
+    fs::rename(place.path("copy"), place.path("registry.sqlite")).unwrap();
+    fs::remove_file(place.path("registry.sqlite-wal")).unwrap();
+    fs::remove_file(place.path("registry.sqlite-shm")).unwrap();
+    let (code, said, archives) = backs_up(&place, "registry.sqlite", &[]);
+    let process = format!("registry.sqlite: process {} (`e2e", registry.id());
+    assert!(said.contains(&process) && said.contains("; no archive was made\n"), "{said}");
+    assert_eq!((code, archives.len()), (4, 0));
+    let note = fs::read_dir(place.path("out")).unwrap().next().unwrap().unwrap().file_name();
+    assert!(note.to_str().unwrap().starts_with("registry-backup-failed-"), "it is remembered");
+
+    let (code, said, archives) = backs_up(&place, "registry.sqlite", &["--despite-other-writers"]);
+    assert!(said.starts_with("vitalsign: the archive is incomplete: process "), "{said}");
+    assert_eq!((code, &archives[0]["standing"]), (0, &"incomplete".into()));
+    registry.kill();
+    let archive = archives[0]["path"].as_str().unwrap();
+    let verified = place.run(["verify", archive]);
+    assert_eq!(verified.code, 5, "what is missing is missing for ever");
+    assert!(
+        verified.stderr.contains("lacks rows that were committed before the backup: process "),
+        "{}",
+        verified.stderr
+    );
+    let (.., archives) = backs_up(&place, "registry.sqlite", &[]);
+    let standings: Vec<_> = archives.iter().map(|one| &one["standing"]).collect();
+    assert_eq!(standings, ["verified", "incomplete"]);
+    let restored = place.run(["restore", "--archive", archive, "--db", "back.sqlite", "--log", "back.jsonl"]);
+    assert!(restored.stdout.contains("rows that were committed before the backup are missing"), "{}", restored.stdout);
+}
+
+#[test]
+fn a_process_that_only_a_lease_shows() {
+    let apart = ["--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    if !Command::new("unshare").args(apart).arg("true").output().is_ok_and(|output| output.status.success()) {
+        return skipped("`unshare --user --pid --mount-proc` is not possible here, so no process was hidden");
+    }
+    let place = Place::with_registry(20);
+    let hidden = |args: &[&str]| {
+        let plain = place.command(args);
+        let mut command = Command::new("unshare");
+        command.args(apart).arg(plain.get_program()).args(plain.get_args()).current_dir(place.folder()).env_clear();
+        command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        place.finish(command.output().unwrap())
+    };
+    let archive = place.run(["backup", "--db", "registry.sqlite", "--out", "out"]).stdout.trim().to_owned();
+    let restore = ["restore", "--force", "--archive", &archive, "--db", "registry.sqlite", "--log", "log.jsonl"];
+    let backup = ["backup", "--db", "registry.sqlite", "--out", "out2"];
+
+    // Idle with a rollback journal: neither a lock nor a log.
+    let registry = Other::open(&place.path("registry.sqlite"), "PRAGMA journal_mode = DELETE; DELETE FROM provenance");
+    let before = fs::read(place.path("registry.sqlite")).unwrap();
+    let ran = hidden(&restore);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(ran.stderr.contains("open in another process, which may run in another container"), "{}", ran.stderr);
+    assert_eq!(fs::read(place.path("registry.sqlite")).unwrap(), before);
+    assert_eq!(hidden(&backup).code, 0, "its locks protect a backup");
+    registry.close();
+    assert_eq!(hidden(&restore).code, 0);
+
+    // Through a name in another folder, where its log lies.
+    place.write("elsewhere/none", "");
+    fs::hard_link(place.path("registry.sqlite"), place.path("elsewhere/registry.sqlite")).unwrap();
+    let write = "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; DELETE FROM provenance";
+    let registry = Other::open(&place.path("elsewhere/registry.sqlite"), write);
+    let ran = hidden(&backup);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(ran.stderr.contains("its log lies elsewhere"), "{}", ran.stderr);
+    registry.close();
+    assert_eq!(hidden(&backup).code, 0);
+}
+
+#[test]
+fn a_file_that_is_mounted_alone_is_not_restored_over() {
+    let place = Place::with_registry(20);
+    place.write("single/registry.sqlite", "");
+    let Some(_file) = Mounted::bound(&place.path("registry.sqlite"), &place.path("single/registry.sqlite")) else {
+        return;
+    };
+    let archive = place.run(["backup", "--db", "registry.sqlite", "--out", "out"]).stdout.trim().to_owned();
+    let before = fs::metadata(place.path("registry.sqlite")).unwrap().modified().unwrap();
+    let db = "single/registry.sqlite";
+    let ran = place.run(["restore", "--force", "--archive", &archive, "--db", db, "--log", "single/log.jsonl"]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(ran.stderr.contains("single/registry.sqlite is a mount point"), "{}", ran.stderr);
+    assert_eq!(fs::metadata(place.path("registry.sqlite")).unwrap().modified().unwrap(), before);
+    assert_eq!(fs::read_dir(place.path("single")).unwrap().count(), 1, "nothing is left beside it");
+}
+
 #[test]
 fn file_systems_and_mounts_that_are_read_only() {
     let place = Place::empty();

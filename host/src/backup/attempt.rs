@@ -149,6 +149,8 @@ impl Attempt {
     pub(super) fn end(mut self, failure: Option<&Failure>, clock: &dyn Clock) {
         let kept = match failure {
             None => self.clear(),
+            // It goes on until somebody sees to the other process, so it is remembered.
+            Some(failure @ Failure::OtherWriter { .. }) => self.keep(failure, clock),
             Some(failure) if failure.kind() == Kind::Refused => self.withdraw(),
             Some(failure) => self.keep(failure, clock),
         };

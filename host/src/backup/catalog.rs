@@ -35,6 +35,8 @@ pub enum Standing {
     Unverified,
     /// It has changed since it was verified.
     Changed,
+    /// It does not have everything that was committed.
+    Incomplete,
     /// It does not hold what was backed up.
     Damaged,
 }
@@ -47,6 +49,7 @@ impl Standing {
             Self::Verified => "verified",
             Self::Unverified => "unverified",
             Self::Changed => "changed",
+            Self::Incomplete => "incomplete",
             Self::Damaged => "damaged",
         }
     }
@@ -131,6 +134,7 @@ fn one(folder: &Path, name: &str, described: bool) -> Option<Listed> {
                 _ if !record.is_of(&found) => Standing::Changed,
                 Verdict::Verified => Standing::Verified,
                 Verdict::Unverified => Standing::Unverified,
+                Verdict::Incomplete => Standing::Incomplete,
                 Verdict::Damaged => Standing::Damaged,
             };
             listed.verified_at = record.verified_at;

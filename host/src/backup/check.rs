@@ -182,6 +182,11 @@ impl BackupCheck {
                 let message = "the newest backup was changed after it was verified".to_owned();
                 found(Status::Error, "changed", message, hint);
             }
+            Standing::Incomplete => {
+                let why = newest.flaw.as_deref().unwrap_or("another process had the database open");
+                let hint = "see to that process, then make a new backup";
+                found(Status::Error, "incomplete", format!("the newest backup lacks committed rows: {why}"), hint);
+            }
             Standing::Unverified => {
                 let message = "the newest backup was never verified".to_owned();
                 found(Status::Warn, "unverified", message, "verify it with `vitalsign verify`");

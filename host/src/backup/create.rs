@@ -6,6 +6,7 @@ use std::{
     cell::RefCell,
     io::{self, Seek as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
@@ -18,13 +19,16 @@ use super::{
 };
 use crate::{
     archive::{Compression, Damage, Flaw, Member, Stamp, Tag, Writer, Written, file_name, parse_file_name},
-    clock::{Clock, Timestamp},
+    clock::{Clock, Deadline, Timestamp},
     files::{self, Draft, Kind, Lock, Stat, beside},
-    sqlite::{HoldLimits, Registry},
+    sqlite::{HoldLimits, Registry, SecondTruth},
 };
 
 /// Archives in one folder with the same second in their name: a program that makes more of them runs in a loop by mistake.
 const MAX_SAME_SECOND: u32 = 1000;
+
+/// How long other processes that have the database open are looked for: a machine with some thousand processes takes a second.
+const OTHERS_LIMIT: Duration = Duration::from_secs(10);
 
 /// What is needed beyond the archive itself: the record, the ledger, the folder.
 const SPARE_BYTES: u64 = 1 << 20;
@@ -52,6 +56,8 @@ pub struct Request<'a> {
     pub raw: bool,
     /// Whether the archive is proven.
     pub verify: bool,
+    /// Whether it is made also while another process works on the database in a way that the backup does not see.
+    pub despite_other_writers: bool,
     /// What the read transaction may use up.
     pub limits: HoldLimits,
     /// The table that holds the records.
@@ -100,6 +106,7 @@ fn make(
     if let Some(attempt) = attempt {
         attempt.begin(clock);
     }
+    let incomplete = other_writer(&registry, request)?;
     let draft = Draft::new(request.out).map_err(|error| Failure::io("create a file in", request.out, error))?;
     let now = clock.now();
     let about = About {
@@ -110,6 +117,7 @@ fn make(
         records_table: request.records_table,
         provenance_table: request.provenance_table,
         checked: request.verify,
+        incomplete,
     };
     let prove = |written| proven(written, &draft, request, ground.database.bytes, progress);
     let taken = if request.raw {
@@ -120,7 +128,7 @@ fn make(
     let mut record = record_of(&taken, request.out);
     // A raw copy holds the files as they are on the disk; nothing has checked whether they are a database that can be restored.
     if request.verify && !request.raw {
-        record.verdict = Verdict::Verified;
+        record.verdict = if about.incomplete.is_some() { Verdict::Incomplete } else { Verdict::Verified };
         record.verified_at = Some(format!("{:.0}", clock.now()));
     }
     let path = publish(&draft, request, now)?;
@@ -133,6 +141,27 @@ fn make(
         );
     }
     Ok(Made { path, record })
+}
+
+/// Refuses a backup that lacks what a process commits which works on the database in a way that does not show at its path; gives
+/// the reason where the archive is made all the same. A raw copy is never refused: it is made of what is left, whatever that is.
+fn other_writer(registry: &Registry, request: &Request<'_>) -> Result<Option<String>, Failure> {
+    let deadline = Deadline::after(OTHERS_LIMIT);
+    let found = registry.second_truths(deadline).into_iter().find(SecondTruth::loses_rows);
+    let (what, hint) = match found {
+        Some(truth) => (truth.to_string(), truth.hint()),
+        None if !request.raw && registry.has_hidden_writer(deadline) => (
+            "a process that cannot be seen from here, such as one in another container, has this database open for writing, but \
+             there is no write-ahead log beside it: its log lies elsewhere, and what it commits cannot be seen here"
+                .to_owned(),
+            "mount the folder that holds the database, instead of the single file".to_owned(),
+        ),
+        None => return Ok(None),
+    };
+    if request.raw || request.despite_other_writers {
+        return Ok(Some(what));
+    }
+    Err(Failure::OtherWriter { db: request.db.to_owned(), what, hint })
 }
 
 /// Syncs the finished archive, reads it back from the disk and compares it with the hashes that were taken while it was written.
@@ -273,6 +302,7 @@ fn record_of(taken: &Taken, out: &Path) -> Record {
         sha256: taken.proven.digest,
         created_at: taken.metadata.created_at.clone(),
         structure: taken.structure.clone(),
+        flaw: taken.metadata.incomplete.clone(),
         source: taken.metadata.source.clone(),
         database_bytes: database.map_or(0, |member| member.bytes),
         database_sha256: database.map(|member| member.digest),

@@ -34,6 +34,16 @@ pub enum Failure {
         /// What to do now.
         hint: String,
     },
+    /// Another process works on the database in a way that a backup does not see.
+    #[error("{}: {what}; no archive was made", .db.display())]
+    OtherWriter {
+        /// The database.
+        db: PathBuf,
+        /// Which process, and in which way.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// The user interrupted it.
     #[error("the command was interrupted; nothing was changed")]
     Interrupted,
@@ -109,7 +119,7 @@ impl Failure {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Refused { .. } => Kind::Refused,
+            Self::Refused { .. } | Self::OtherWriter { .. } => Kind::Refused,
             Self::Archive { .. } | Self::NewArchive { .. } | Self::Structure { .. } => Kind::Damaged,
             Self::Database(trouble) if trouble.is_corrupt() => Kind::Damaged,
             Self::Database(_) | Self::Space { .. } | Self::Io { .. } | Self::Interrupted => Kind::Environment,
@@ -121,6 +131,11 @@ impl Failure {
     pub fn hint(&self) -> String {
         let text = match self {
             Self::Refused { hint, .. } => return hint.clone(),
+            Self::OtherWriter { hint, .. } => {
+                return format!(
+                    "{hint}; `--despite-other-writers` makes an archive all the same, which lacks what that process commits"
+                );
+            }
             Self::Database(trouble) if trouble.is_corrupt() => {
                 return match trouble {
                     Trouble::NotSqlite(_) => trouble.hint(),
@@ -187,6 +202,11 @@ mod tests {
                 problems: vec!["a".into()],
                 hint: "restore",
             },
+            Failure::OtherWriter {
+                db: "r.sqlite".into(),
+                what: "process 7 (`app`) writes elsewhere".to_owned(),
+                hint: "stop it".to_owned(),
+            },
             archive(Flaw::Empty),
             archive(Flaw::CutOff(2048)),
             Failure::NewArchive { folder: "out".into(), flaw: Flaw::CutOff(2048) },
@@ -205,6 +225,8 @@ mod tests {
         → add --force to replace it
         Damaged: the database r.sqlite is damaged: a
         → restore
+        Refused: r.sqlite: process 7 (`app`) writes elsewhere; no archive was made
+        → stop it; `--despite-other-writers` makes an archive all the same, which lacks what that process commits
         Damaged: out/a.tar.gz is empty (0 bytes)
         → name a backup archive of a registry; `vitalsign list` shows the archives in the backup folder
         Damaged: out/a.tar.gz is incomplete: it ends after 2.0 KiB, but more data must follow

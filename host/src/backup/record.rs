@@ -30,6 +30,8 @@ pub enum Verdict {
     Verified,
     /// It was not verified.
     Unverified,
+    /// It does not have everything that was committed: a process worked on the database in a way that the backup did not see.
+    Incomplete,
     /// It does not hold what was backed up.
     Damaged,
 }

@@ -52,6 +52,8 @@ pub struct Restored {
     pub structure: Structure,
     /// Whether the archive has sums, which then hold.
     pub has_sums: bool,
+    /// Why rows that were committed before the backup are missing, if they are.
+    pub incomplete: Option<String>,
 }
 
 /// Restores.
@@ -102,6 +104,7 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
         provenance_rows: metadata.provenance_rows,
         structure: found.structure.clone(),
         has_sums: found.unpacked.has_sums,
+        incomplete: metadata.incomplete.clone(),
     };
     if progress.is_cancelled() {
         return Err(Failure::Interrupted);
@@ -236,6 +239,18 @@ fn may_be_replaced(database: &Place, log: &Place, force: bool) -> Result<(), Fai
             Kind::Other => (format!("{shown} is not a regular file"), "name a file"),
         };
         return Err(Failure::refused(format!("{why}; nothing was changed"), hint));
+    }
+    for place in [database, log] {
+        if place.stat.is_some() && files::is_mounted_alone(&place.real) {
+            let what = format!(
+                "{} is a mount point, so no other file can be put in its place; nothing was changed",
+                place.real.display()
+            );
+            return Err(Failure::refused(
+                what,
+                "run the restore where the file is no mount, such as outside of the container; mount the folder instead of the single file",
+            ));
+        }
     }
     refuse_if_open(&database.real)
 }

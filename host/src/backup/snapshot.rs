@@ -40,6 +40,8 @@ pub(super) struct About<'a> {
     pub(super) provenance_table: &'a str,
     /// Whether the structure is checked as well.
     pub(super) checked: bool,
+    /// Why committed rows are missing, if they are.
+    pub(super) incomplete: Option<String>,
 }
 
 /// An archive that is finished, synced and, if that was asked for, proven.
@@ -75,6 +77,7 @@ impl About<'_> {
             tool: Some(format!("vitalsign {}", env!("CARGO_PKG_VERSION"))),
             source: Some(self.real.display().to_string()),
             files: Some(files),
+            incomplete: self.incomplete.clone(),
             ..Metadata::new()
         }
     }

@@ -202,7 +202,19 @@ pub(super) fn refuse_if_open(real: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     unoccupied(real)?;
-    locked(real).map(drop)
+    refuse_if_open_unseen(real, &locked(real)?)
+}
+
+/// Refuses while a process has the database open that shows neither in locks nor in `/proc`: an idle one in another container.
+fn refuse_if_open_unseen(real: &Path, lock: &WholeFileLock) -> Result<(), Failure> {
+    let until = Deadline::after(OPEN_PATIENCE);
+    while lock.is_open_elsewhere() == Some(true) {
+        if until.has_passed() {
+            return Err(open_in(real, &[]));
+        }
+        park_timeout(OPEN_STEP);
+    }
+    Ok(())
 }
 
 fn unoccupied(real: &Path) -> Result<(), Failure> {
@@ -235,7 +247,11 @@ fn locked(real: &Path) -> Result<WholeFileLock, Failure> {
 
 fn open_in(real: &Path, there: &[Occupant]) -> Failure {
     let names: Vec<_> = there.iter().map(|one| format!("{} (process {})", one.name, one.pid)).collect();
-    let who = if names.is_empty() { "another process".to_owned() } else { names.join(", ") };
+    let who = if names.is_empty() {
+        "another process, which may run in another container".to_owned()
+    } else {
+        names.join(", ")
+    };
     Failure::refused(
         format!("{} is open in {who}; nothing was changed", real.display()),
         "stop that process first: it would go on using the old database, and could write into the log of the new one",
@@ -306,6 +322,7 @@ fn over(swap: &Swap<'_>, new: &Path, kept: &mut Kept<'_>) -> Result<(), Failure>
     let is_one_file = settle(real)?;
     let lock = locked(real)?;
     unoccupied(real)?;
+    refuse_if_open_unseen(real, &lock)?;
     if is_one_file && (filled(real, "-wal")? || filled(real, "-journal")?) {
         // A process opened and closed the database since then: its log belongs to the database, and the next restore folds it in.
         return Err(open_in(real, &[]));

@@ -207,7 +207,8 @@ fn fresh(path: &Path, found: &LaidOut) -> Record {
     Record {
         sha256: unpacked.digest,
         created_at: metadata.created_at.clone(),
-        verdict: Verdict::Verified,
+        verdict: if metadata.incomplete.is_some() { Verdict::Incomplete } else { Verdict::Verified },
+        flaw: metadata.incomplete.clone(),
         structure: found.structure.clone(),
         source: metadata.source.clone(),
         database_bytes: database.map_or(0, |piece| piece.found.bytes),

@@ -237,6 +237,9 @@ pub(super) struct BackupArgs {
     /// Do not verify the archive, and record that it is not verified
     #[arg(long)]
     pub(super) no_verify: bool,
+    /// Make the archive although another process works on the database in a way that the backup does not see: it lacks rows, and is listed as incomplete
+    #[arg(long)]
+    pub(super) despite_other_writers: bool,
     #[command(flatten)]
     pub(super) format: FormatArgs,
 }

@@ -126,6 +126,7 @@ pub(super) fn backup_request<'a>(settled: &'a Settled, scratch: &'a Path) -> bac
         level: settled.backup.level,
         raw: false,
         verify: true,
+        despite_other_writers: false,
         limits: settled.backup.limits,
         records_table: &settled.checks.records_table.name,
         provenance_table: &settled.checks.provenance_table.name,

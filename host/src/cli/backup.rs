@@ -36,12 +36,16 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Usage, why));
     }
     (request.raw, request.verify) = (args.raw, !args.no_verify);
+    request.despite_other_writers = args.despite_other_writers;
     let watch = Stopwatch::start();
     let made = backup::create(&request, &SystemClock, &Bar::new()).map_err(|failure| Failure::backup(&failure))?;
     if args.format.is_json() {
         print_json(&json(&made))?;
     } else {
         print(&format!("{}\n", made.path.display()))?;
+    }
+    if let Some(flaw) = &made.record.flaw {
+        complain(&format!("vitalsign: the archive is incomplete: {flaw}\n"));
     }
     if progress::is_watched() {
         complain(&format!("{} in {}\n", said(&made), span(watch.elapsed())));
@@ -61,6 +65,7 @@ fn said(made: &Made) -> String {
     let verdict = match (&record.verdict, &record.structure) {
         (Verdict::Verified, Structure::Sound) => "verified".to_owned(),
         (Verdict::Verified, Structure::NotChecked(why)) => format!("checksums verified, structure not checked ({why})"),
+        (Verdict::Incomplete, _) => "incomplete".to_owned(),
         _ => "not verified (--no-verify)".to_owned(),
     };
     let records = record.records.map(|count| format!("{} records, ", grouped(count))).unwrap_or_default();

@@ -69,6 +69,7 @@ fn as_json(restored: &Restored, dry_run: bool) -> serde_json::Value {
         "provenanceRows": restored.provenance_rows,
         "structure": restored.structure,
         "sums": restored.has_sums,
+        "incomplete": restored.incomplete,
         "dryRun": dry_run,
     })
 }
@@ -92,6 +93,9 @@ fn said(restored: &Restored, dry_run: bool) -> String {
             say("the archive has no checksums to compare with; the structure of the database is intact".to_owned())
         }
         (Structure::NotChecked(why), _) => say(format!("the structure of the database could not be checked: {why}")),
+    }
+    if let Some(why) = &restored.incomplete {
+        say(format!("rows that were committed before the backup are missing: {why}"));
     }
     if let Some(log) = &restored.log {
         say(format!("the provenance export is {}", log.display()));

@@ -10,7 +10,7 @@ use super::{
     within,
 };
 use crate::{
-    backup::{self, Structure, Verified},
+    backup::{self, Record, Structure, Verdict, Verified},
     clock::SystemClock,
     value::{bytes, grouped},
 };
@@ -27,7 +27,14 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     } else {
         print(&format!("{} is intact: {}\n", archive.display(), said(&found)))?;
     }
-    Ok(Exit::Done)
+    match &found.record {
+        Record { verdict: Verdict::Incomplete, flaw, .. } => {
+            let why = flaw.as_deref().unwrap_or_default();
+            let what = format!("{} lacks rows that were committed before the backup: {why}", archive.display());
+            Err(Failure::new(Exit::Damaged, what).hint("restore it only where no better archive is left"))
+        }
+        _ => Ok(Exit::Done),
+    }
 }
 
 fn said(found: &Verified) -> String {

@@ -6,6 +6,7 @@
 
 mod draft;
 mod flusher;
+mod lease;
 mod lock;
 mod locks;
 mod marker;
@@ -23,7 +24,9 @@ pub use lock::Lock;
 pub use locks::{HeldLock, locks_on};
 pub use marker::{MARKER_BYTES, Marked, Marker};
 pub use mounts::{Mount, Reach, mount_of, place_in_file_system};
-pub use occupants::{Occupant, OpenFile, folder_seen_by, occupants, open_files, process_name, processes};
+pub use occupants::{
+    Occupant, OpenFile, folder_seen_by, is_mounted_alone, occupants, open_files, process_name, processes,
+};
 pub use place::{
     WholeFileLock, append_line, beside, copy_to, create_private, hand_over, move_to, names, new_private_folder, remove,
     remove_folder, replace_by, second_name, sync_folder,
@@ -99,6 +102,14 @@ pub fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
 /// What the system says.
 pub fn open(path: &Path) -> io::Result<File> {
     File::open(path)
+}
+
+/// Whether anybody has the file open who may write to it, in whatever container; `None` where the system does not say.
+///
+/// The file must not be a database that this process has open: closing the file releases all locks of this process on it.
+#[must_use]
+pub fn is_written_elsewhere(path: &Path) -> Option<bool> {
+    lease::is_open_elsewhere(&open_regular(path).ok()?, lease::Others::Writers)
 }
 
 /// Writes `text` to a new file and syncs it; a file that exists is left alone.

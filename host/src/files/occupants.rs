@@ -85,6 +85,12 @@ pub fn open_files(pid: u32, wanted: impl Fn(&Path, FileId, bool) -> bool) -> Vec
     out
 }
 
+/// Whether a mount begins at this path, so that no other file can be put in its place; older kernels than Linux 5.8 do not tell.
+#[must_use]
+pub fn is_mounted_alone(path: &Path) -> bool {
+    facts(path).is_ok_and(|(_, begins_mount)| begins_mount)
+}
+
 /// What a process calls itself; empty when it has ended.
 #[must_use]
 pub fn process_name(pid: u32) -> String {

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
 
-use super::folder_of;
+use super::{folder_of, lease, lease::Others};
 
 /// Syncs what a folder holds, names only.
 ///
@@ -181,6 +181,12 @@ impl WholeFileLock {
             Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether anybody else has the file open, in this process or in another; `None` where the system does not say.
+    #[must_use]
+    pub fn is_open_elsewhere(&self) -> Option<bool> {
+        lease::is_open_elsewhere(&self.0, Others::All)
     }
 
     /// Which file is locked, whatever it is called by now.

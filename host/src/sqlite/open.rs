@@ -209,7 +209,7 @@ pub(super) fn refuse_special_files(ground: &Ground, path: &Path) -> Result<(), T
 /// Whether the header says that the database is in WAL mode.
 ///
 /// Bytes 18 and 19 are the file format's write and read versions: 1 is a rollback journal, 2 a write-ahead log.
-fn is_marked_wal(ground: &Ground, path: &Path) -> Result<bool, Trouble> {
+pub(super) fn is_marked_wal(ground: &Ground, path: &Path) -> Result<bool, Trouble> {
     let head = looking::head(&ground.real, VERSIONS.end).map_err(|code| {
         let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
         Trouble::of(path, &error, Duration::ZERO)

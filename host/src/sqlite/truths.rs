@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::Registry;
+use super::{Registry, occupancy, open::is_marked_wal};
 use crate::{
     clock::Deadline,
     files::{self, FileId, Occupant, OpenFile, beside, folder_of},
@@ -20,6 +20,9 @@ use crate::{
 /// The pause before a second look: longer than an SQLite that closes a database takes to remove its log, and than this
 /// program keeps an idle connection open.
 const SECOND_LOOK_AFTER: Duration = Duration::from_millis(150);
+
+/// The longest wait for the connections of this process to be closed, before the kernel is asked who else has the database open.
+const LEASE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A process that does not see the same database as whoever opens its path now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +144,28 @@ impl Registry {
         let mut again = look();
         again.retain(|truth| first.contains(truth));
         again
+    }
+
+    /// Whether a process that `/proc` does not show, such as one of another container, writes this database with a log that does
+    /// not lie beside it; `false` also where that cannot be told.
+    ///
+    /// The signs: the database is in WAL mode, there is no log here, and somebody has the database open for writing. Whoever
+    /// writes such a database has a log beside it, in its own sight.
+    #[must_use]
+    pub fn has_hidden_writer(&self, deadline: Deadline) -> bool {
+        let look = || {
+            let ground = self.ground().ok().filter(|ground| ground.wal.is_none())?;
+            let wal = is_marked_wal(&ground, self.path()).ok()?;
+            let asked = || files::is_written_elsewhere(&ground.real).unwrap_or(false);
+            let id = ground.database.id;
+            let written = wal && occupancy::when_alone(id, LEASE_PATIENCE, asked)?;
+            Some(written && openers(deadline, |_, other, _| other == id).is_empty())
+        };
+        // A program that has just opened the database has no log yet.
+        look().unwrap_or(false) && {
+            std::thread::park_timeout(SECOND_LOOK_AFTER.min(deadline.remaining()));
+            look().unwrap_or(false)
+        }
     }
 }
 

@@ -105,6 +105,7 @@ impl Bench {
             level: None,
             raw: false,
             verify: true,
+            despite_other_writers: false,
             limits: HoldLimits { time: Duration::from_secs(600), wal_growth: 1 << 30 },
             records_table: "records",
             provenance_table: "provenance",
