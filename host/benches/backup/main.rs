@@ -13,6 +13,7 @@
     reason = "a benchmark"
 )]
 
+mod bare;
 mod registry;
 mod writer;
 
@@ -26,6 +27,7 @@ use std::{
 
 use serde_json::json;
 use tempfile::TempDir;
+use vitalsign::archive::Compression;
 
 use writer::{Commit, Writer};
 
@@ -70,6 +72,14 @@ impl Way {
         }
     }
 
+    /// The flags of ours.
+    fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Ours(words) => words,
+            Self::Peer(_) => &[],
+        }
+    }
+
     fn needs(self) -> Vec<&'static str> {
         match self {
             Self::Ours(_) => Vec::new(),
@@ -107,6 +117,7 @@ fn main() {
     let last = bench.backups(&size);
     bench.restores(&last);
     bench.sizes(&last);
+    bench.against_libraries(&size);
     bench.memory(&bench.database, &size);
     bench.under_load(&size);
     if std::env::var_os("VITALSIGN_BENCH_LARGE").is_some() {
@@ -248,6 +259,32 @@ impl Bench {
             "×",
             "",
         );
+    }
+
+    /// A backup against the libraries that compress it, with the same bytes on the same cores.
+    fn against_libraries(&self, size: &str) {
+        let unpacked = self.fresh("both");
+        let archive = self.backup(&self.database, &self.fresh("measured"), OURS.words()).path;
+        output(Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(&unpacked));
+        let (database, export) = (unpacked.join(DATABASE), unpacked.join("provenance.jsonl"));
+        let content = [database.as_path(), export.as_path()];
+        let [gzip_level, zstd_level] =
+            [Compression::Gzip, Compression::Zstd].map(|compression| i32::from(compression.usual_level()));
+        let (mut gzip, mut deflate, mut zstd, mut bare) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..self.runs {
+            gzip.push(self.backup(&self.database, &self.fresh("measured"), OURS.words()).took);
+            deflate.push(bare::libdeflate(&content, gzip_level));
+            zstd.push(self.backup(&self.database, &self.fresh("measured"), OURS_ZSTD.words()).took);
+            bare.push(bare::read_and_zstd(&content, zstd_level));
+        }
+        for name in ["measured", "both"] {
+            self.fresh(name);
+        }
+        let (deflate, bare) = (median(deflate), median(bare));
+        figure(&format!("libdeflate alone on the same bytes, all cores, {size}, median"), deflate, "s", "");
+        figure("`backup --no-verify` against libdeflate alone", median(gzip) / deflate, "×", "≤ 1.15");
+        figure(&format!("reading the same bytes and zstd, all cores, {size}, median"), bare, "s", "");
+        figure("`backup --no-verify --compression zstd` against reading and zstd", median(zstd) / bare, "×", "≤ 1.3");
     }
 
     fn memory(&self, database: &Path, size: &str) {

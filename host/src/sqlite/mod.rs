@@ -276,11 +276,12 @@ impl Registry {
             // Where this fails the connection is not used again: `settle` sees that it is still in its transaction.
             drop(open.conn.prepare_cached("ROLLBACK").and_then(|mut rollback| rollback.execute([])));
         }
-        match (found, stop, budget.wal_growth) {
-            (Err(Trouble::OutOfTime { path, .. }), Some(Stop::WalGrowth), Some(limit)) => {
-                Err(Trouble::WalGrew { path, limit })
-            }
-            (found, ..) => found,
+        let Err(Trouble::OutOfTime { path, .. } | Trouble::Other { path, .. }) = &found else { return found };
+        match (stop, budget.wal_growth) {
+            (Some(Stop::WalGrowth), Some(limit)) => Err(Trouble::WalGrew { path: path.clone(), limit }),
+            // An interrupt while SQLite sets up a virtual table is no interrupt in its words: the table could not be made.
+            (Some(_), _) => Err(Trouble::OutOfTime { path: path.clone(), limit: budget.time }),
+            (None, _) => found,
         }
     }
 

@@ -133,7 +133,7 @@ pub(super) fn run(
     let stopped = open.leash.disarm();
     found.map_err(|error| match (error, stopped) {
         (Fault::Plain(error), _) => error,
-        (Fault::Sqlite(error), Some(Stop::Time)) if is_interrupt(&error) => QueryError::TimeLimit,
+        (Fault::Sqlite(error), Some(Stop::Time)) if may_be_interrupt(&error) => QueryError::TimeLimit,
         // Reading a log through that a crash has left behind ends so.
         (Fault::Sqlite(error), _) if until.has_passed() && needs_recovery(&error) => QueryError::TimeLimit,
         (Fault::Sqlite(error), _) => {
@@ -239,8 +239,10 @@ fn copied(value: ValueRef<'_>) -> Value {
     }
 }
 
-fn is_interrupt(error: &rusqlite::Error) -> bool {
-    codes(error).is_some_and(|(primary, _)| primary == ffi::SQLITE_INTERRUPT)
+/// Whether an interrupt may be behind an error. One that comes while SQLite sets up a virtual table, such as a pragma that is
+/// read like a table, is told as a plain error: the table could not be made.
+fn may_be_interrupt(error: &rusqlite::Error) -> bool {
+    codes(error).is_some_and(|(primary, _)| matches!(primary, ffi::SQLITE_INTERRUPT | ffi::SQLITE_ERROR))
 }
 
 fn needs_recovery(error: &rusqlite::Error) -> bool {

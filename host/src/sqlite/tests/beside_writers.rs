@@ -170,6 +170,15 @@ fn a_look_that_was_kept_waiting_is_repeated_and_one_that_computes_is_not_for_lon
         snapshot.number(endless)
     });
     assert_eq!((part, turns), (Err(out_of_time()), 1), "whoever takes a smaller part next time is told at once");
+    // SQLite tells of an interrupt that comes while it sets up a virtual table as of a plain error.
+    let part = registry.look_at_part(ample(), |snapshot| {
+        snapshot.number(endless).map_err(|_| Trouble::Other {
+            path: scene.path(),
+            code: 1,
+            detail: "vtable constructor failed".to_owned(),
+        })
+    });
+    assert_eq!(part, Err(out_of_time()));
     let soon = Deadline::after(READ_BUDGET * 4);
     assert_eq!(registry.look(soon, |snapshot| snapshot.number(endless)).unwrap_err().code(), "read-budget");
 }
