@@ -316,12 +316,15 @@ fn a_limit_on_everything_gives_the_whole_report() {
     assert_eq!(entry(&report, "schema")["status"], "unknown");
     assert_eq!(place.run(["check", "--timeout", "0.5", "--wait", "600"]).code, 1, "it limits the wait as well");
 
-    // So short that not even the configuration is read: nobody knows more than that nothing is known.
+    // So short that not even the configuration is read; unless the processor was taken away at that very moment, when a check may
+    // have ended before anybody looked at the clock.
     let ran = place.run(["check", "--timeout", "0.000001", "--json"]);
     let report = ran.report();
     assert_eq!((ran.code, names(&report)), (1, whole));
     for check in report["checks"].as_array().unwrap() {
-        assert_eq!((&check["status"], &check["findings"][0]["code"]), (&json!("unknown"), &json!("timed-out")));
+        let found = (&check["status"], &check["findings"][0]["code"]);
+        let ended = check["status"] != "unknown";
+        assert!(found == (&json!("unknown"), &json!("timed-out")) || ended, "{check}");
     }
     for wrong in ["0", "-1", "soon", "1e9", "nan"] {
         assert_eq!(place.run(["check".to_owned(), format!("--timeout={wrong}")]).code, 2, "{wrong}");

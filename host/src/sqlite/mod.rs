@@ -13,6 +13,7 @@ mod ground;
 mod hold;
 mod linear;
 mod log_chain;
+mod log_sum;
 mod looking;
 mod occupancy;
 mod open;

@@ -2,7 +2,7 @@
 //!
 //! SQLite tells it only to connections that may write. The log's index, the `-shm` file, holds it in the machine's byte order:
 //! two copies of a 48-byte header (at 0: version 3007000; 12: one byte, 1 once initialised; 16: `mxFrame`, the log's last valid
-//! frame; 32: the salts of the log's header), then at 96 `nBackfill`, the last frame that is already in the database, and at
+//! frame; 32: the salts of the log's header; 40: a checksum of the 40 bytes before), then at 96 `nBackfill`, the last frame that is already in the database, and at
 //! 100 the five read marks, of 4 bytes each: the last frame that the readers with this mark see. A reader holds a shared lock
 //! on the byte 123 plus the number of its mark. The first mark is for readers that use the database alone.
 //!
@@ -11,13 +11,14 @@
 
 use std::{fmt, io, path::Path, time::Duration};
 
-use super::{Registry, Trouble, ground::Ground, occupancy};
+use super::{Registry, Trouble, ground::Ground, log_sum::Sum, occupancy};
 use crate::{
     clock::Deadline,
     files::{self, HeldLock, Kind, Occupant, beside},
 };
 
 const HEADER_BYTES: usize = 48;
+const SUMMED_BYTES: usize = 40;
 const INDEX_BYTES: usize = 2 * HEADER_BYTES + 4 + 4 * MARKS;
 const INDEX_VERSION: u32 = 3_007_000;
 const MARKS: usize = 5;
@@ -161,7 +162,7 @@ fn salts_at(path: &Path, offset: u64) -> Option<Vec<u8>> {
 }
 
 /// What the index says, unless a connection of this process stays open for all of `patience`.
-fn index_when_alone(ground: &Ground, patience: Duration) -> Option<Index> {
+pub(super) fn index_when_alone(ground: &Ground, patience: Duration) -> Option<Index> {
     ground.shm.filter(|shm| shm.kind == Kind::File)?;
     let path = beside(&ground.real, "-shm");
     let read = || (0..MOST_READS).find_map(|_| Index::of(&files::read_at(&path, 0, INDEX_BYTES).ok()?));
@@ -170,26 +171,32 @@ fn index_when_alone(ground: &Ground, patience: Duration) -> Option<Index> {
 
 /// What the index of a log says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Index {
-    frames: u32,
-    written_back: u32,
-    salts: Vec<u8>,
+pub(super) struct Index {
+    /// The frames that are committed.
+    pub(super) frames: u32,
+    /// How many of these are in the database already.
+    pub(super) written_back: u32,
+    /// The salts in the header of the log.
+    pub(super) salts: [u8; SALT_BYTES],
     marks: [u32; MARKS],
 }
 
 impl Index {
     /// `None` for bytes that make no sense, as while a writer changes them.
-    fn of(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         let number = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
         let (first, second) = (bytes.get(..HEADER_BYTES)?, bytes.get(HEADER_BYTES..2 * HEADER_BYTES)?);
-        if first != second || number(0)? != INDEX_VERSION || *bytes.get(12)? != 1 {
+        let mut sum = Sum::of_this_machine();
+        sum.add(first.get(..SUMMED_BYTES)?);
+        let is_whole = first == second && first.get(SUMMED_BYTES..)? == sum.in_index();
+        if !is_whole || number(0)? != INDEX_VERSION || *bytes.get(12)? != 1 {
             return None;
         }
         let mut marks = [0; MARKS];
         for (at, mark) in marks.iter_mut().enumerate() {
             *mark = number(2 * HEADER_BYTES + 4 + 4 * at)?;
         }
-        let salts = bytes.get(32..32 + SALT_BYTES)?.to_vec();
+        let salts = bytes.get(32..32 + SALT_BYTES)?.try_into().ok()?;
         Some(Self { frames: number(16)?, written_back: number(2 * HEADER_BYTES)?, salts, marks })
     }
 
@@ -197,7 +204,7 @@ impl Index {
     ///
     /// When a log is begun anew, the index gets new salts at once, and the log with its next frame: until then it has none.
     fn pending(&self, frames: u64, salts: Option<&[u8]>) -> Option<u64> {
-        let fits = self.frames == 0 || (salts == Some(&self.salts) && u64::from(self.frames) <= frames);
+        let fits = self.frames == 0 || (salts == Some(&self.salts[..]) && u64::from(self.frames) <= frames);
         fits.then(|| self.frames.checked_sub(self.written_back)).flatten().map(u64::from)
     }
 
@@ -251,6 +258,9 @@ mod tests {
         header[12] = 1;
         header[16..20].copy_from_slice(&frames.to_ne_bytes());
         header[32..40].copy_from_slice(b"saltsalt");
+        let mut sum = Sum::of_this_machine();
+        sum.add(&header[..40]);
+        header[40..].copy_from_slice(&sum.in_index());
         header
     }
 
@@ -275,6 +285,9 @@ mod tests {
         assert_eq!(index(&whole, &[0; HEADER_BYTES], 4, [0; MARKS]), None);
         assert_eq!(index(&[0; HEADER_BYTES], &[0; HEADER_BYTES], 0, [0; MARKS]), None);
         assert_eq!(Index::of(&whole), None);
+        let mut torn = whole;
+        torn[16] ^= 1;
+        assert_eq!(index(&torn, &torn, 4, [0; MARKS]), None, "its checksum does not hold");
     }
 
     #[test]

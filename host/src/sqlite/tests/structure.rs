@@ -241,9 +241,17 @@ fn a_damaged_frame_of_the_log_is_found() {
         let mut flipped = whole.clone();
         flipped[at] ^= 1;
         write(&flipped);
-        let expected = if at == 20 { None } else { Some(BadFrame { frame, of: frames }) };
-        assert_eq!(bad(), expected, "byte {at}: with another salt it is another log");
+        assert_eq!(bad(), Some(BadFrame { frame, of: frames }), "byte {at}");
     }
+    let cut = |bytes: u64| fs::OpenOptions::new().write(true).open(scene.side("-wal")).unwrap().set_len(bytes).unwrap();
+    for bytes in [0, 20, 32, 32 + 4120 * 5] {
+        write(&whole);
+        cut(bytes);
+        let frame = bytes.saturating_sub(32) / 4120 + 1;
+        assert_eq!(bad(), Some(BadFrame { frame, of: frames }), "cut to {bytes} bytes");
+    }
+    write(&[0; 4096]);
+    assert_eq!(bad(), Some(BadFrame { frame: 1, of: frames }), "overwritten with zeros");
     write(&whole);
     assert_eq!(bad(), None);
     // What lies behind the last commit does not count.
@@ -255,6 +263,37 @@ fn a_damaged_frame_of_the_log_is_found() {
     assert_eq!(bad(), None, "a log that began anew, over the frames of the old one");
     writer.sql("PRAGMA wal_checkpoint(TRUNCATE)");
     assert_eq!(bad(), None);
+}
+
+#[test]
+fn a_log_that_nobody_has_open_is_held_against_its_index() {
+    let scene = Scene::empty();
+    let mut writer =
+        scene.other_process("PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t(a, b)");
+    writer.sql("PRAGMA wal_checkpoint(TRUNCATE)");
+    writer.sql("INSERT INTO t VALUES (1, 2)");
+    let before = [fs::read(scene.side("-wal")).unwrap(), fs::read(scene.side("-shm")).unwrap()];
+    writer.sql("PRAGMA wal_checkpoint(TRUNCATE)");
+    writer.sql(&rows("t", 100));
+    writer.kill();
+    let after = [fs::read(scene.side("-wal")).unwrap(), fs::read(scene.side("-shm")).unwrap()];
+    let bad = |log: &[u8], index: &[u8]| {
+        fs::write(scene.side("-wal"), log).unwrap();
+        fs::write(scene.side("-shm"), index).unwrap();
+        scene.unchanged(Registry::bad_frame).map(|bad| bad.frame)
+    };
+    assert_eq!(bad(&after[0], &after[1]), None);
+    assert_eq!(bad(&[], &after[1]), Some(1));
+    assert_eq!(bad(&[0; 32], &after[1]), Some(1));
+    assert_eq!(bad(&after[0], &before[1]), None, "an index that is older than the log, as after a power failure");
+    let mut torn = after[1].clone();
+    for at in [16, 48 + 16] {
+        torn[at] ^= 4;
+    }
+    assert_eq!(bad(&after[0], &torn), None, "an index whose own checksum does not hold says nothing");
+    fs::remove_file(scene.side("-wal")).unwrap();
+    fs::write(scene.side("-shm"), &after[1]).unwrap();
+    assert_eq!(scene.unchanged(Registry::bad_frame).map(|bad| bad.frame), Some(1), "the log was deleted");
 }
 
 #[test]
