@@ -32,7 +32,7 @@ pub use place::{
     remove_folder, replace_by, second_name, sync_folder,
 };
 pub use quota::{QuotaLeft, quota_left};
-pub use rights::{Refusal, write_refusal};
+pub use rights::{Refusal, Right, refusal};
 pub use space::{Space, free_bytes, space};
 pub use stat::{FileId, Kind, Stat, is_read_only, may_read, read_at, stat};
 

@@ -11,7 +11,7 @@ use std::{
 use super::{Registry, Trouble, ground::Ground, truths::openers};
 use crate::{
     clock::{Clock as _, Deadline, SystemClock},
-    files::{self, Mount, Occupant, QuotaLeft, Refusal, Space, beside, folder_of},
+    files::{self, Mount, Occupant, QuotaLeft, Refusal, Right, Space, beside, folder_of},
     value::{bytes, printable},
 };
 
@@ -48,7 +48,7 @@ pub enum Obstacle {
         /// A process that has the database open for writing all the same, by way of another mount.
         writer: Option<Occupant>,
     },
-    /// The owner of the database may not write to a file, or make files in the folder.
+    /// The owner of the database may not read or write a file, make files in the folder, or reach the folder.
     Refused {
         /// The file or the folder.
         path: PathBuf,
@@ -124,9 +124,13 @@ impl Obstacle {
             }
             Self::Refused { why: Refusal::Immutable, .. } => "take the attribute away with `chattr -i`",
             Self::Refused { why: Refusal::AppendOnly, .. } => "take the attribute away with `chattr -a`",
-            Self::Refused { why: Refusal::Permissions, .. } => {
-                "give the owner of the database the right to write, with `chmod u+w` or `chown`"
-            }
+            Self::Refused { why: Refusal::Permissions(right), .. } => match right {
+                Right::Read => "give the owner of the database the right to read, with `chmod u+r` or `chown`",
+                Right::Write => "give the owner of the database the right to write, with `chmod u+w` or `chown`",
+                Right::Search => {
+                    "give the owner of the database the right to search the folder, with `chmod` (`x`) or `chown`"
+                }
+            },
             Self::QuotaUsedUp { .. } => "remove files of that user or group there, or raise the quota",
             Self::FileSizeLimit { .. } => "move the database to a file system without that limit, such as ext4",
         }
@@ -152,8 +156,13 @@ impl fmt::Display for Obstacle {
             Self::Refused { path, why, uid, can_wait } => {
                 let path = shown(path);
                 match why {
-                    Refusal::Permissions => {
-                        write!(f, "`{path}` cannot be written by user {uid}, who owns the database")?;
+                    Refusal::Permissions(right) => {
+                        let denied = match right {
+                            Right::Read => "read",
+                            Right::Write => "written",
+                            Right::Search => "searched",
+                        };
+                        write!(f, "`{path}` cannot be {denied} by user {uid}, who owns the database")?;
                     }
                     Refusal::Immutable => write!(f, "`{path}` cannot be written, because it is marked immutable")?,
                     Refusal::AppendOnly => {
@@ -208,6 +217,7 @@ impl Registry {
         obstacles
             .extend(places.into_iter().find_map(|(path, mount)| read_only(&ground, path, mount.as_ref(), deadline)));
         obstacles.extend(refusals(&ground));
+        obstacles.extend(out_of_reach(&ground, around.as_ref(), deadline));
         obstacles.extend(mount.as_ref().and_then(|mount| quota(&ground, mount)));
         obstacles.extend(mount.as_ref().and_then(|mount| file_size(&ground, &mount.kind)));
         Ok(Site { mount, is_single_file, obstacles })
@@ -224,29 +234,50 @@ fn read_only(ground: &Ground, path: &Path, mount: Option<&Mount>, deadline: Dead
     if mount.is_some_and(|mount| mount.file_system_read_only || !mount.read_only) {
         return Some(Obstacle::FileSystemReadOnly { point });
     }
-    let openers = openers(deadline, |_, id, _| id == ground.database.id);
-    let writer = openers.into_iter().find(|opener| opener.files.iter().any(|file| file.writable));
-    Some(Obstacle::MountReadOnly { point, writer: writer.map(|opener| opener.process) })
+    Some(Obstacle::MountReadOnly { point, writer: writer(ground, deadline) })
 }
 
-/// The files, and the folder, that the owner of the database may not write to.
+/// The files, and the folder, that the owner of the database may not use as SQLite has to.
 fn refusals(ground: &Ground) -> Vec<Obstacle> {
-    let uid = ground.database.uid;
-    let refused = |path: &Path, can_wait| {
-        let why = files::write_refusal(path, uid).ok().flatten()?;
-        Some(Obstacle::Refused { path: path.to_owned(), why, uid, can_wait })
-    };
     let there = [
         ("", true),
         ("-wal", ground.wal.is_some()),
         ("-shm", ground.shm.is_some()),
         ("-journal", ground.journal.is_some()),
     ];
-    let files = there.into_iter().filter(|(_, there)| *there);
-    let mut out: Vec<_> = files.filter_map(|(suffix, _)| refused(&beside(&ground.real, suffix), false)).collect();
+    let files = there.into_iter().filter(|(_, there)| *there).map(|(suffix, _)| beside(&ground.real, suffix));
+    let mut out: Vec<_> =
+        files.filter_map(|path| refused(ground, &path, &[Right::Read, Right::Write], false)).collect();
+    let folder = folder_of(&ground.real);
     let all_made = (ground.wal.is_some() && ground.shm.is_some()) || ground.journal.is_some();
-    out.extend(refused(folder_of(&ground.real), all_made));
+    out.extend(
+        refused(ground, folder, &[Right::Search], false).or_else(|| refused(ground, folder, &[Right::Write], all_made)),
+    );
     out
+}
+
+/// The folder above the database's own that its owner may not search, so that he cannot reach the database.
+///
+/// Only folders of the same mount count, and none while a process has the database open for writing: a container may reach it by
+/// another way.
+fn out_of_reach(ground: &Ground, mount: Option<&Mount>, deadline: Deadline) -> Option<Obstacle> {
+    let point = &mount?.point;
+    let above = folder_of(&ground.real).ancestors().skip(1).take_while(|folder| folder.starts_with(point));
+    let refused = above.filter_map(|folder| refused(ground, folder, &[Right::Search], false)).last()?;
+    writer(ground, deadline).is_none().then_some(refused)
+}
+
+fn refused(ground: &Ground, path: &Path, rights: &[Right], can_wait: bool) -> Option<Obstacle> {
+    let uid = ground.database.uid;
+    let why = files::refusal(path, uid, rights).ok().flatten()?;
+    Some(Obstacle::Refused { path: path.to_owned(), why, uid, can_wait })
+}
+
+/// A process that has the database open for writing.
+fn writer(ground: &Ground, deadline: Deadline) -> Option<Occupant> {
+    let openers = openers(deadline, |_, id, _| id == ground.database.id);
+    let writer = openers.into_iter().find(|opener| opener.files.iter().any(|file| file.writable));
+    writer.map(|opener| opener.process)
 }
 
 /// Whether the quotas of the database's owner and group leave nothing. Root is held to none.
@@ -346,6 +377,43 @@ mod tests {
         mode(scene.folder(), 0o755);
         mode(&scene.side("-shm"), 0o664);
         assert_eq!(obstacles(&scene), [""; 0], "the user may be in the group");
+    }
+
+    #[test]
+    fn what_the_owner_cannot_read_or_reach_is_named() {
+        let scene = Scene::with("PRAGMA journal_mode = wal; CREATE TABLE t(a)");
+        if !given_away(&scene) {
+            return;
+        }
+        mode(&scene.path(), 0o200);
+        mode(scene.folder(), 0o200);
+        assert_eq!(
+            obstacles(&scene),
+            [
+                "not-writable: `DIR/registry.db` cannot be read by user 54321, who owns the database",
+                "not-writable: `DIR` cannot be searched by user 54321, who owns the database",
+            ]
+        );
+        mode(&scene.path(), 0o600);
+        mode(scene.folder(), 0o700);
+        let inner = scene.folder().join("inner");
+        fs::create_dir(&inner).unwrap();
+        fs::rename(scene.path(), inner.join("registry.db")).unwrap();
+        for folder in [&inner, scene.folder()] {
+            chown(folder, Some(SOMEBODY), None).unwrap();
+        }
+        let registry = Registry::new(inner.join("registry.db"));
+        let said = || registry.site(ample()).unwrap().obstacles;
+        assert_eq!(said(), []);
+        chown(scene.folder(), Some(0), Some(0)).unwrap();
+        let [found] = &said()[..] else { panic!("{:?}", said()) };
+        assert_eq!(scene.normal(&found.to_string()), "`DIR` cannot be searched by user 54321, who owns the database");
+        let open = fs::OpenOptions::new().read(true).write(true).open(inner.join("registry.db")).unwrap();
+        let mut other = std::process::Command::new("sleep").arg("600").stdin(open).spawn().unwrap();
+        let found = said();
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(found, [], "a process reaches it, perhaps by another mount");
     }
 
     #[test]
