@@ -38,6 +38,82 @@ fn restore(place: &Place, archive: &Path, more: &[&str]) -> Ran {
     place.run([&["restore", "--archive", archive], more].concat())
 }
 
+/// A registry with two rows that share a unique value, which only a comparison with the index shows, and a NULL where there must be none.
+fn with_faults() -> Place {
+    let place = Place::with_registry(20);
+    let sql = |sql: &str| {
+        let conn = Connection::open(place.path("registry.sqlite")).unwrap();
+        conn.execute_batch(&format!("PRAGMA writable_schema = ON; {sql}")).unwrap();
+        conn.close().unwrap();
+    };
+    sql("CREATE TABLE users(id INTEGER PRIMARY KEY, name, mail); CREATE UNIQUE INDEX once ON users(name);
+         INSERT INTO users VALUES (1, 'a', 'x'), (2, 'b', NULL);
+         CREATE TABLE kept AS SELECT * FROM sqlite_schema WHERE name = 'once';
+         DELETE FROM sqlite_schema WHERE name = 'once'");
+    sql("UPDATE users SET name = 'a'");
+    sql("INSERT INTO sqlite_schema SELECT * FROM kept;
+         UPDATE sqlite_schema SET sql = replace(sql, 'mail', 'mail NOT NULL') WHERE name = 'users'");
+    place
+}
+
+#[test]
+fn faults_that_lose_no_row_are_kept_and_named() {
+    let place = with_faults();
+    let ran = place.run(["backup", "--db", "registry.sqlite", "--out", "out"]);
+    let archive = ran.stdout.trim();
+    assert_eq!((ran.code, Path::new(archive).exists() || place.path(archive).exists()), (5, true), "{}", ran.stderr);
+    insta::assert_snapshot!(settled(&ran.stderr), @"
+    vitalsign: the archive was made, but the database in it has faults: NULL value in users.mail; row 2 missing from index once
+      → no row is lost: correct the faults in the registry as `vitalsign check --only integrity` says, then make a new backup; `vitalsign restore --despite-faults` restores this one
+    ");
+    let listed = place.run(["list", "--out", "out", "--json"]);
+    let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
+    let faults = serde_json::json!(["NULL value in users.mail", "row 2 missing from index once"]);
+    assert_eq!((&listed[0]["standing"], &listed[0]["structure"]["flawed"]), (&"flawed".into(), &faults));
+    let ran = place.run(["verify", archive, "--json"]);
+    let record = ran.report();
+    assert_eq!((ran.code, &record["verdict"], &record["checked"]["indexes"]), (5, &"flawed".into(), &true.into()));
+    if has("tar") {
+        let text =
+            Command::new("tar").args(["xzOf", archive, "metadata.json"]).current_dir(place.folder()).output().unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&text.stdout).unwrap()["faults"], faults);
+    }
+    let to = ["--db", "back.sqlite", "--log", "back.jsonl"];
+    let restore = |more: &[&str]| place.run([&["restore", "--archive", archive], &to[..], more].concat());
+    let ran = restore(&[]);
+    insta::assert_snapshot!(settled(&ran.stderr), @"
+    vitalsign: the database in out/registry-backup-[stamp].tar.gz has faults: NULL value in users.mail; row 2 missing from index once; nothing was changed
+      → every row can be read: `--despite-faults` restores it, and then the check `integrity` says how to correct each fault
+    ");
+    assert_eq!((ran.code, place.path("back.sqlite").exists()), (5, false));
+    let ran = restore(&["--despite-faults"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(
+        ran.stdout.contains("every row of the database can be read, but it has faults: NULL value"),
+        "{}",
+        ran.stdout
+    );
+    let back = Connection::open(place.path("back.sqlite")).unwrap();
+    assert_eq!(back.query_row("SELECT count(*) FROM users NOT INDEXED", [], |row| row.get::<_, i64>(0)).unwrap(), 2);
+}
+
+#[test]
+fn verify_full_follows_references() {
+    let place = Place::with_registry(20);
+    let conn = Connection::open(place.path("registry.sqlite")).unwrap();
+    conn.execute_batch(
+        "PRAGMA foreign_keys = OFF; CREATE TABLE p(a INTEGER PRIMARY KEY); CREATE TABLE c(p REFERENCES p(a)); INSERT INTO c VALUES (7)",
+    )
+    .unwrap();
+    conn.close().unwrap();
+    let archive = back_up(&place, &[]);
+    let archive = archive.to_str().unwrap();
+    assert_eq!(place.run(["verify", archive]).code, 0);
+    let ran = place.run(["verify", archive, "--full"]);
+    assert_eq!(ran.code, 5);
+    assert!(ran.stdout.contains("row 1 of c refers to a row of p that is missing"), "{}", ran.stdout);
+}
+
 /// The text without what differs from run to run.
 fn settled(text: &str) -> String {
     let words = text.split(' ').map(|word| {
@@ -67,7 +143,7 @@ fn a_backup_and_the_way_back() {
     insta::assert_snapshot!(ran.stdout, @"
     restored [folder]/new/registry.sqlite
       1,000 records, 1,000 provenance rows
-      every checksum matches, and the structure of the database is intact
+      every checksum matches, and the pages, rows and indexes of the database are intact
       the provenance export is [folder]/var/registry-provenance.jsonl
     ");
     assert_eq!(fs::read(place.path("new/registry.sqlite")).unwrap(), before);
@@ -79,7 +155,7 @@ fn a_backup_and_the_way_back() {
     insta::assert_snapshot!(ran.stdout, @"
     can be restored: [folder]/registry.sqlite
       1,000 records, 1,000 provenance rows
-      every checksum matches, and the structure of the database is intact
+      every checksum matches, and the pages, rows and indexes of the database are intact
       the provenance export is [folder]/var/registry-provenance.jsonl
       nothing was changed (--dry-run)
     ");
@@ -89,7 +165,7 @@ fn a_backup_and_the_way_back() {
     insta::assert_snapshot!(ran.stdout, @"
     restored [folder]/registry.sqlite
       1,000 records, 1,000 provenance rows
-      every checksum matches, and the structure of the database is intact
+      every checksum matches, and the pages, rows and indexes of the database are intact
       the provenance export is [folder]/var/registry-provenance.jsonl
       the files that were there are kept in [folder]/registry.sqlite.replaced-1; `vitalsign restore --undo` puts them back
     ");
@@ -109,7 +185,7 @@ fn verify_list_and_prune_say_what_they_see() {
     let second = back_up(&place, &["--tag", "two", "--no-verify", "--compression", "zstd"]);
     let ran = place.run(["verify", second.to_str().unwrap()]);
     assert_eq!(ran.code, 0);
-    insta::assert_snapshot!(settled(&ran.stdout), @"[folder]/out/registry-backup-[stamp]-two.tar.zst is intact: every checksum matches, and the structure of its database is intact; 32.0 KiB, 10 records");
+    insta::assert_snapshot!(settled(&ran.stdout), @"[folder]/out/registry-backup-[stamp]-two.tar.zst is intact: every checksum matches, and the pages, rows and indexes of its database are intact; 32.0 KiB, 10 records");
     back_up(&place, &["--tag", "three", "--no-verify", "--compression", "none"]);
     let listed = place.run(["list", "--out", "out", "--json"]).report();
     let row = |one: &Value| format!("{} {} {} {}", one["tag"], one["compression"], one["standing"], one["records"]);

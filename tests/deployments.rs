@@ -186,7 +186,7 @@ fn no_backup_is_proven_while_a_process_works_on_other_files() {
     assert!(note.to_str().unwrap().starts_with("registry-backup-failed-"), "it is remembered");
 
     let (code, said, archives) = backs_up(&place, "registry.sqlite", &["--despite-other-writers"]);
-    assert!(said.starts_with("vitalsign: the archive is incomplete: process "), "{said}");
+    assert!(said.starts_with("vitalsign: the archive was made, but it is incomplete: process "), "{said}");
     assert_eq!((code, &archives[0]["standing"]), (0, &"incomplete".into()));
     registry.kill();
     let archive = archives[0]["path"].as_str().unwrap();

@@ -35,6 +35,7 @@ const HELD: &[Held] = &[
     ("docs/http.md", "after the last answer | {} |", "serve/connection.rs", "LINGER"),
     ("docs/http.md", "start at a time | {};", "run/mod.rs", "MAX_CONCURRENT"),
     ("docs/http.md", "has run for {} no longer", "run/mod.rs", "PLACE_HELD"),
+    ("docs/backup.md", "expected to end within {} (", "backup/snapshot.rs", "INDEX_LIMIT"),
 ];
 
 /// Pages on which every number stands for a constant, or is one of these words.

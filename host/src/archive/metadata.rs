@@ -86,6 +86,9 @@ pub struct Metadata {
     pub records: Option<u64>,
     /// Rows in the provenance table; `null` without one.
     pub provenance_rows: Option<u64>,
+    /// What is wrong with the database although no row is lost; absent where nothing is known to be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
     /// Why rows that were committed before the backup are missing; absent in an archive that has everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incomplete: Option<String>,

@@ -35,6 +35,8 @@ pub enum Standing {
     Unverified,
     /// It has changed since it was verified.
     Changed,
+    /// It holds what was backed up, and the database in it has faults that lose no row.
+    Flawed,
     /// It does not have everything that was committed.
     Incomplete,
     /// It does not hold what was backed up.
@@ -49,6 +51,7 @@ impl Standing {
             Self::Verified => "verified",
             Self::Unverified => "unverified",
             Self::Changed => "changed",
+            Self::Flawed => "flawed",
             Self::Incomplete => "incomplete",
             Self::Damaged => "damaged",
         }
@@ -134,6 +137,7 @@ fn one(folder: &Path, name: &str, described: bool) -> Option<Listed> {
                 _ if !record.is_of(&found) => Standing::Changed,
                 Verdict::Verified => Standing::Verified,
                 Verdict::Unverified => Standing::Unverified,
+                Verdict::Flawed => Standing::Flawed,
                 Verdict::Incomplete => Standing::Incomplete,
                 Verdict::Damaged => Standing::Damaged,
             };

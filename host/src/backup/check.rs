@@ -171,27 +171,6 @@ impl BackupCheck {
                 format!("the newest backup is {} old; at most {} are wanted", value::span(age), value::span(limit));
             found(Status::Error, "old", message, "find out why none was made since: run `vitalsign backup`");
         }
-        let hint = "`vitalsign verify` says what is wrong with it; make a new backup now";
-        match newest.standing {
-            Standing::Verified => {}
-            Standing::Damaged => {
-                let why = newest.flaw.as_deref().unwrap_or("its verification failed");
-                found(Status::Error, "damaged", format!("the newest backup is damaged: {why}"), hint);
-            }
-            Standing::Changed => {
-                let message = "the newest backup was changed after it was verified".to_owned();
-                found(Status::Error, "changed", message, hint);
-            }
-            Standing::Incomplete => {
-                let why = newest.flaw.as_deref().unwrap_or("another process had the database open");
-                let hint = "see to that process, then make a new backup";
-                found(Status::Error, "incomplete", format!("the newest backup lacks committed rows: {why}"), hint);
-            }
-            Standing::Unverified => {
-                let message = "the newest backup was never verified".to_owned();
-                found(Status::Warn, "unverified", message, "verify it with `vitalsign verify`");
-            }
-        }
         if let Some(median) = median(older)
             && number(newest.bytes) < median * LEAST_SHARE
         {
@@ -206,6 +185,7 @@ impl BackupCheck {
                 "check whether rows are missing: `vitalsign list` shows how many each backup has",
             );
         }
+        outcome.findings.extend(not_proven(newest).map(|found| found.subject(name.clone())));
         self.room(newest, &name, &mut outcome);
         outcome
     }
@@ -239,6 +219,41 @@ impl Check for BackupCheck {
     fn run<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Outcome> {
         Box::pin(async move { self.look() })
     }
+}
+
+/// Why the newest archive proves nothing, or less than it should.
+fn not_proven(newest: &Listed) -> Option<Finding> {
+    let why = |unknown: &'static str| newest.flaw.as_deref().unwrap_or(unknown);
+    let hint = "`vitalsign verify` says what is wrong with it; make a new backup now";
+    let found = match newest.standing {
+        Standing::Verified => return None,
+        Standing::Damaged => {
+            let message = format!("the newest backup is damaged: {}", why("its verification failed"));
+            Finding::new(Status::Error, "damaged", message).hint(hint)
+        }
+        Standing::Changed => {
+            let message = "the newest backup was changed after it was verified".to_owned();
+            Finding::new(Status::Error, "changed", message).hint(hint)
+        }
+        Standing::Flawed => {
+            let message =
+                format!("the database in the newest backup has faults: {}", why("an index or a rule is broken"));
+            Finding::new(Status::Warn, "flawed", message).hint(
+                "no row is lost, and `vitalsign restore --despite-faults` restores it; correct the faults in the registry as the \
+                 check `integrity` says, then make a new backup",
+            )
+        }
+        Standing::Incomplete => {
+            let message =
+                format!("the newest backup lacks committed rows: {}", why("another process had the database open"));
+            Finding::new(Status::Error, "incomplete", message).hint("see to that process, then make a new backup")
+        }
+        Standing::Unverified => {
+            let message = "the newest backup was never verified".to_owned();
+            Finding::new(Status::Warn, "unverified", message).hint("verify it with `vitalsign verify`")
+        }
+    };
+    Some(found)
 }
 
 fn listed_count(count: usize) -> String {

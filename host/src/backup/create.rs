@@ -13,7 +13,7 @@ use super::{
     Failure, Progress,
     attempt::Attempt,
     raw,
-    record::{Record, Verdict},
+    record::Record,
     snapshot::{About, Proven, Taken, take},
     unpack::{Unpacked, unpack},
 };
@@ -128,7 +128,7 @@ fn make(
     let mut record = record_of(&taken, request.out);
     // A raw copy holds the files as they are on the disk; nothing has checked whether they are a database that can be restored.
     if request.verify && !request.raw {
-        record.verdict = if about.incomplete.is_some() { Verdict::Incomplete } else { Verdict::Verified };
+        record.verdict = taken.judged.verdict(about.incomplete.as_ref());
         record.verified_at = Some(format!("{:.0}", clock.now()));
     }
     let path = publish(&draft, request, now)?;
@@ -244,9 +244,9 @@ fn from_snapshot(
         needed.replace(estimate(request, bytes));
         room(request.out, *needed.borrow())
     };
-    let taken = registry.hold_or_join(request.limits, |snapshot| match writer(draft, request) {
-        Ok(writer) => take(snapshot, about, writer, &may_begin, prove, request.out, progress),
-        Err(failure) => Ok(Err(failure)),
+    let writer = || writer(draft, request);
+    let taken = registry.hold_or_join(request.limits, |snapshot| {
+        take(snapshot, about, &writer, &may_begin, prove, request.out, progress)
     });
     let needed = *needed.borrow();
     taken.map_err(Failure::Database)?.map_err(|failure| match failure {
@@ -301,8 +301,9 @@ fn record_of(taken: &Taken, out: &Path) -> Record {
         bytes: taken.proven.written.bytes,
         sha256: taken.proven.digest,
         created_at: taken.metadata.created_at.clone(),
-        structure: taken.structure.clone(),
-        flaw: taken.metadata.incomplete.clone(),
+        structure: taken.judged.structure.clone(),
+        checked: Some(taken.judged.checked.clone()),
+        flaw: taken.metadata.incomplete.clone().or(taken.judged.faults()),
         source: taken.metadata.source.clone(),
         database_bytes: database.map_or(0, |member| member.bytes),
         database_sha256: database.map(|member| member.digest),

@@ -60,6 +60,14 @@ pub enum Failure {
         /// What to do now.
         hint: &'static str,
     },
+    /// The database in an archive has faults that lose no row.
+    #[error("the database in {} has faults: {}; nothing was changed", .path.display(), .faults.join("; "))]
+    Faults {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong.
+        faults: Vec<String>,
+    },
     /// The archive cannot be used.
     #[error("{} {flaw}", .path.display())]
     Archive {
@@ -120,7 +128,9 @@ impl Failure {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Refused { .. } | Self::OtherWriter { .. } => Kind::Refused,
-            Self::Archive { .. } | Self::NewArchive { .. } | Self::Structure { .. } => Kind::Damaged,
+            Self::Archive { .. } | Self::NewArchive { .. } | Self::Structure { .. } | Self::Faults { .. } => {
+                Kind::Damaged
+            }
             Self::Database(trouble) if trouble.is_corrupt() => Kind::Damaged,
             Self::Database(_) | Self::Space { .. } | Self::Io { .. } | Self::Interrupted => Kind::Environment,
         }
@@ -152,6 +162,9 @@ impl Failure {
             Self::Database(trouble) => return trouble.hint(),
             Self::Interrupted => "",
             Self::Structure { hint, .. } => hint,
+            Self::Faults { .. } => {
+                "every row can be read: `--despite-faults` restores it, and then the check `integrity` says how to correct each fault"
+            }
             Self::Archive { flaw: Flaw::Empty | Flaw::Foreign(_) | Flaw::Refused(_), .. } => {
                 "name a backup archive of a registry; `vitalsign list` shows the archives in the backup folder"
             }
@@ -207,6 +220,7 @@ mod tests {
                 what: "process 7 (`app`) writes elsewhere".to_owned(),
                 hint: "stop it".to_owned(),
             },
+            Failure::Faults { path: path.to_owned(), faults: vec!["a".into(), "b".into()] },
             archive(Flaw::Empty),
             archive(Flaw::CutOff(2048)),
             Failure::NewArchive { folder: "out".into(), flaw: Flaw::CutOff(2048) },
@@ -227,6 +241,8 @@ mod tests {
         → restore
         Refused: r.sqlite: process 7 (`app`) writes elsewhere; no archive was made
         → stop it; `--despite-other-writers` makes an archive all the same, which lacks what that process commits
+        Damaged: the database in out/a.tar.gz has faults: a; b; nothing was changed
+        → every row can be read: `--despite-faults` restores it, and then the check `integrity` says how to correct each fault
         Damaged: out/a.tar.gz is empty (0 bytes)
         → name a backup archive of a registry; `vitalsign list` shows the archives in the backup folder
         Damaged: out/a.tar.gz is incomplete: it ends after 2.0 KiB, but more data must follow

@@ -9,7 +9,7 @@ use super::{
     Failure, Progress, Request,
     create::{estimate, room},
     failure::stat,
-    record::Structure,
+    record::Judged,
     snapshot::{About, Proven, Taken, text},
 };
 use crate::{
@@ -48,8 +48,7 @@ pub(super) fn take(
         let still = |part: &Part| stat(&part.path).is_ok_and(|now| now.is_some_and(|now| now.same_content(&part.stat)));
         if parts.iter().all(still) && self::parts(about)?.len() == parts.len() {
             let (written, metadata) = taken;
-            let structure = Structure::NotChecked("--raw".to_owned());
-            return Ok(Taken { proven: prove(written)?, metadata, structure });
+            return Ok(Taken { proven: prove(written)?, metadata, judged: Judged::not_checked("--raw") });
         }
     }
     let what = format!("{} changed during each of {MAX_TRIES} attempts to copy its files", about.real.display());

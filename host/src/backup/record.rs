@@ -30,20 +30,96 @@ pub enum Verdict {
     Verified,
     /// It was not verified.
     Unverified,
+    /// It holds what was backed up, and the database in it has faults that lose no row.
+    Flawed,
     /// It does not have everything that was committed: a process worked on the database in a way that the backup did not see.
     Incomplete,
     /// It does not hold what was backed up.
     Damaged,
 }
 
-/// Whether the structure of the database in it was checked.
+/// What was found in the database in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Structure {
-    /// `PRAGMA quick_check` found nothing wrong.
+    /// Nothing that was looked at is bad.
     Sound,
+    /// These faults, which lose no row: a row breaks a rule of its table, or an index disagrees with its table.
+    Flawed(Vec<String>),
     /// It was not checked, and this is why.
     NotChecked(String),
+}
+
+/// What was looked at in the database in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Checked {
+    /// Whether every page was read and belongs somewhere.
+    pub pages: bool,
+    /// Whether every row was read and held against the rules of its table.
+    pub rows: bool,
+    /// Whether every index was compared with its table.
+    pub indexes: bool,
+    /// Whether every reference to another row was followed.
+    pub references: bool,
+    /// Why the indexes were not compared, or something else was not looked at.
+    pub why_not: Option<String>,
+}
+
+/// What was found in a database, and what was looked at for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// What was found.
+    pub structure: Structure,
+    /// What was looked at.
+    pub checked: Checked,
+}
+
+impl Judged {
+    /// Nothing was looked at, and this is why.
+    pub(super) fn not_checked(why: impl Into<String>) -> Self {
+        Self { structure: Structure::NotChecked(why.into()), checked: Checked::default() }
+    }
+
+    /// The verdict on an archive that holds exactly this database.
+    pub(super) fn verdict(&self, incomplete: Option<&String>) -> Verdict {
+        match self.structure {
+            _ if incomplete.is_some() => Verdict::Incomplete,
+            Structure::Flawed(_) => Verdict::Flawed,
+            _ => Verdict::Verified,
+        }
+    }
+
+    /// The faults, in one sentence.
+    #[must_use]
+    pub fn faults(&self) -> Option<String> {
+        match &self.structure {
+            Structure::Flawed(faults) => Some(faults.join("; ")),
+            _ => None,
+        }
+    }
+
+    /// What was found, in words. `of` is the database.
+    #[must_use]
+    pub fn said(&self, of: &str) -> String {
+        let Checked { indexes, references, why_not, .. } = &self.checked;
+        let parts = match (indexes, references) {
+            (true, true) => "pages, rows, indexes and references",
+            (true, false) => "pages, rows and indexes",
+            (false, _) => "pages and rows",
+        };
+        let why_not = why_not.as_deref().unwrap_or("unknown");
+        match &self.structure {
+            Structure::Sound if *indexes => format!("the {parts} of {of} are intact"),
+            Structure::Sound => format!(
+                "the {parts} of {of} are intact; its indexes were not compared with its tables ({why_not}), which `vitalsign verify --full` does"
+            ),
+            Structure::Flawed(faults) => {
+                format!("every row of {of} can be read, but it has faults: {}", faults.join("; "))
+            }
+            Structure::NotChecked(why) => format!("the structure of {of} could not be checked ({why})"),
+        }
+    }
 }
 
 /// What is known of an archive.
@@ -66,6 +142,9 @@ pub struct Record {
     pub verified_at: Option<String>,
     /// What was found of the database's structure.
     pub structure: Structure,
+    /// What was looked at for that; `None` in a record of an older version.
+    #[serde(default)]
+    pub checked: Option<Checked>,
     /// What is wrong, when something is.
     pub flaw: Option<String>,
     /// The database that was backed up.
@@ -97,6 +176,7 @@ impl Record {
             verdict: Verdict::Unverified,
             verified_at: None,
             structure: Structure::NotChecked("not verified yet".to_owned()),
+            checked: None,
             flaw: None,
             source: None,
             database_bytes: 0,
@@ -104,6 +184,12 @@ impl Record {
             records: None,
             provenance_rows: None,
         }
+    }
+
+    /// What was found in the database, and what was looked at for it.
+    #[must_use]
+    pub fn judged(&self) -> Judged {
+        Judged { structure: self.structure.clone(), checked: self.checked.clone().unwrap_or_default() }
     }
 
     /// Reads the record of an archive; `None` when there is none, or nothing that is one.

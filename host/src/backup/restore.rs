@@ -9,13 +9,15 @@ use super::{
     Failure, Progress,
     create::lock,
     failure::stat,
-    record::{LEDGER, Structure, note},
+    record::{Judged, LEDGER, Structure, note},
+    snapshot::INDEX_LIMIT,
     swap::{Note, Swap, clean, refuse_if_open, swap},
     verify::{LaidOut, Layout},
 };
 use crate::{
     clock::Clock,
     files::{self, Kind, Stat},
+    sqlite::Depth,
 };
 
 /// What is asked for.
@@ -31,6 +33,8 @@ pub struct RestoreRequest<'a> {
     pub force: bool,
     /// Whether it ends before the swap.
     pub dry_run: bool,
+    /// Whether a database is restored that has faults which lose no row.
+    pub despite_faults: bool,
     /// Where locks lie when the database's own folder may not be written.
     pub scratch: &'a Path,
 }
@@ -48,8 +52,8 @@ pub struct Restored {
     pub records: Option<u64>,
     /// Rows in the provenance table, as the archive says.
     pub provenance_rows: Option<u64>,
-    /// Whether the structure of the database was checked.
-    pub structure: Structure,
+    /// What was found in the database.
+    pub judged: Judged,
     /// Whether the archive has sums, which then hold.
     pub has_sums: bool,
     /// Why rows that were committed before the backup are missing, if they are.
@@ -93,6 +97,9 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
     may_be_replaced(&database, &log, request.force)?;
     let staging = Staging::new(&database, &log)?;
     let found = staging.layout().lay_out(request.archive, false, progress)?;
+    if let (Structure::Flawed(faults), false) = (&found.judged.structure, request.despite_faults) {
+        return Err(Failure::Faults { path: request.archive.to_owned(), faults: faults.clone() });
+    }
     let exported = found.unpacked.files.provenance.is_some();
     staging.prepare(&found, &database, &log)?;
     let metadata = &found.unpacked.metadata;
@@ -102,7 +109,7 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
         replaced: None,
         records: metadata.records,
         provenance_rows: metadata.provenance_rows,
-        structure: found.structure.clone(),
+        judged: found.judged.clone(),
         has_sums: found.unpacked.has_sums,
         incomplete: metadata.incomplete.clone(),
     };
@@ -271,7 +278,7 @@ impl Staging {
     }
 
     fn layout(&self) -> Layout {
-        Layout::new(self.folder.clone(), Some(self.log.clone()))
+        Layout::new(self.folder.clone(), Some(self.log.clone()), Depth::Within(INDEX_LIMIT))
     }
 
     /// Gives the new files the owner and mode that they will have.

@@ -2,14 +2,18 @@
 //!
 //! Knows the names of the members, and no other path.
 
-use std::{io, path::Path, thread};
+use std::{io, path::Path, thread, time::Duration};
 
-use super::{Failure, Progress, jsonl::Lines, record::Structure};
+use super::{
+    Failure, Progress,
+    jsonl::Lines,
+    record::{Checked, Judged, Structure},
+};
 use crate::{
     archive::{Files, Header, METADATA, Metadata, SqliteFacts, Writer, Written, is_reserved},
     files::Stat,
-    sqlite::{Snapshot, Trouble, linked_version},
-    value::Digest,
+    sqlite::{Depth, Examined, Facts, Snapshot, Trouble, linked_version},
+    value::{Digest, printable},
 };
 
 /// The member with the rows of the provenance table.
@@ -25,7 +29,17 @@ const MAX_NAME_BYTES: usize = 100;
 const LINES_BYTES: usize = 64 * 1024;
 
 /// Problems of a database that are repeated in a message.
-const MAX_PROBLEMS: u32 = 3;
+const MAX_PROBLEMS: usize = 3;
+
+/// Faults that are written down.
+const MAX_FAULTS: usize = 10;
+
+/// The longest sentence of SQLite's that is repeated.
+const MAX_TEXT_BYTES: usize = 500;
+
+/// How long the comparison of indexes with their tables may take in a backup, a verification or a restore. It reads one row after
+/// the other: 200 MB take two seconds, and a large database would keep whoever restores it waiting for minutes.
+pub(super) const INDEX_LIMIT: Duration = Duration::from_secs(3);
 
 /// What the metadata says beside the facts of the snapshot.
 pub(super) struct About<'a> {
@@ -55,7 +69,7 @@ pub(super) struct Proven {
 pub(super) struct Taken {
     pub(super) proven: Proven,
     pub(super) metadata: Metadata,
-    pub(super) structure: Structure,
+    pub(super) judged: Judged,
 }
 
 impl About<'_> {
@@ -95,20 +109,94 @@ impl About<'_> {
 
 /// Writes the archive of a snapshot into the folder `archive`. The outer error comes from the database, and the read may be started
 /// again after it; the inner error is final.
+///
+/// The metadata come first in an archive, and faults of the database are found last: where there are any, the archive is written
+/// again with what is known then.
 pub(super) fn take(
     snapshot: &Snapshot<'_>,
     about: &About<'_>,
-    mut writer: Writer,
+    writer: &dyn Fn() -> Result<Writer, Failure>,
     may_begin: &dyn Fn(u64) -> Result<(), Failure>,
     prove: &(dyn Fn(Written) -> Result<Proven, Failure> + Sync),
     archive: &Path,
     progress: &dyn Progress,
 ) -> Result<Result<Taken, Failure>, Trouble> {
     let facts = snapshot.facts()?;
-    let total = facts.page_bytes * facts.pages;
-    if let Err(failure) = may_begin(total) {
+    if let Err(failure) = may_begin(facts.page_bytes * facts.pages) {
         return Ok(Err(failure));
     }
+    let mut known = (!about.checked).then(|| Judged::not_checked("--no-verify"));
+    loop {
+        let writer = match writer() {
+            Ok(writer) => writer,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let taken = written(snapshot, about, &facts, writer, known.as_ref(), prove, archive, progress)?;
+        match taken {
+            Ok(taken) if known.is_none() && matches!(taken.judged.structure, Structure::Flawed(_)) => {
+                known = Some(taken.judged);
+            }
+            taken => return Ok(taken),
+        }
+    }
+}
+
+/// One archive, from its first byte to its proof. What is not yet `known` of the database is found out meanwhile.
+#[expect(clippy::too_many_arguments, reason = "what `take` was given, and what it knows")]
+fn written(
+    snapshot: &Snapshot<'_>,
+    about: &About<'_>,
+    facts: &Facts,
+    mut writer: Writer,
+    known: Option<&Judged>,
+    prove: &(dyn Fn(Written) -> Result<Proven, Failure> + Sync),
+    archive: &Path,
+    progress: &dyn Progress,
+) -> Result<Result<Taken, Failure>, Trouble> {
+    let total = facts.page_bytes * facts.pages;
+    let metadata = described(snapshot, about, facts, known)?;
+    progress.begin("backing up", total);
+    let mut ended = text(&mut writer, about, &metadata);
+    if ended.is_ok() {
+        ended = database(snapshot, about, total, &mut writer, progress)?;
+    }
+    if ended.is_ok() && metadata.provenance_rows.is_some() && !progress.is_cancelled() {
+        ended = export(snapshot, about, &mut writer)?;
+    }
+    progress.end();
+    if progress.is_cancelled() {
+        return Ok(Err(Failure::Interrupted));
+    }
+    if let Err(error) = ended {
+        return Ok(Err(Failure::io("write the archive in", archive, error)));
+    }
+    // The archive is finished and proven while its pages are checked: neither needs the other.
+    let (proven, judged) = thread::scope(|scope| {
+        let finish = || {
+            writer.finish(&about.header("", None)).map_err(|error| Failure::io("write the archive in", archive, error))
+        };
+        let finishing = scope.spawn(|| finish().and_then(prove));
+        let judged = match known {
+            Some(known) => Ok(Ok(known.clone())),
+            None => source_judged(snapshot, about.real),
+        };
+        (finishing.join(), judged)
+    });
+    let gone = || {
+        Failure::io("write the archive in", archive, io::Error::other("the thread that writes it stopped unexpectedly"))
+    };
+    let judged = judged?;
+    let proven = proven.unwrap_or_else(|_| Err(gone()));
+    Ok(judged.and_then(|judged| Ok(Taken { proven: proven?, metadata, judged })))
+}
+
+/// What the archive says of itself.
+fn described(
+    snapshot: &Snapshot<'_>,
+    about: &About<'_>,
+    facts: &Facts,
+    known: Option<&Judged>,
+) -> Result<Metadata, Trouble> {
     let records = match snapshot.unreadable(about.records_table) {
         None => snapshot.counted(about.records_table)?,
         // The table does not exist, or only the registry's own program can read it.
@@ -120,55 +208,26 @@ pub(super) fn take(
         provenance: provenance.map(|_| PROVENANCE.to_owned()),
         ..Files::default()
     };
-    let metadata = Metadata {
+    let faults = match known.map(|known| &known.structure) {
+        Some(Structure::Flawed(faults)) => faults.clone(),
+        _ => Vec::new(),
+    };
+    Ok(Metadata {
         sqlite: Some(SqliteFacts {
             version: linked_version().to_owned(),
             page_size: facts.page_bytes,
             page_count: facts.pages,
             user_version: facts.user_version,
             application_id: facts.application_id,
-            journal_mode: facts.journal_mode,
-            encoding: facts.encoding,
+            journal_mode: facts.journal_mode.clone(),
+            encoding: facts.encoding.clone(),
             auto_vacuum: facts.auto_vacuum,
         }),
         records,
         provenance_rows: provenance,
+        faults,
         ..about.metadata(files)
-    };
-    progress.begin("backing up", total);
-    let mut ended = text(&mut writer, about, &metadata);
-    if ended.is_ok() {
-        ended = database(snapshot, about, total, &mut writer, progress)?;
-    }
-    if ended.is_ok() && provenance.is_some() && !progress.is_cancelled() {
-        ended = export(snapshot, about, &mut writer)?;
-    }
-    progress.end();
-    if progress.is_cancelled() {
-        return Ok(Err(Failure::Interrupted));
-    }
-    if let Err(error) = ended {
-        return Ok(Err(Failure::io("write the archive in", archive, error)));
-    }
-    // The archive is finished and proven while its pages are checked: neither needs the other.
-    let (proven, structure) = thread::scope(|scope| {
-        let finish = || {
-            writer.finish(&about.header("", None)).map_err(|error| Failure::io("write the archive in", archive, error))
-        };
-        let finishing = scope.spawn(|| finish().and_then(prove));
-        let structure = if about.checked {
-            structure(snapshot, about.real)
-        } else {
-            Ok(Ok(Structure::NotChecked("--no-verify".to_owned())))
-        };
-        (finishing.join(), structure)
-    });
-    let gone = || {
-        Failure::io("write the archive in", archive, io::Error::other("the thread that writes it stopped unexpectedly"))
-    };
-    let structure = structure?;
-    let proven = proven.unwrap_or_else(|_| Err(gone()));
-    Ok(structure.and_then(|structure| Ok(Taken { proven: proven?, metadata, structure })))
+    })
 }
 
 /// The rows of the provenance table; `None` where there is none that can be read.
@@ -230,23 +289,39 @@ fn export(snapshot: &Snapshot<'_>, about: &About<'_>, writer: &mut Writer) -> Re
 
 /// Checks the same pages that were written. The archive is compared with their hashes afterwards, so the result holds for the
 /// database in the archive too, and no copy of it has to be unpacked.
-fn structure(snapshot: &Snapshot<'_>, real: &Path) -> Result<Result<Structure, Failure>, Trouble> {
-    judged(snapshot, &format!("the database {}", real.display()), DAMAGED_SOURCE_HINT)
+fn source_judged(snapshot: &Snapshot<'_>, real: &Path) -> Result<Result<Judged, Failure>, Trouble> {
+    let what = format!("the database {}", real.display());
+    judged(snapshot, &what, DAMAGED_SOURCE_HINT, Depth::Within(INDEX_LIMIT))
 }
 
 const DAMAGED_SOURCE_HINT: &str =
     "keep its files with `vitalsign backup --raw`, then restore the newest verified archive";
 
-/// What `quick_check` says of a database. One that uses functions or collations of its own program cannot be checked here.
+/// What a look through the whole database finds. One that uses functions or collations of its own program cannot be checked here;
+/// one that may have lost rows is a failure.
 pub(super) fn judged(
     snapshot: &Snapshot<'_>,
     what: &str,
     hint: &'static str,
-) -> Result<Result<Structure, Failure>, Trouble> {
-    match snapshot.quick_check(MAX_PROBLEMS) {
-        Ok(found) if found.first.is_empty() => Ok(Ok(Structure::Sound)),
-        Ok(found) => Ok(Err(Failure::Structure { what: what.to_owned(), problems: found.first, hint })),
-        Err(Trouble::Other { detail, .. }) => Ok(Ok(Structure::NotChecked(detail))),
-        Err(trouble) => Err(trouble),
+    depth: Depth,
+) -> Result<Result<Judged, Failure>, Trouble> {
+    let found = match snapshot.examine(depth) {
+        Ok(found) => found,
+        Err(Trouble::Other { detail, .. }) => return Ok(Ok(Judged::not_checked(detail))),
+        Err(trouble) => return Err(trouble),
+    };
+    let said = |most: usize| {
+        let mut texts: Vec<_> =
+            found.problems.iter().take(most).map(|one| printable(&one.text, MAX_TEXT_BYTES)).collect();
+        if let more @ 1.. = found.problems.len().saturating_sub(most) {
+            texts.push(format!("and {more} more"));
+        }
+        texts
+    };
+    if found.may_lose_rows() {
+        return Ok(Err(Failure::Structure { what: what.to_owned(), problems: said(MAX_PROBLEMS), hint }));
     }
+    let structure = if found.problems.is_empty() { Structure::Sound } else { Structure::Flawed(said(MAX_FAULTS)) };
+    let Examined { indexes, references, why_not, .. } = found;
+    Ok(Ok(Judged { structure, checked: Checked { pages: true, rows: true, indexes, references, why_not } }))
 }

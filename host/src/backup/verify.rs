@@ -12,15 +12,15 @@ use std::{
 use super::{
     Failure, Progress,
     failure::stat,
-    record::{Record, Structure, Verdict},
-    snapshot::judged,
+    record::{Judged, Record, Verdict},
+    snapshot::{INDEX_LIMIT, judged},
     unpack::{Unpacked, unpack},
 };
 use crate::{
     archive::{Flaw, Found, parse_file_name},
     clock::Clock,
     files::{self, beside},
-    sqlite::{self, Copy, Trouble},
+    sqlite::{self, Copy, Depth, Trouble},
 };
 
 /// How long checking a copy may take: a day checks some hundred terabytes.
@@ -33,6 +33,7 @@ const RESERVE_BYTES: u64 = 16 << 20;
 pub(super) struct Layout {
     folder: PathBuf,
     export: Option<PathBuf>,
+    depth: Depth,
 }
 
 /// An archive whose database is unpacked, with its log folded in.
@@ -40,7 +41,7 @@ pub(super) struct LaidOut {
     pub(super) unpacked: Unpacked,
     /// The database, ready for use.
     pub(super) database: PathBuf,
-    pub(super) structure: Structure,
+    pub(super) judged: Judged,
 }
 
 /// What a verification found.
@@ -54,8 +55,8 @@ pub struct Verified {
 
 impl Layout {
     /// Everything goes into `folder`, and the export in the end to the file `export`, if that is wanted.
-    pub(super) fn new(folder: PathBuf, export: Option<PathBuf>) -> Self {
-        Self { folder, export }
+    pub(super) fn new(folder: PathBuf, export: Option<PathBuf>, depth: Depth) -> Self {
+        Self { folder, export, depth }
     }
 
     /// A place for the member: by its name, since what it is may only be known later.
@@ -89,7 +90,7 @@ impl Layout {
             let mut place = |found: &Found| {
                 if let ([only], true, None) = (placed.as_slice(), found.name.ends_with(".jsonl"), &early) {
                     let database = self.folder.join(only);
-                    early = Some((String::clone(only), scope.spawn(move || check(archive, &database))));
+                    early = Some((String::clone(only), scope.spawn(move || check(archive, &database, self.depth))));
                 }
                 let file = self.place(found)?;
                 placed.extend(file.is_some().then(|| found.name.clone()));
@@ -105,20 +106,20 @@ impl Layout {
             if let Some(wal) = unpacked.files.wal.as_ref().map(path) {
                 fold(archive, &database, &wal)?;
             }
-            let structure = match early {
+            let judged = match early {
                 Some((name, Ok(found))) if unpacked.files.wal.is_none() && path(&name) == database => found,
                 _ => {
                     progress.begin("checking the database", 0);
-                    let found = check(archive, &database);
+                    let found = check(archive, &database, self.depth);
                     progress.end();
                     found
                 }
             };
-            let structure = structure?;
+            let judged = judged?;
             if let Some(name) = &unpacked.files.provenance {
                 self.place_export(name)?;
             }
-            Ok(LaidOut { structure, unpacked, database })
+            Ok(LaidOut { judged, unpacked, database })
         })
     }
 }
@@ -151,26 +152,33 @@ const DAMAGED_COPY_HINT: &str =
     "use another archive: `vitalsign list` shows which ones are verified; `tar` can still unpack this one";
 
 /// Opens the copy and checks it.
-fn check(archive: &Path, database: &Path) -> Result<Structure, Failure> {
+fn check(archive: &Path, database: &Path, depth: Depth) -> Result<Judged, Failure> {
     let what = format!("the database in {}", archive.display());
     let shown = Path::new(database.file_name().unwrap_or_default());
     let found = Copy::open(database, shown, CHECK_LIMIT)
-        .and_then(|copy| copy.look(|snapshot| judged(snapshot, &what, DAMAGED_COPY_HINT)));
+        .and_then(|copy| copy.look(|snapshot| judged(snapshot, &what, DAMAGED_COPY_HINT, depth)));
     found.map_err(|trouble| about(archive, database, trouble))?
 }
 
-/// Proves the archive at `path`. `scratch` is where the copy goes when the archive's own folder may not be written.
+/// Proves the archive at `path`, and with `full` looks at everything in its database however long it takes. `scratch` is where the copy goes when the archive's own folder may not be written.
 ///
 /// # Errors
 /// [`Failure`] when the archive is damaged, which is written down as well, or cannot be read.
-pub fn verify(path: &Path, scratch: &Path, clock: &dyn Clock, progress: &dyn Progress) -> Result<Verified, Failure> {
+pub fn verify(
+    path: &Path,
+    full: bool,
+    scratch: &Path,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+) -> Result<Verified, Failure> {
+    let depth = if full { Depth::Everything } else { Depth::Within(INDEX_LIMIT) };
     let folder = files::temporary_folder(files::folder_of(path))
         .or_else(|_| files::temporary_folder(scratch))
         .map_err(|error| Failure::io("create a folder in", scratch, error))?;
     // SQLite follows no link on its way to what it writes.
     let real = files::resolved(folder.path()).map_err(|error| Failure::io("find", folder.path(), error))?;
     let before = stat(path)?;
-    let found = Layout::new(real, None).lay_out(path, true, progress);
+    let found = Layout::new(real, None, depth).lay_out(path, true, progress);
     let after = stat(path)?;
     if let (Some(before), Some(after)) = (&before, &after)
         && !before.same_content(after)
@@ -207,9 +215,10 @@ fn fresh(path: &Path, found: &LaidOut) -> Record {
     Record {
         sha256: unpacked.digest,
         created_at: metadata.created_at.clone(),
-        verdict: if metadata.incomplete.is_some() { Verdict::Incomplete } else { Verdict::Verified },
-        flaw: metadata.incomplete.clone(),
-        structure: found.structure.clone(),
+        verdict: found.judged.verdict(metadata.incomplete.as_ref()),
+        flaw: metadata.incomplete.clone().or(found.judged.faults()),
+        structure: found.judged.structure.clone(),
+        checked: Some(found.judged.checked.clone()),
         source: metadata.source.clone(),
         database_bytes: database.map_or(0, |piece| piece.found.bytes),
         database_sha256: database.map(|piece| piece.digest),

@@ -264,6 +264,9 @@ pub(super) struct RestoreArgs {
     /// Check everything, but do not replace any file
     #[arg(long, conflicts_with = "undo")]
     pub(super) dry_run: bool,
+    /// Restore a database that has faults which lose no row, such as an index that disagrees with its table
+    #[arg(long, conflicts_with = "undo")]
+    pub(super) despite_faults: bool,
     /// Put back the files that the last restore replaced
     #[arg(long, conflicts_with_all = ["archive", "log", "force"])]
     pub(super) undo: bool,
@@ -276,6 +279,9 @@ pub(super) struct VerifyArgs {
     /// The archive to verify
     #[arg(value_name = "ARCHIVE")]
     pub(super) archive: PathBuf,
+    /// Compare every index with its table and follow every reference to another row, however long it takes
+    #[arg(long)]
+    pub(super) full: bool,
     #[command(flatten)]
     pub(super) format: FormatArgs,
 }

@@ -16,6 +16,10 @@ use crate::{
     value::{bytes, grouped, span},
 };
 
+/// What to do about faults in the database of an archive.
+pub(super) const FAULTS_HINT: &str = "no row is lost: correct the faults in the registry as `vitalsign check --only integrity` says, then \
+     make a new backup; `vitalsign restore --despite-faults` restores this one";
+
 pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
     let settled = settle(global, None)?;
     let scratch = env::temp_dir();
@@ -44,13 +48,29 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
     } else {
         print(&format!("{}\n", made.path.display()))?;
     }
-    if let Some(flaw) = &made.record.flaw {
-        complain(&format!("vitalsign: the archive is incomplete: {flaw}\n"));
-    }
     if progress::is_watched() {
         complain(&format!("{} in {}\n", said(&made), span(watch.elapsed())));
     }
-    Ok(Exit::Done)
+    match caution(&made) {
+        None => Ok(Exit::Done),
+        Some(caution) => {
+            complain(&caution.text());
+            Ok(caution.exit)
+        }
+    }
+}
+
+/// What is said of an archive that was made, and yet is not what was wanted.
+pub(super) fn caution(made: &Made) -> Option<Failure> {
+    let flaw = made.record.flaw.as_ref()?;
+    let exit = if made.record.judged().faults().is_some() { Exit::Damaged } else { Exit::Done };
+    let (what, hint) = match made.record.verdict {
+        Verdict::Incomplete => {
+            ("the archive was made, but it is incomplete", "see to that process, then make a new backup")
+        }
+        _ => ("the archive was made, but the database in it has faults", FAULTS_HINT),
+    };
+    Some(Failure::new(exit, format!("{what}: {flaw}")).hint(hint))
 }
 
 fn json(made: &Made) -> serde_json::Value {
@@ -63,10 +83,12 @@ fn json(made: &Made) -> serde_json::Value {
 fn said(made: &Made) -> String {
     let record = &made.record;
     let verdict = match (&record.verdict, &record.structure) {
-        (Verdict::Verified, Structure::Sound) => "verified".to_owned(),
         (Verdict::Verified, Structure::NotChecked(why)) => format!("checksums verified, structure not checked ({why})"),
+        (Verdict::Unverified, _) => "not verified".to_owned(),
+        (Verdict::Verified, _) => "verified".to_owned(),
+        (Verdict::Flawed, _) => "verified, with faults".to_owned(),
         (Verdict::Incomplete, _) => "incomplete".to_owned(),
-        _ => "not verified (--no-verify)".to_owned(),
+        (Verdict::Damaged, _) => "damaged".to_owned(),
     };
     let records = record.records.map(|count| format!("{} records, ", grouped(count))).unwrap_or_default();
     let (from, to) = (bytes(record.database_bytes), bytes(record.bytes));

@@ -6,6 +6,7 @@ use super::{
     Exit, Failure,
     args::{Global, GuardArgs},
     assemble::{App, backup_request, settle},
+    backup::caution,
     complain,
     gate::Gate,
     interrupt,
@@ -75,5 +76,8 @@ fn back_up(settled: &Settled) -> Result<(), Failure> {
         other => other.map_err(failed)?,
     };
     complain(&format!("vitalsign: backup written to {}\n", made.path.display()));
+    if let Some(caution) = caution(&made) {
+        complain(&caution.text());
+    }
     Ok(())
 }

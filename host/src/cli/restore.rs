@@ -44,6 +44,7 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
         log: &log,
         force: args.force,
         dry_run: args.dry_run,
+        despite_faults: args.despite_faults,
         scratch: &scratch,
     };
     let restored = backup::restore(&request, &SystemClock, &Bar::new()).map_err(|failure| Failure::backup(&failure))?;
@@ -67,7 +68,8 @@ fn as_json(restored: &Restored, dry_run: bool) -> serde_json::Value {
         "replaced": restored.replaced.as_deref().map(shown),
         "records": restored.records,
         "provenanceRows": restored.provenance_rows,
-        "structure": restored.structure,
+        "structure": restored.judged.structure,
+        "checked": restored.judged.checked,
         "sums": restored.has_sums,
         "incomplete": restored.incomplete,
         "dryRun": dry_run,
@@ -85,15 +87,12 @@ fn said(restored: &Restored, dry_run: bool) -> String {
         (Some(records), None) => say(format!("{} records", grouped(records))),
         _ => {}
     }
-    match (&restored.structure, restored.has_sums) {
-        (Structure::Sound, true) => {
-            say("every checksum matches, and the structure of the database is intact".to_owned())
-        }
-        (Structure::Sound, false) => {
-            say("the archive has no checksums to compare with; the structure of the database is intact".to_owned())
-        }
-        (Structure::NotChecked(why), _) => say(format!("the structure of the database could not be checked: {why}")),
-    }
+    let judged = restored.judged.said("the database");
+    say(match (&restored.judged.structure, restored.has_sums) {
+        (Structure::NotChecked(_), _) => judged,
+        (_, true) => format!("every checksum matches, and {judged}"),
+        (_, false) => format!("the archive has no checksums to compare with; {judged}"),
+    });
     if let Some(why) = &restored.incomplete {
         say(format!("rows that were committed before the backup are missing: {why}"));
     }

@@ -75,6 +75,9 @@ fn once(settled: &Settled) -> Result<String, String> {
     let scratch = env::temp_dir();
     let said = |failure: backup::Failure| failure.to_string();
     let made = backup::create(&backup_request(settled, &scratch), &SystemClock, &Silent).map_err(said)?;
+    if let Some(flaw) = &made.record.flaw {
+        tracing::warn!("the backup {} is {:?}: {flaw}", made.path.display(), made.record.verdict);
+    }
     if let Some(keep) = settled.backup.keep {
         let not_removed = |failure: backup::Failure| {
             format!("{} was made, but old archives cannot be removed: {failure}", made.path.display())

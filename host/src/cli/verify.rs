@@ -5,19 +5,20 @@ use std::env;
 use super::{
     Exit, Failure,
     args::{Global, VerifyArgs},
+    backup::FAULTS_HINT,
     print, print_json,
     progress::Bar,
     within,
 };
 use crate::{
-    backup::{self, Record, Structure, Verdict, Verified},
+    backup::{self, Record, Verdict, Verified},
     clock::SystemClock,
     value::{bytes, grouped},
 };
 
 pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     let archive = within(global, &args.archive);
-    let found = backup::verify(&archive, &env::temp_dir(), &SystemClock, &Bar::new())
+    let found = backup::verify(&archive, args.full, &env::temp_dir(), &SystemClock, &Bar::new())
         .map_err(|failure| Failure::backup(&failure))?;
     if args.format.is_json() {
         let mut value = serde_json::to_value(&found.record).unwrap_or_default();
@@ -25,9 +26,14 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
         value["sums"] = found.has_sums.into();
         print_json(&value)?;
     } else {
-        print(&format!("{} is intact: {}\n", archive.display(), said(&found)))?;
+        let word = if found.record.verdict == Verdict::Verified { " is intact" } else { "" };
+        print(&format!("{}{word}: {}\n", archive.display(), said(&found)))?;
     }
     match &found.record {
+        Record { verdict: Verdict::Flawed, .. } => {
+            let what = format!("the database in {} has faults", archive.display());
+            Err(Failure::new(Exit::Damaged, what).hint(FAULTS_HINT))
+        }
         Record { verdict: Verdict::Incomplete, flaw, .. } => {
             let why = flaw.as_deref().unwrap_or_default();
             let what = format!("{} lacks rows that were committed before the backup: {why}", archive.display());
@@ -40,10 +46,7 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
 fn said(found: &Verified) -> String {
     let record = &found.record;
     let sums = if found.has_sums { "every checksum matches" } else { "it has no checksums to compare with" };
-    let structure = match &record.structure {
-        Structure::Sound => "the structure of its database is intact".to_owned(),
-        Structure::NotChecked(why) => format!("the structure of its database could not be checked ({why})"),
-    };
+    let judged = record.judged().said("its database");
     let rows = record.records.map(|count| format!(", {} records", grouped(count))).unwrap_or_default();
-    format!("{sums}, and {structure}; {}{rows}", bytes(record.database_bytes))
+    format!("{sums}, and {judged}; {}{rows}", bytes(record.database_bytes))
 }

@@ -22,7 +22,10 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use super::{
     allow, damage::MAGIC, ground::Ground, linear, looking, occupancy::Seat, trouble::Trouble, waiting, watchdog::Leash,
 };
-use crate::files::{self, Kind, Stat, beside};
+use crate::{
+    clock::Deadline,
+    files::{self, Kind, Stat, beside},
+};
 
 /// How a database is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,9 @@ const HEAP_LIMIT_BYTES: i64 = 384 * 1024 * 1024;
 /// Distinct statements kept prepared on a connection; a plugin has a handful.
 const CACHED_STATEMENTS: usize = 32;
 
+/// How long whoever joins the users of a database waits for those who open or close it.
+const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Where the header says which journal the database has.
 const VERSIONS: std::ops::Range<usize> = 18..20;
 
@@ -103,8 +109,10 @@ impl Open {
         refuse(&ground, path)?;
         let mut open = Self::connect(path, ground, Way::Joined, Trust::Ours)?;
         open.may_linger = false;
-        let mode: Result<String, _> = open.conn.pragma_query_value(None, "journal_mode", |row| row.get(0));
-        let mode = mode.map_err(|error| Trouble::of(path, &error, Duration::ZERO))?;
+        // Whoever closes the database just now has it locked for a moment.
+        let ask = || open.conn.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0));
+        let mode = waiting::until(Deadline::after(JOIN_PATIENCE), ask);
+        let mode = mode.map_err(|error| Trouble::of(path, &error, JOIN_PATIENCE))?;
         open.way = if mode == "wal" { Way::Joined } else { Way::Rollback };
         Ok(open)
     }

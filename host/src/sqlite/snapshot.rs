@@ -31,6 +31,19 @@ impl<'a> Snapshot<'a> {
         self.until.remaining().as_secs_f64() / self.limit.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
+    /// Reads for at most `limit`, within what the read as a whole may take. Gives whether it got to its end in that time.
+    pub(super) fn within(&self, limit: Duration, read: impl FnOnce() -> Result<(), Trouble>) -> Result<bool, Trouble> {
+        let whole = self.open.leash.shorten(limit);
+        let ended = read();
+        if let Some(whole) = whole {
+            self.open.leash.arm(whole);
+        }
+        match ended {
+            Err(Trouble::OutOfTime { .. }) if !self.open.leash.is_used_up() => Ok(false),
+            ended => ended.map(|()| true),
+        }
+    }
+
     /// The trouble behind an error that came up in this read.
     pub(super) fn trouble(&self, error: &rusqlite::Error) -> Trouble {
         Trouble::of(self.path, error, self.limit)

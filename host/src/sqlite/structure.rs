@@ -255,6 +255,11 @@ impl Snapshot<'_> {
         ended
     }
 
+    /// The same of the whole database.
+    pub(super) fn ask_all(&self, pragma: &str, found: &mut Structure) -> Result<(), Trouble> {
+        self.ask(pragma, &MOST_PROBLEMS.to_string(), found)
+    }
+
     /// Runs the pragma and sorts what it says into `found`, also when it ends with an error.
     fn ask(&self, pragma: &str, argument: &str, found: &mut Structure) -> Result<(), Trouble> {
         found.problems.clear();

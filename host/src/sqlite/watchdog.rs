@@ -70,6 +70,16 @@ impl Leash {
         watchdog().wake();
     }
 
+    /// Shortens the allowance of the current read, and gives it as it was: whoever asked has to [arm](Self::arm) it again.
+    pub(super) fn shorten(&self, limit: Duration) -> Option<Allowance> {
+        let mut state = self.lock();
+        let whole = state.allowance.clone();
+        if let Some(allowance) = &mut state.allowance {
+            allowance.until = allowance.until.at_most(limit);
+        }
+        whole
+    }
+
     /// The read is over. Says why it was ended, if it was; no interrupt comes after this.
     pub(super) fn disarm(&self) -> Option<Stop> {
         let mut state = self.lock();

@@ -96,7 +96,7 @@ fn unproven_or_suddenly_small() {
     bench.back_up(|request| request.verify = false).unwrap();
     insta::assert_snapshot!(says(&bench, true, "2026-11-24T13:00:00Z", LastRun::default()), @"
     warn: 2 backups; the newest is 1 h old, [size] KiB and unverified
-    - warn unverified: the newest backup was never verified
     - warn shrunk: the newest backup has [size] KiB, less than half of the median of the backups before it
+    - warn unverified: the newest backup was never verified
     ");
 }

@@ -86,7 +86,7 @@ fn verify_names_the_member_and_the_bytes_and_writes_it_down() {
         let made = bench.back_up(|request| request.compression = compression).unwrap();
         let scratch = std::env::temp_dir();
         let clock = at("2026-11-25T00:00:00Z");
-        let found = verify(&made.path, &scratch, &clock, &Silent).unwrap();
+        let found = verify(&made.path, false, &scratch, &clock, &Silent).unwrap();
         assert_eq!((found.record.verdict, found.has_sums), (Verdict::Verified, true));
         assert_eq!(found.record.sha256, made.record.sha256);
         let good = fs::read(&made.path).unwrap();
@@ -94,7 +94,7 @@ fn verify_names_the_member_and_the_bytes_and_writes_it_down() {
         // The middle lies in the second or third of some four blocks.
         bad[good.len() / 2] ^= 64;
         fs::write(&made.path, &bad).unwrap();
-        let (kind, text) = told(&bench, verify(&made.path, &scratch, &clock, &Silent));
+        let (kind, text) = told(&bench, verify(&made.path, false, &scratch, &clock, &Silent));
         assert_eq!(kind, Kind::Damaged);
         assert!(text.contains("is damaged: `r.sqlite`, bytes 1048576 to 2097151"), "{text}");
         let listed = list(&bench.path("out"), false).unwrap();

@@ -78,6 +78,7 @@ fn one_that_is_open_is_refused_even_with_force() {
                 log: &log,
                 force: true,
                 dry_run: false,
+                despite_faults: false,
                 scratch: &scratch,
             };
             let found = restore(&request, &at("2026-11-24T13:00:00Z"), &super::Silent);
@@ -100,8 +101,15 @@ fn a_log_that_a_killed_registry_left_is_never_mixed_in() {
     scene.other_process("PRAGMA wal_autocheckpoint = 0; INSERT INTO records VALUES ('after the backup', '')").kill();
     assert!(fs::metadata(scene.side("-wal")).unwrap().len() > 0);
     let (db, log, scratch) = (scene.path(), bench.path("log"), std::env::temp_dir());
-    let request =
-        super::RestoreRequest { archive: &archive, db: &db, log: &log, force: true, dry_run: false, scratch: &scratch };
+    let request = super::RestoreRequest {
+        archive: &archive,
+        db: &db,
+        log: &log,
+        force: true,
+        dry_run: false,
+        despite_faults: false,
+        scratch: &scratch,
+    };
     let done = restore(&request, &at("2026-11-24T13:00:00Z"), &super::Silent).unwrap();
     let now = content(&db);
     assert!(now.contains("only in the backup") && !now.contains("after the backup"), "{now}");

@@ -123,8 +123,15 @@ impl Bench {
         change: impl FnOnce(&mut RestoreRequest<'_>),
     ) -> Result<Restored, Failure> {
         let (db, log, scratch) = (self.path(name), self.path(&format!("{name}.jsonl")), std::env::temp_dir());
-        let mut request =
-            RestoreRequest { archive, db: &db, log: &log, force: false, dry_run: false, scratch: &scratch };
+        let mut request = RestoreRequest {
+            archive,
+            db: &db,
+            log: &log,
+            force: false,
+            dry_run: false,
+            despite_faults: false,
+            scratch: &scratch,
+        };
         change(&mut request);
         restore(&request, &at("2026-11-24T13:00:00Z"), &Silent)
     }

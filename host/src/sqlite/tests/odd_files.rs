@@ -5,7 +5,7 @@
 use std::{fmt::Write as _, fs, time::Duration};
 
 use crate::sqlite::{
-    HoldLimits, Problems, Trouble,
+    Depth, HoldLimits, Trouble,
     testing::{Scene, ample},
 };
 
@@ -98,19 +98,23 @@ fn root_does_not_change_the_owner_of_a_log() {
 }
 
 #[test]
-fn a_quick_check_lists_what_is_broken() {
+fn what_is_broken_is_listed() {
     let scene = Scene::with(MAKE);
     let check = |scene: &Scene| {
         let limits = HoldLimits { time: Duration::from_secs(60), wal_growth: 1 << 20 };
-        scene.unchanged(|registry| registry.hold(limits, |snapshot| snapshot.quick_check(2)))
+        let found = |registry: &crate::sqlite::Registry| {
+            registry.hold(limits, |snapshot| snapshot.examine(Depth::Within(Duration::from_secs(60))))
+        };
+        scene.unchanged(found).unwrap()
     };
-    assert_eq!(check(&scene), Ok(Problems { first: Vec::new(), may_be_more: false }));
+    let sound = check(&scene);
+    assert_eq!((sound.problems.len(), sound.indexes, sound.may_lose_rows()), (0, true, false));
     let mut bytes = fs::read(scene.path()).unwrap();
     let pages = bytes.len() / 4096;
     for page in 2..pages {
         bytes[page * 4096] = 0x77;
     }
     fs::write(scene.path(), bytes).unwrap();
-    let problems = check(&scene).unwrap();
-    assert_eq!((problems.first.len(), problems.may_be_more), (2, true), "{problems:?}");
+    let broken = check(&scene);
+    assert!(broken.problems.len() > 2 && broken.may_lose_rows() && !broken.indexes, "{broken:?}");
 }
