@@ -144,11 +144,11 @@ fn a_backup_and_the_way_back() {
     restored [folder]/new/registry.sqlite
       1,000 records, 1,000 provenance rows
       every checksum matches, and the pages, rows and indexes of the database are intact
-      the provenance export is [folder]/var/registry-provenance.jsonl
+      the provenance export is [folder]/new/registry.sqlite.provenance.jsonl
     ");
     assert_eq!(fs::read(place.path("new/registry.sqlite")).unwrap(), before);
-    let log = fs::read_to_string(place.path("var/registry-provenance.jsonl")).unwrap();
-    assert_eq!(log.lines().count(), 1000);
+    let log = fs::read_to_string(place.path("new/registry.sqlite.provenance.jsonl")).unwrap();
+    assert_eq!((log.lines().count(), place.path("var").exists()), (1000, false), "the registry's own export stays");
 
     let ran = restore(&place, &archive, &["--force", "--dry-run"]);
     assert_eq!(ran.code, 0);
@@ -175,6 +175,41 @@ fn a_backup_and_the_way_back() {
     the files that were there are kept in [folder]/registry.sqlite.replaced-2
     ");
     assert_ne!(fs::read(place.path("registry.sqlite")).unwrap(), before);
+    what_was_replaced_is_shown_and_removed(&place, &archive);
+}
+
+fn what_was_replaced_is_shown_and_removed(place: &Place, archive: &Path) {
+    for _ in 0..2 {
+        assert_eq!(restore(place, archive, &["--force"]).code, 0);
+    }
+    // What a process that was killed while it removed one has left.
+    fs::create_dir(place.path(".registry.sqlite.replaced-1.vitalsign-restoring")).unwrap();
+    let shown = |more: &[&str]| {
+        let ran = place.run([&["prune", "--replaced"], more].concat());
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+        let words = ran
+            .stdout
+            .split(' ')
+            .map(|word| if word.starts_with("2026") || word.starts_with("20") { "[time]" } else { word });
+        settled(&words.collect::<Vec<_>>().join(" "))
+    };
+    let before = place.listing();
+    insta::assert_snapshot!(shown(&[]), @"
+    keep    [folder]/registry.sqlite.replaced-4  (1.6 MiB, replaced at [time] by restore of [folder]/out/registry-backup-[stamp]-nightly.tar.gz)
+    remove  [folder]/registry.sqlite.replaced-3  (1.3 MiB, replaced at [time] by restore of [folder]/out/registry-backup-[stamp]-nightly.tar.gz)
+    remove  [folder]/registry.sqlite.replaced-2  (1.6 MiB, replaced at [time] by restore --undo, from [folder]/registry.sqlite.replaced-1)
+    would remove 2 of 3, 2.9 MiB; nothing was removed yet: add --yes to remove them
+    ");
+    assert_eq!(before, place.listing());
+    let rows = place.run(["prune", "--replaced", "--json", "--last", "2"]).report();
+    let kept: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["kept"].as_bool().unwrap()).collect();
+    assert_eq!(kept, [true, true, false]);
+    insta::assert_snapshot!(shown(&["--yes"]).lines().last().unwrap(), @"removed 2 of 3, 2.9 MiB");
+    let left = fs::read_dir(place.folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(left.filter(|name| name.contains("replaced-")).collect::<Vec<_>>(), ["registry.sqlite.replaced-4"]);
+    insta::assert_snapshot!(shown(&["--yes", "--last", "0"]).lines().last().unwrap(), @"removed 1 of 1, 1.6 MiB");
+    assert_eq!(place.run(["restore", "--undo"]).code, 4, "nothing is left");
+    assert_eq!(shown(&[]), "nothing to remove\n");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Kills and failures at every system call of a backup, a prune and a restore, by `strace --inject`.
 //!
 //! The short form takes a share of the calls, spread over all of them; `cargo xtask torture` takes every one. What has to
-//! hold in the end is always the same: a destination is wholly old or wholly new, an archive is whole or not there.
+//! hold in the end is always the same: a destination is wholly old or wholly new, and so is the export that belongs to it, at once
+//! or after the next run; an archive is whole or not there.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// How many injections of each kind the short form makes for each command.
-const SHORT: usize = 18;
+const SHORT: usize = 12;
 
 /// Calls that are not part of what is tortured: without them a process does not even start.
 const START: [&str; 12] = [
@@ -119,8 +120,10 @@ fn injections(calls: &BTreeMap<String, usize>) -> Vec<(String, usize, &'static s
             .filter(fits)
             .flat_map(|(name, count)| (1..=*count).map(move |at| (name.clone(), at, what)))
             .collect();
+        // A disk that is full fails where a broken one fails, and the short form has time for one of them.
+        let is_crucial = |name: &str| CRUCIAL.contains(&name) && (is_long() || what != "error=ENOSPC");
         let (crucial, other): (Vec<_>, Vec<_>) =
-            each.into_iter().partition(|(name, ..): &(String, _, _)| CRUCIAL.contains(&name.as_str()));
+            each.into_iter().partition(|(name, ..): &(String, _, _)| is_crucial(name));
         let step = if is_long() { 1 } else { (other.len() / SHORT).max(1) };
         all.extend(crucial);
         all.extend(other.into_iter().step_by(step));
@@ -155,7 +158,34 @@ fn with_archive() -> (Place, PathBuf) {
     fs::copy(place.path("registry.sqlite"), place.path("new")).unwrap();
     sql("DELETE FROM records WHERE id = 'urn:new'; VACUUM");
     fs::copy(place.path("registry.sqlite"), place.path("old")).unwrap();
+    place.write("log.jsonl", OLD_LOG);
     (place, archive)
+}
+
+const OLD_LOG: &str = "the old export\n";
+
+/// Whether the database and its export are the new ones; both have to be the same, unless a journal shows that something is to be
+/// done yet.
+fn is_new(place: &Place, case: &str) -> bool {
+    let now = fs::read(place.path("registry.sqlite")).unwrap();
+    let is_new = now == fs::read(place.path("new")).unwrap();
+    assert!(is_new || now == fs::read(place.path("old")).unwrap(), "{case}: neither old nor new");
+    let log = fs::read_to_string(place.path("log.jsonl")).unwrap();
+    assert!(log == OLD_LOG || log.lines().count() == 20, "{case}: an export that is neither old nor new");
+    let is_interrupted = place.path("registry.sqlite.vitalsign-restore").exists();
+    assert!(is_interrupted || (log == OLD_LOG) != is_new, "{case}: the export belongs to the other database");
+    for side in ["-wal", "-shm", "-journal"] {
+        assert!(!place.path(&format!("registry.sqlite{side}")).exists(), "{case}: {side}");
+    }
+    is_new
+}
+
+/// Runs a command that has to work, and gives whether the new files are there now.
+fn and_then(place: &Place, args: &[&str], case: &str) -> bool {
+    let ran = place.run(args);
+    assert_eq!(ran.code, 0, "{case}: and then {args:?}: {}", ran.stderr);
+    assert!(!place.path("registry.sqlite.vitalsign-restore").exists(), "{case}: and then a journal is left");
+    is_new(place, case)
 }
 
 #[test]
@@ -165,20 +195,65 @@ fn torture_a_restore() {
     }
     let args = ["restore", "--archive", "a.tar.gz", "--db", "registry.sqlite", "--log", "log.jsonl", "--force"];
     torture(&|| with_archive().0, &args, &|place, done, case| {
-        let read = |name: &str| fs::read(place.path(name)).unwrap();
-        let now = read("registry.sqlite");
-        assert!(now == read("old") || now == read("new"), "{case}: neither old nor new");
-        assert!(!done || now == read("new"), "{case}: said done, and is old");
-        for side in ["-wal", "-shm", "-journal"] {
-            assert!(!place.path(&format!("registry.sqlite{side}")).exists(), "{case}: {side}");
-        }
-        // Whatever happened, the next one succeeds, and what was there before is not lost.
-        let ran = place.run(args);
-        assert_eq!(ran.code, 0, "{case}: and then: {}", ran.stderr);
-        assert!(read("registry.sqlite") == read("new"), "{case}: and then not new");
-        let kept = |number: u32| fs::read(place.path(&format!("registry.sqlite.replaced-{number}/database"))).ok();
-        assert!((1..=2).any(|number| kept(number) == Some(read("old"))), "{case}: the old one is lost");
+        let was_new = is_new(place, case);
+        assert!(!done || was_new, "{case}: said done, and is old");
+        // Whatever happened, an undo gives what was there before; where nothing was replaced, it says so.
+        let undone = place.run(UNDO);
+        assert!(undone.code == 0 || (undone.code == 4 && !was_new), "{case}: and then: {}", undone.stderr);
+        assert!(!is_new(place, case), "{case}: undone, and not old");
+        // The next restore succeeds, and what was there before is not lost.
+        assert!(and_then(place, &args, case), "{case}: and then not new");
         assert!(!place.path(".registry.sqlite.vitalsign-restoring").exists(), "{case}");
+        assert!(!place.path(".log.jsonl.vitalsign-restoring").exists(), "{case}");
+        assert!(!and_then(place, &UNDO, case), "{case}: the old one is lost");
+    });
+}
+
+const UNDO: [&str; 4] = ["restore", "--undo", "--db", "registry.sqlite"];
+
+#[test]
+fn torture_an_undo() {
+    if !has("strace") {
+        return;
+    }
+    let prepare = || {
+        let (place, _) = with_archive();
+        let args = ["restore", "--archive", "a.tar.gz", "--db", "registry.sqlite", "--log", "log.jsonl", "--force"];
+        assert!(and_then(&place, &args, "the restore that is undone"));
+        place
+    };
+    torture(&prepare, &UNDO, &|place, done, case| {
+        let was_new = is_new(place, case);
+        assert!(!done || !was_new, "{case}: said done, and is new");
+        // The next one ends this undo, or undoes it; both files can always be had again.
+        let is_new = and_then(place, &UNDO, case);
+        assert_ne!(and_then(place, &UNDO, case), is_new, "{case}: one of them is lost");
+        assert_eq!(and_then(place, &UNDO, case), is_new, "{case}: one of them is lost");
+    });
+}
+
+/// The run after an interrupted restore can be interrupted as well.
+#[test]
+fn torture_the_end_of_an_interrupted_restore() {
+    if !has("strace") {
+        return;
+    }
+    let prepare = || {
+        let (place, _) = with_archive();
+        let args = ["restore", "--archive", "a.tar.gz", "--db", "registry.sqlite", "--log", "log.jsonl", "--force"];
+        // The first rename puts the new export in its place, and the second one would put the new database in its own.
+        let inject = ["-e", "trace=rename", "-e", "inject=rename:signal=KILL:when=2"];
+        traced(&place, &[["/dev/null"].as_slice(), &inject].concat(), &args).status().unwrap();
+        assert!(place.path("registry.sqlite.vitalsign-restore").exists(), "it was interrupted");
+        assert_ne!(fs::read_to_string(place.path("log.jsonl")).unwrap(), OLD_LOG, "the export is new already");
+        place
+    };
+    torture(&prepare, &UNDO, &|place, done, case| {
+        assert!(!is_new(place, case), "{case}: not old");
+        let undone = place.run(UNDO);
+        assert!(undone.code == 0 || undone.code == 4, "{case}: and then: {}", undone.stderr);
+        assert!(!is_new(place, case) && !place.path("registry.sqlite.vitalsign-restore").exists(), "{case}: {done}");
+        assert_eq!(fs::read_to_string(place.path("log.jsonl")).unwrap(), OLD_LOG, "{case}");
     });
 }
 

@@ -3,7 +3,8 @@
 //! Reads names, `stat` and records. Opens an archive only where it has no record, and reads only its first member. Changes nothing.
 
 use std::{
-    io::Read as _,
+    ffi::OsStr,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -19,8 +20,8 @@ use crate::{
     files,
 };
 
-/// Files in a folder of archives: ten thousand archives with their records.
-pub(super) const MAX_FILES: usize = 20_100;
+/// Archives in a folder, whatever else is there: one an hour for two years, and room.
+const MAX_FILES: usize = 20_100;
 
 /// The largest `metadata.json` that is read for a list.
 const MAX_METADATA_BYTES: u64 = 1 << 20;
@@ -104,10 +105,16 @@ pub fn list(folder: &Path, described: bool) -> Result<Vec<Listed>, Failure> {
     if files::stat(folder).map_err(failed)?.is_none() {
         return Ok(Vec::new());
     }
-    let names = files::names(folder, MAX_FILES).map_err(failed)?;
+    let names = names(folder).map_err(failed)?;
     let mut listed: Vec<_> = names.iter().filter_map(|name| one(folder, name, described)).collect();
     listed.sort_by(|one, other| (other.stamp, &other.path).cmp(&(one.stamp, &one.path)));
     Ok(listed)
+}
+
+/// The names of the archives in a folder.
+pub(super) fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let is_archive = |name: &OsStr| name.to_str().filter(|name| parse_file_name(name).is_some()).map(str::to_owned);
+    files::found_in(folder, MAX_FILES, is_archive)
 }
 
 fn one(folder: &Path, name: &str, described: bool) -> Option<Listed> {

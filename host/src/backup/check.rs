@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Failure, Listed, Settings, Standing, attempt, list};
+use super::{Failure, Listed, Settings, Standing, attempt, journal, list};
 use crate::{
     check::{BoxFuture, Check, Context, NoConfig, Outcome, Overrides, Row, Schedule, Spec, every},
     clock::{Clock, Timestamp},
@@ -81,12 +81,13 @@ impl BackupCheck {
     fn look(&self) -> Outcome {
         let dir = self.settings.dir.display();
         let own = self.own();
+        let unfinished = self.unfinished();
         let failed = self.failed(own.as_deref().unwrap_or_default());
         let mut outcome = match own.as_deref() {
             Err(failure) => {
                 Outcome::of(Finding::new(Status::Unknown, "unlisted", failure.to_string()).hint(failure.hint()))
             }
-            Ok([]) if !self.settings.configured && failed.is_none() => {
+            Ok([]) if !self.settings.configured && failed.is_none() && unfinished.is_none() => {
                 let message = format!("there is no backup in {dir}, and the configuration does not ask for any");
                 let hint = "make one with `vitalsign backup`; with `backup` in the configuration its age is checked";
                 return Outcome::of(Finding::new(Status::Skipped, "not-configured", message).hint(hint));
@@ -100,7 +101,19 @@ impl BackupCheck {
             Ok([newest, older @ ..]) => self.newest(newest, older),
         };
         outcome.findings.extend(failed);
+        outcome.findings.extend(unfinished);
         outcome
+    }
+
+    /// The finding that a restore was interrupted.
+    fn unfinished(&self) -> Option<Finding> {
+        let journal = journal::interrupted(&self.db)?;
+        let message = format!(
+            "a restore was interrupted, as {} shows: the database and its provenance export may not belong together",
+            journal.display()
+        );
+        let hint = "stop the registry, then run `vitalsign restore --undo`, which puts back what was there before, or restore again";
+        Some(Finding::new(Status::Error, "restore-unfinished", message).hint(hint))
     }
 
     /// The finding that the last backup failed, if none has succeeded since. `own` are the archives, newest first.

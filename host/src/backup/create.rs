@@ -6,6 +6,7 @@ use std::{
     cell::RefCell,
     io::{self, Seek as _},
     path::{Path, PathBuf},
+    thread::park_timeout,
     time::Duration,
 };
 
@@ -38,6 +39,10 @@ const USUAL_RATIO: f64 = 0.5;
 
 /// The margin for error of an estimate that comes from an earlier archive.
 const RATIO_MARGIN: f64 = 1.1;
+
+/// How long a process may look like one that works on other files: on a busy machine some take a while to become another program.
+const NEWBORN_PATIENCE: Duration = Duration::from_secs(1);
+const NEWBORN_STEP: Duration = Duration::from_millis(50);
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -102,12 +107,15 @@ fn make(
     let registry = Registry::new(request.db.to_owned());
     let ground = registry.ground().map_err(Failure::Database)?;
     let _lock = lock(&ground.real, &ground.database, request.scratch)?;
-    folder(request.out)?;
+    let owner = (ground.database.uid, ground.database.gid);
+    folder(request.out, owner)?;
     if let Some(attempt) = attempt {
         attempt.begin(clock);
     }
     let incomplete = other_writer(&registry, request)?;
     let draft = Draft::new(request.out).map_err(|error| Failure::io("create a file in", request.out, error))?;
+    // Whoever may read the database may read its archive, and nobody else.
+    draft.belong_to(Some(owner).filter(|_| files::is_root()));
     let now = clock.now();
     let about = About {
         real: &ground.real,
@@ -147,7 +155,15 @@ fn make(
 /// the reason where the archive is made all the same. A raw copy is never refused: it is made of what is left, whatever that is.
 fn other_writer(registry: &Registry, request: &Request<'_>) -> Result<Option<String>, Failure> {
     let deadline = Deadline::after(OTHERS_LIMIT);
-    let found = registry.second_truths(deadline).into_iter().find(SecondTruth::loses_rows);
+    // A process that was just begun has the files of its parent open until it becomes another program.
+    let until = Deadline::after(NEWBORN_PATIENCE);
+    let found = loop {
+        let found = registry.second_truths(deadline).into_iter().find(SecondTruth::loses_rows);
+        if found.is_none() || until.has_passed() {
+            break found;
+        }
+        park_timeout(NEWBORN_STEP);
+    };
     let (what, hint) = match found {
         Some(truth) => (truth.to_string(), truth.hint()),
         None if !request.raw && registry.has_hidden_writer(deadline) => (
@@ -207,7 +223,7 @@ pub(super) fn lock(real: &Path, stat: &Stat, scratch: &Path) -> Result<Lock, Fai
 }
 
 /// Makes the folder for archives, or accepts the one that is there.
-fn folder(out: &Path) -> Result<(), Failure> {
+fn folder(out: &Path, owner: (u32, u32)) -> Result<(), Failure> {
     let failed = |error| Failure::io("use the folder", out, error);
     match files::stat(out).map_err(failed)? {
         Some(found) if found.kind == Kind::Directory => Ok(()),
@@ -216,7 +232,8 @@ fn folder(out: &Path) -> Result<(), Failure> {
                 format!("{} is not a folder, so archives cannot be written there; nothing was changed", out.display());
             Err(Failure::refused(what, "name a folder with --out"))
         }
-        None => files::folder(out).map_err(|error| Failure::io("create the folder", out, error)),
+        None => files::folder(out, files::heir(out, Some(owner)))
+            .map_err(|error| Failure::io("create the folder", out, error)),
     }
 }
 
@@ -282,7 +299,7 @@ fn scaled(bytes: u64, ratio: f64) -> u64 {
 
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
 fn newest_ratio(out: &Path, compression: Compression) -> Option<f64> {
-    let names = files::names(out, super::catalog::MAX_FILES).ok()?;
+    let names = super::catalog::names(out).ok()?;
     let newest = names.iter().rev().find(|name| parse_file_name(name).is_some_and(|(.., kind)| kind == compression))?;
     let record = Record::of(&out.join(newest))?;
     (record.database_bytes > 0).then(|| record.bytes as f64 / record.database_bytes as f64)
@@ -345,7 +362,7 @@ fn publish(draft: &Draft, request: &Request<'_>, now: Timestamp) -> Result<PathB
 
 /// The first number that no archive of this second has, whatever its tag, so that their order is the order of their making.
 fn first_free(out: &Path, now: Timestamp) -> u32 {
-    let names = files::names(out, super::catalog::MAX_FILES).unwrap_or_default();
+    let names = super::catalog::names(out).unwrap_or_default();
     let stamps = names.iter().filter_map(|name| parse_file_name(name)).map(|(stamp, ..)| stamp);
     stamps.filter(|stamp| stamp.at.as_second() == now.as_second()).map(|stamp| stamp.number + 1).max().unwrap_or(1)
 }

@@ -8,9 +8,13 @@ mod catalog;
 mod check;
 mod create;
 mod failure;
+mod journal;
 mod jsonl;
+mod kept;
+mod nearby;
 mod raw;
 mod record;
+mod replaced;
 mod restore;
 mod retention;
 mod schedule;
@@ -18,6 +22,7 @@ mod snapshot;
 mod swap;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod unpack;
 mod verify;
 
@@ -28,10 +33,11 @@ pub use check::{BackupCheck, LastRun, ROW};
 pub use create::{Made, Request, create};
 pub use failure::{Failure, Kind};
 pub use record::{Checked, Judged, Record, Structure, Verdict};
+pub use replaced::{Replaced, prune_replaced, replaced};
 pub use restore::{RestoreRequest, Restored, restore};
 pub use retention::{Keep, Pruned, plan, prune};
 pub use schedule::{BadSchedule, Schedule};
-pub use swap::undo;
+pub use undo::{UndoRequest, Undone, undo};
 pub use verify::{Verified, verify};
 
 use crate::{archive::Compression, sqlite::HoldLimits};

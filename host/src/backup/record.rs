@@ -4,7 +4,7 @@
 //! archive that was changed since is not verified. The ledger is `registry-backup-ledger.jsonl`, a line an event.
 
 use std::{
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Failure, failure::stat};
 use crate::{
-    files::{self, Draft, beside},
+    files::{self, beside},
     value::Digest,
 };
 
@@ -217,19 +217,23 @@ impl Record {
         let path = path_of(archive);
         // A struct of text and numbers always serialises.
         let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
-        put(&path, text.as_bytes()).map_err(|error| Failure::io("write the record", &path, error))?;
+        put(&path, text.as_bytes(), owner_beside(archive))
+            .map_err(|error| Failure::io("write the record", &path, error))?;
         note(archive, event, at, serde_json::to_value(self).unwrap_or_default())
     }
 }
 
 /// Replaces a record. For a moment there is no record, and the archive counts as unverified. A process that is killed here never
 /// leaves half a record or a file with another name.
-fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let draft = Draft::new(files::folder_of(path))?;
-    draft.file().write_all(bytes)?;
-    draft.sync()?;
+fn put(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> io::Result<()> {
     files::remove(path)?;
-    draft.publish(path)
+    files::write_at_once(path, bytes, 0o600, owner)
+}
+
+/// To whom root gives what it writes beside an archive: to the owner of the folder, else to that of the archive.
+fn owner_beside(archive: &Path) -> Option<(u32, u32)> {
+    let own = files::stat(archive).ok().flatten().map(|found| (found.uid, found.gid));
+    files::heir(archive, own)
 }
 
 /// Adds a line to the ledger of the folder that holds `archive`.
@@ -239,5 +243,6 @@ pub(super) fn note(archive: &Path, event: &str, at: &str, details: serde_json::V
         line.extend(details);
     }
     let ledger = archive.with_file_name(LEDGER);
-    files::append_line(&ledger, &line.to_string()).map_err(|error| Failure::io("write to the ledger", &ledger, error))
+    files::append_line(&ledger, &line.to_string(), owner_beside(archive))
+        .map_err(|error| Failure::io("write to the ledger", &ledger, error))
 }

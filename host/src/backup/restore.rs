@@ -3,15 +3,20 @@
 //! Nothing at the destination changes before the archive has been read to its end and its database checked. The staging folder
 //! holds nothing but copies out of an archive, so a restore removes what a killed one left there.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use super::{
     Failure, Progress,
     create::lock,
     failure::stat,
+    journal,
+    kept::staged_beside,
     record::{Judged, LEDGER, Structure, note},
     snapshot::INDEX_LIMIT,
-    swap::{Note, Swap, clean, refuse_if_open, swap},
+    swap::{Swap, recover, refuse_if_export_open, refuse_if_open, refuse_mount_point, swap},
     verify::{LaidOut, Layout},
 };
 use crate::{
@@ -70,30 +75,20 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
     }
     let database = Place::of(request.db)?;
     let log = Place::of(request.log)?;
-    if files::are_same(&database.real, &log.real) {
-        let what = format!("the database and the provenance export have the same path, {}", database.real.display());
-        return Err(Failure::refused(format!("{what}; nothing was changed"), "name another file with --log"));
-    }
-    let own = ["-wal", "-shm", "-journal", ".vitalsign-lock"].map(|suffix| files::beside(&database.real, suffix));
-    if own.iter().any(|own| files::are_same(own, &log.real)) {
-        let what = format!(
-            "the provenance export cannot go to {}, which belongs to the database; nothing was changed",
-            log.real.display()
-        );
-        return Err(Failure::refused(what, "name another file with --log"));
-    }
-    for place in [&database, &log] {
-        if files::are_same(&place.real, request.archive) {
-            let what = format!("the destination {} is the archive itself; nothing was changed", place.real.display());
-            return Err(Failure::refused(what, "name another destination"));
-        }
-    }
+    are_apart(&database, &log, request.archive)?;
     let any = database.stat.or(files::stat(&database.base).ok().flatten());
     let any = any.ok_or_else(|| Failure::io("use", &database.base, rustix::io::Errno::NOENT.into()))?;
     let _lock = lock(&database.base.join(database.name()), &any, request.scratch)?;
-    clean(&database.real)?;
-    // Again: `clean` may have removed what an interrupted swap left.
-    let database = Place::of(request.db)?;
+    if request.dry_run && journal::is_there(&database.real) {
+        let what = format!("a restore or an undo of {} was interrupted", database.real.display());
+        return Err(Failure::refused(
+            format!("{what}; nothing was changed (--dry-run)"),
+            "run `vitalsign restore --undo` first: it puts the files back that were there before",
+        ));
+    }
+    recover(&database.real)?;
+    // Again: this may have changed both.
+    let (database, log) = (Place::of(request.db)?, Place::of(request.log)?);
     may_be_replaced(&database, &log, request.force)?;
     let staging = Staging::new(&database, &log)?;
     let found = staging.layout().lay_out(request.archive, false, progress)?;
@@ -121,17 +116,45 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
     }
     let at = format!("{:.0}", clock.now());
     let by = format!("restore of {}", request.archive.display());
+    // A new folder is for whom the database in it is for.
+    let owner = database.rights(archived(&found)).0.filter(|_| files::is_root());
     for place in [&database, &log] {
-        place.make_folder()?;
+        place.make_folder(owner)?;
     }
     restored.replaced = swap(&Swap {
         real: &database.real,
         new: Some(&found.database),
         log: exported.then_some((Some(staging.log.as_path()), log.real.as_path())),
-        note: Note { at: at.clone(), by, log: exported.then(|| log.real.clone()), was: None },
+        kind: journal::Kind::Restore,
+        at: &at,
+        by: &by,
+        from: None,
     })?;
     written_down(request.archive, &at, &restored);
     Ok(restored)
+}
+
+/// Refuses paths of which one would overwrite the other.
+fn are_apart(database: &Place, log: &Place, archive: &Path) -> Result<(), Failure> {
+    if files::are_same(&database.real, &log.real) {
+        let what = format!("the database and the provenance export have the same path, {}", database.real.display());
+        return Err(Failure::refused(format!("{what}; nothing was changed"), "name another file with --log"));
+    }
+    let own = ["-wal", "-shm", "-journal", ".vitalsign-lock"].map(|suffix| files::beside(&database.real, suffix));
+    if own.iter().any(|own| files::are_same(own, &log.real)) {
+        let what = format!(
+            "the provenance export cannot go to {}, which belongs to the database; nothing was changed",
+            log.real.display()
+        );
+        return Err(Failure::refused(what, "name another file with --log"));
+    }
+    for place in [database, log] {
+        if files::are_same(&place.real, archive) {
+            let what = format!("the destination {} is the archive itself; nothing was changed", place.real.display());
+            return Err(Failure::refused(what, "name another destination"));
+        }
+    }
+    Ok(())
 }
 
 /// Adds the restore to the ledger in the archive's folder, where there is one.
@@ -185,31 +208,38 @@ impl Place {
         Ok(Self { real, stat, base })
     }
 
-    fn name(&self) -> String {
-        self.real.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    fn name(&self) -> &OsStr {
+        self.real.file_name().unwrap_or_default()
     }
 
     /// The path of the staging folder, or of the staged file.
     fn staged(&self) -> PathBuf {
-        self.base.join(format!(".{}.vitalsign-restoring", self.name()))
+        staged_beside(&self.base.join(self.name()))
     }
 
-    fn make_folder(&self) -> Result<(), Failure> {
+    fn make_folder(&self, owner: Option<(u32, u32)>) -> Result<(), Failure> {
         let folder = self.real.parent().unwrap_or(Path::new("/"));
-        files::folder(folder).map_err(|error| Failure::io("create the folder", folder, error))
+        files::folder(folder, owner).map_err(|error| Failure::io("create the folder", folder, error))
     }
 
-    /// The owner and mode of the new file: those of the old one, else those in the archive, without execute bits.
+    /// The owner and mode of the new file: those of the old one, else those in the archive, without execute bits. In a folder with
+    /// rules of its own for new files, the new file is for its owner alone.
     fn rights(&self, archived: Option<(u32, u32, u32)>) -> (Option<(u32, u32)>, u32) {
         const USUAL_MODE: u32 = 0o600;
         let (mode, uid, gid) = archived.unwrap_or((USUAL_MODE, 0, 0));
+        let mode = if files::has_default_list(&self.base) { USUAL_MODE } else { mode & 0o666 };
         match self.stat {
             Some(old) => (Some((old.uid, old.gid)), old.mode & 0o777),
             // Only root can set an owner, as with `tar`.
-            None if files::is_root() && archived.is_some() => (Some((uid, gid)), mode & 0o666),
-            None => (None, mode & 0o666),
+            None if files::is_root() && uid != 0 => (Some((uid, gid)), mode),
+            None => (files::heir(&self.base.join(self.name()), None), mode),
         }
     }
+}
+
+/// The mode and the owner of the database in an archive.
+fn archived(found: &LaidOut) -> Option<(u32, u32, u32)> {
+    found.unpacked.database().map(|piece| (piece.found.mode, piece.found.uid, piece.found.gid))
 }
 
 /// The deepest part of `path` that exists, links resolved, and what comes after it.
@@ -232,6 +262,7 @@ fn may_be_replaced(database: &Place, log: &Place, force: bool) -> Result<(), Fai
     for (place, what) in [(database, "the database"), (log, "the provenance export")] {
         let Some(found) = place.stat else { continue };
         let shown = place.real.display();
+        refuse_mount_point(&place.real)?;
         let (why, hint) = match found.kind {
             Kind::File if found.links > 1 && what == "the database" => (
                 format!("{shown} has {} hard links, and its other names would keep the old content", found.links),
@@ -247,32 +278,24 @@ fn may_be_replaced(database: &Place, log: &Place, force: bool) -> Result<(), Fai
         };
         return Err(Failure::refused(format!("{why}; nothing was changed"), hint));
     }
-    for place in [database, log] {
-        if place.stat.is_some() && files::is_mounted_alone(&place.real) {
-            let what = format!(
-                "{} is a mount point, so no other file can be put in its place; nothing was changed",
-                place.real.display()
-            );
-            return Err(Failure::refused(
-                what,
-                "run the restore where the file is no mount, such as outside of the container; mount the folder instead of the single file",
-            ));
-        }
-    }
-    refuse_if_open(&database.real)
+    refuse_if_open(&database.real)?;
+    refuse_if_export_open(&log.real)
 }
 
 /// The files that are unpacked beside the destination; dropping this removes them.
 struct Staging {
+    real: PathBuf,
     folder: PathBuf,
     log: PathBuf,
 }
 
 impl Staging {
     fn new(database: &Place, log: &Place) -> Result<Self, Failure> {
-        let staging = Self { folder: database.staged(), log: log.staged() };
+        let staging = Self { real: database.real.clone(), folder: database.staged(), log: log.staged() };
         staging.remove()?;
-        files::new_private_folder(&staging.folder)
+        // A kill leaves it to the next run, which may be that of the registry's own user.
+        let owner = files::heir(&staging.folder, database.stat.map(|old| (old.uid, old.gid)));
+        files::new_private_folder(&staging.folder, owner)
             .map_err(|error| Failure::io("create a folder in", &database.base, error))?;
         Ok(staging)
     }
@@ -281,13 +304,21 @@ impl Staging {
         Layout::new(self.folder.clone(), Some(self.log.clone()), Depth::Within(INDEX_LIMIT))
     }
 
-    /// Gives the new files the owner and mode that they will have.
+    /// Gives the new files the owner, the rights and the attributes that they will have.
     fn prepare(&self, found: &LaidOut, database: &Place, log: &Place) -> Result<(), Failure> {
-        let archived = found.unpacked.database().map(|piece| (piece.found.mode, piece.found.uid, piece.found.gid));
         let give = |file: &Path, place: &Place| {
-            let (owner, mode) = place.rights(archived);
+            let (owner, mode) = place.rights(archived(found));
             files::hand_over(file, owner, mode)
-                .map_err(|error| Failure::io("set the owner and mode of", &place.real, error))
+                .map_err(|error| Failure::io("set the owner and mode of", &place.real, error))?;
+            if place.stat.is_none() {
+                return Ok(());
+            }
+            let lost = files::copy_attributes(&place.real, file)
+                .map_err(|error| Failure::io("set the access control list of", &place.real, error))?;
+            if !lost.is_empty() {
+                tracing::warn!("{} loses its extended attributes {}", place.real.display(), lost.join(", "));
+            }
+            Ok(())
         };
         give(&found.database, database)?;
         if found.unpacked.files.provenance.is_some() { give(&self.log, log) } else { Ok(()) }
@@ -302,6 +333,10 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        // What an interrupted swap has not put in place yet is how the next restore finds out where it ended.
+        if journal::is_there(&self.real) {
+            return;
+        }
         if let Err(failure) = self.remove() {
             tracing::warn!("{failure}; it is a temporary copy, and the next restore removes it");
         }

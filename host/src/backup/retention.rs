@@ -2,13 +2,16 @@
 //!
 //! The plan is a pure function of the list. An archive that any rule keeps stays; the newest verified one always does.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, ffi::OsStr, path::PathBuf};
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use super::{Failure, Listed, Standing, record};
 use crate::{archive::parse_file_name, clock::Clock, files};
+
+/// Records in a folder, those of archives that are gone included.
+const MAX_RECORDS: usize = 100_000;
 
 /// How many archives are kept for each reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -138,10 +141,14 @@ pub fn prune(plan: &[Pruned], clock: &dyn Clock) -> Result<(), Failure> {
 /// Removes records whose archive is gone, as a prune that was killed leaves them.
 fn tidy(folder: &std::path::Path) -> Result<(), Failure> {
     let failed = |error| Failure::io("remove old records in", folder, error);
-    for name in files::names(folder, super::catalog::MAX_FILES).map_err(failed)? {
-        let Some(archive) = name.strip_suffix(".json") else { continue };
-        if parse_file_name(archive).is_some() && files::stat(&folder.join(archive)).map_err(failed)?.is_none() {
-            files::remove(&folder.join(&name)).map_err(failed)?;
+    let of_record = |name: &OsStr| {
+        let archive = name.to_str()?.strip_suffix(".json")?;
+        parse_file_name(archive).map(|_| archive.to_owned())
+    };
+    for archive in files::found_in(folder, MAX_RECORDS, of_record).map_err(failed)?.iter().map(|name| folder.join(name))
+    {
+        if files::stat(&archive).map_err(failed)?.is_none() {
+            files::remove(&record::path_of(&archive)).map_err(failed)?;
         }
     }
     files::sync_folder(folder).map_err(failed)

@@ -230,16 +230,33 @@ fn described(
     })
 }
 
-/// The rows of the provenance table; `None` where there is none that can be read.
+/// The rows of the provenance table, or of a view in its place; `None` where there is none that can be read.
 fn provenance(snapshot: &Snapshot<'_>, table: &str) -> Result<Option<u64>, Trouble> {
-    if !snapshot.is_table(table)? {
+    let is_view = snapshot.is_view(table)?;
+    if !is_view && !snapshot.is_table(table)? {
         return Ok(None);
     }
+    let not_exported = |trouble: Trouble| {
+        let what = if is_view { "view" } else { "table" };
+        tracing::warn!("the backup contains the {what} `{table}`, but its rows could not be exported: {trouble}");
+        Ok(None)
+    };
     if let Some(trouble) = snapshot.unreadable(table) {
-        tracing::warn!("the backup contains the table `{table}`, but its rows could not be exported: {trouble}");
-        return Ok(None);
+        return not_exported(trouble);
     }
-    snapshot.counted(table)
+    if !is_view {
+        return snapshot.counted(table);
+    }
+    // A view can fail at any row, and that must not be found out in the middle of the export.
+    let mut rows = 0;
+    match snapshot.all_rows(table, |_, _| {
+        rows += 1;
+        true
+    }) {
+        Ok(()) => Ok(Some(rows)),
+        Err(trouble @ Trouble::Other { .. }) => not_exported(trouble),
+        Err(trouble) => Err(trouble),
+    }
 }
 
 /// `metadata.json`.

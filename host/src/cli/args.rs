@@ -255,7 +255,7 @@ pub(super) struct RestoreArgs {
     /// Restore this archive
     #[arg(long, value_name = "FILE", required_unless_present = "undo")]
     pub(super) archive: Option<PathBuf>,
-    /// Write the export of the provenance table to this file [default: var/registry-provenance.jsonl]
+    /// Write the export of the provenance table to this file [default: var/registry-provenance.jsonl; with --db, beside that database]
     #[arg(long, value_name = "FILE")]
     pub(super) log: Option<PathBuf>,
     /// Replace an existing database; the old files are kept beside the new ones
@@ -268,7 +268,7 @@ pub(super) struct RestoreArgs {
     #[arg(long, conflicts_with = "undo")]
     pub(super) despite_faults: bool,
     /// Put back the files that the last restore replaced
-    #[arg(long, conflicts_with_all = ["archive", "log", "force"])]
+    #[arg(long, conflicts_with_all = ["archive", "force"])]
     pub(super) undo: bool,
     #[command(flatten)]
     pub(super) format: FormatArgs,
@@ -302,7 +302,10 @@ pub(super) struct PruneArgs {
     pub(super) out: Option<PathBuf>,
     #[command(flatten)]
     pub(super) keep: KeepArgs,
-    /// Remove the archives that no rule keeps
+    /// Look at the files that restores replaced instead of archives, and keep the newest of them, or as many as --last says
+    #[arg(long, conflicts_with_all = ["out", "hourly", "daily", "weekly", "monthly", "yearly"])]
+    pub(super) replaced: bool,
+    /// Remove the archives, or the replaced files, that no rule keeps
     #[arg(long)]
     pub(super) yes: bool,
     #[command(flatten)]

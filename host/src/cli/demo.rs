@@ -10,7 +10,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Refused, format!("{} exists already; nothing was changed", path.display()))
             .hint("name another folder with --dir, or remove the file first"));
     }
-    files::folder(&folder).map_err(|error| Failure::io("make the folder", &folder, &error))?;
+    files::folder(&folder, None).map_err(|error| Failure::io("make the folder", &folder, &error))?;
     sqlite::sample::create(&path, args.records, sqlite::sample::Keys::Declared)
         .map_err(|sentence| Failure::new(Exit::Environment, sentence))?;
     print(&format!("{}\n", path.display()))?;

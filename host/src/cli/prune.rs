@@ -1,5 +1,9 @@
 //! `vitalsign prune`: shows which archives the retention rules keep, and removes the others with `--yes`.
 
+use std::{env, path::Path};
+
+use serde_json::json;
+
 use super::{
     Exit, Failure,
     args::{Global, KeepArgs, PruneArgs},
@@ -7,13 +11,16 @@ use super::{
     complain, print, print_json, within,
 };
 use crate::{
-    backup::{self, Keep, Listed, Pruned},
+    backup::{self, Keep, Listed, Pruned, Replaced},
     clock::SystemClock,
     value::bytes,
 };
 
 pub(super) fn run(global: &Global, args: &PruneArgs) -> Result<Exit, Failure> {
     let settled = settle(global, None)?;
+    if args.replaced {
+        return replaced(&settled.db, args);
+    }
     let keep = policy(args.keep).or(settled.backup.keep);
     if keep == Some(Keep::default()) {
         return Err(Failure::new(Exit::Refused, "this rule would keep no archive at all; nothing was removed")
@@ -38,6 +45,34 @@ pub(super) fn run(global: &Global, args: &PruneArgs) -> Result<Exit, Failure> {
     } else {
         print(&said(&plan, args.yes))?
     }
+    Ok(Exit::Done)
+}
+
+/// Shows what restores replaced, and removes all but the newest of it.
+fn replaced(db: &Path, args: &PruneArgs) -> Result<Exit, Failure> {
+    /// What `restore --undo` brings back.
+    const KEPT: u32 = 1;
+    let failed = |failure: backup::Failure| Failure::backup(&failure);
+    let kept = usize::try_from(args.keep.last.unwrap_or(KEPT)).unwrap_or(usize::MAX);
+    let all = backup::replaced(db).map_err(failed)?;
+    if args.yes {
+        backup::prune_replaced(db, kept, &env::temp_dir()).map_err(failed)?;
+    }
+    if args.format.is_json() {
+        let row = |(at, one): (usize, &Replaced)| json!({ "replaced": one, "kept": at < kept });
+        print_json(&all.iter().enumerate().map(row).collect::<Vec<_>>())?;
+        return Ok(Exit::Done);
+    }
+    let mut text = String::new();
+    for (at, one) in all.iter().enumerate() {
+        let word = if at < kept { "keep  " } else { "remove" };
+        let when = one.at.as_deref().unwrap_or("an unknown time");
+        let by = one.by.as_deref().unwrap_or("an unknown command");
+        text.push_str(&format!("{word}  {}  ({}, replaced at {when} by {by})\n", one.path.display(), bytes(one.bytes)));
+    }
+    let gone = all.iter().skip(kept);
+    text.push_str(&summed(all.len(), gone.clone().count(), gone.map(|one| one.bytes).sum(), args.yes));
+    print(&text)?;
     Ok(Exit::Done)
 }
 
@@ -73,15 +108,18 @@ fn said(plan: &[Pruned], done: bool) -> String {
         };
         text.push_str(&(line + "\n"));
     }
-    let gone: Vec<_> = plan.iter().filter(|one| one.kept.is_empty()).collect();
-    let freed = bytes(gone.iter().map(|one| one.bytes).sum());
-    let end = match (gone.len(), done) {
+    let gone = plan.iter().filter(|one| one.kept.is_empty());
+    text + &summed(plan.len(), gone.clone().count(), gone.map(|one| one.bytes).sum(), done)
+}
+
+/// The last line: how many of them go, and how much room that makes.
+fn summed(all: usize, gone: usize, freed: u64, done: bool) -> String {
+    let freed = bytes(freed);
+    match (gone, done) {
         (0, _) => "nothing to remove\n".to_owned(),
-        (count, true) => format!("removed {count} of {}, {freed}\n", plan.len()),
-        (count, false) => format!(
-            "would remove {count} of {}, {freed}; nothing was removed yet: add --yes to remove them\n",
-            plan.len()
-        ),
-    };
-    text + &end
+        (gone, true) => format!("removed {gone} of {all}, {freed}\n"),
+        (gone, false) => {
+            format!("would remove {gone} of {all}, {freed}; nothing was removed yet: add --yes to remove them\n")
+        }
+    }
 }

@@ -1,6 +1,9 @@
 //! `vitalsign restore`: replaces the database by that of an archive, or with `--undo` by what the last restore replaced.
 
-use std::{env, path::Path};
+use std::{
+    env,
+    path::{self, Path, PathBuf},
+};
 
 use serde_json::json;
 
@@ -13,31 +16,39 @@ use super::{
     within,
 };
 use crate::{
-    backup::{self, RestoreRequest, Restored, Structure},
+    backup::{self, RestoreRequest, Restored, Structure, UndoRequest, Undone},
     clock::SystemClock,
+    files,
     value::grouped,
 };
 
-/// Where the export goes unless somebody says otherwise, seen from the root.
+/// Where the export of the registry goes, seen from the root.
 const LOG: &str = "var/registry-provenance.jsonl";
+
+/// What the name of an export beside another database ends with.
+const BESIDE: &str = ".provenance.jsonl";
 
 pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> {
     let settled = settle(global, None)?;
     let scratch = env::temp_dir();
     let Some(archive) = &args.archive else {
-        let kept = backup::undo(&settled.db, &scratch, &SystemClock).map_err(|failure| Failure::backup(&failure))?;
+        let log = args.log.as_deref().map(|log| within(global, log));
+        let request = UndoRequest { db: &settled.db, log: log.as_deref(), scratch: &scratch };
+        let undone = backup::undo(&request, &SystemClock).map_err(|failure| Failure::backup(&failure))?;
         if args.format.is_json() {
-            let kept = kept.as_deref().map(shown);
-            print_json(&json!({ "database": shown(&settled.db), "replaced": kept }))?;
-            return Ok(Exit::Done);
+            let kept = undone.replaced.as_deref().map(shown);
+            let database = shown(&settled.db);
+            print_json(&json!({ "database": database, "replaced": kept, "interrupted": undone.interrupted }))?;
+        } else {
+            print(&said_of_undo(&settled.db, &undone))?;
         }
-        let kept =
-            kept.map(|kept| format!("the files that were there are kept in {}\n", kept.display())).unwrap_or_default();
-        print(&format!("put back {}\n{kept}", settled.db.display()))?;
         return Ok(Exit::Done);
     };
     let archive = within(global, archive);
-    let log = within(global, args.log.as_deref().unwrap_or(Path::new(LOG)));
+    let log = match &args.log {
+        Some(log) => within(global, log),
+        None => usual_log(global, &settled.db)?,
+    };
     let request = RestoreRequest {
         archive: &archive,
         db: &settled.db,
@@ -54,6 +65,28 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
         print(&said(&restored, args.dry_run))?;
     }
     Ok(Exit::Done)
+}
+
+/// Where the export goes unless somebody says otherwise: what is restored elsewhere leaves the registry's own export alone.
+fn usual_log(global: &Global, db: &Path) -> Result<PathBuf, Failure> {
+    let registry = settle(&Global { db: None, ..global.clone() }, None)?.db;
+    // Where neither is there yet, nor the folder of either, they are told by their names.
+    let is_registry = files::are_same(&registry, db) || path::absolute(&registry).ok() == path::absolute(db).ok();
+    Ok(match is_registry {
+        true => within(global, Path::new(LOG)),
+        false => files::beside(db, BESIDE),
+    })
+}
+
+fn said_of_undo(db: &Path, undone: &Undone) -> String {
+    let kept = match &undone.replaced {
+        Some(kept) => format!("the files that were there are kept in {}\n", kept.display()),
+        None => String::new(),
+    };
+    match undone.interrupted {
+        true => format!("put back {}, where a restore or an undo had been interrupted\n", db.display()),
+        false => format!("put back {}\n{kept}", db.display()),
+    }
 }
 
 /// A path as text: it need not be UTF-8, and JSON has nothing else.

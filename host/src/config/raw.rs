@@ -120,7 +120,7 @@ pub(super) struct Registry {
     /// The name of the table of records.
     #[schemars(length(min = 1, max = MAX_NAME), extend("default" = defaults::RECORDS))]
     pub(super) records_table: Option<String>,
-    /// The name of the provenance table.
+    /// The name of the provenance table, or of a view in its place.
     #[schemars(length(min = 1, max = MAX_NAME), extend("default" = defaults::PROVENANCE))]
     pub(super) provenance_table: Option<String>,
 }

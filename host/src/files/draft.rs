@@ -13,7 +13,7 @@ use std::{
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::TempPath;
 
-use super::sync_folder;
+use super::{attributes::give, sync_folder};
 
 /// The prefix of the hidden name.
 const HIDDEN_PREFIX: &str = ".vitalsign-unfinished-";
@@ -66,6 +66,11 @@ impl Draft {
             Some(path) => path.to_path_buf(),
             None => PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd())),
         }
+    }
+
+    /// Gives it away when root has made it.
+    pub fn belong_to(&self, owner: Option<(u32, u32)>) {
+        give(&self.file, owner);
     }
 
     /// Syncs it.

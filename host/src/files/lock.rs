@@ -12,6 +12,8 @@ use std::{
 
 use fs4::{FileExt, TryLockError};
 
+use super::{attributes::give, heir};
+
 /// How often a lock file may vanish while it is being locked: each time its holder has just ended.
 const MAX_TRIES: u32 = 100;
 
@@ -37,7 +39,12 @@ impl Lock {
             // A lock needs read permission only, so the lock file of another user can be locked; a missing file is created.
             let file = match options.open(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    options.write(true).create(true).truncate(false).mode(0o644).open(path)?
+                    let made = options.write(true).create_new(true).mode(0o644).open(path);
+                    match made {
+                        // Another process has made it at the same moment.
+                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                        made => made.inspect(|file| give(file, heir(path, None)))?,
+                    }
                 }
                 found => found?,
             };
@@ -52,6 +59,14 @@ impl Lock {
             }
         }
         Ok(None)
+    }
+
+    /// Whether a process holds the lock whose file is `path`, as far as this one may see. Changes nothing.
+    #[must_use]
+    pub fn is_held(path: &Path) -> bool {
+        let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+        file.is_ok_and(|file| matches!(FileExt::try_lock_shared(&file), Err(TryLockError::WouldBlock)))
     }
 }
 
@@ -72,9 +87,9 @@ mod tests {
         let path = folder.path().join("lock");
         fs::write(&path, "left behind by a process that was killed").unwrap();
         let held = Lock::take(&path).unwrap().unwrap();
-        assert!(Lock::take(&path).unwrap().is_none());
+        assert!(Lock::take(&path).unwrap().is_none() && Lock::is_held(&path));
         drop(held);
-        assert!(!path.exists());
+        assert!(!path.exists() && !Lock::is_held(&path));
         assert!(Lock::take(&path).unwrap().is_some());
         std::os::unix::fs::symlink("elsewhere", &path).unwrap();
         assert!(Lock::take(&path).is_err());

@@ -12,7 +12,7 @@ use std::{
 
 use fs4::{FileExt, TryLockError};
 
-use super::{Draft, folder_of, is_root, remove, stat, sync_folder};
+use super::{Draft, folder_of, heir, remove, sync_folder};
 
 /// The size of every marker, whatever it says: one block of most file systems, which is written again in place where there is no
 /// room for another.
@@ -130,9 +130,7 @@ fn new(path: &Path, block: &[u8]) -> io::Result<File> {
     // Nobody else knows it yet, so only a file system without locks can refuse.
     let _ = FileExt::try_lock(&file);
     file.write_all_at(block, 0)?;
-    if let Some(owner) = stat(folder)?.filter(|_| is_root()) {
-        std::os::unix::fs::fchown(&file, Some(owner.uid), Some(owner.gid))?;
-    }
+    draft.belong_to(heir(path, None));
     file.set_permissions(fs::Permissions::from_mode(0o644))?;
     draft.sync()?;
     draft.publish(path)?;
@@ -161,7 +159,7 @@ fn block(text: &str) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::stat, *};
 
     #[test]
     fn a_marker_is_held_for_as_long_as_its_process_works_and_stays_when_it_does_not_end_well() {

@@ -4,6 +4,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "this room is where files are touched")]
 
+mod attributes;
 mod draft;
 mod flusher;
 mod lease;
@@ -18,6 +19,7 @@ mod rights;
 mod space;
 mod stat;
 
+pub use attributes::{copy_attributes, hand_over, has_default_list, heir};
 pub use draft::Draft;
 pub use flusher::Flusher;
 pub use lock::Lock;
@@ -28,8 +30,8 @@ pub use occupants::{
     Occupant, OpenFile, folder_seen_by, is_mounted_alone, occupants, open_files, process_name, processes,
 };
 pub use place::{
-    WholeFileLock, append_line, beside, copy_to, create_private, hand_over, move_to, names, new_private_folder, remove,
-    remove_folder, replace_by, second_name, sync_folder,
+    WholeFileLock, append_line, beside, create_private, folder, found_in, keep_as, keep_copy, move_to,
+    new_private_folder, remove, remove_empty_folder, remove_folder, replace_by, sync_folder,
 };
 pub use quota::{QuotaLeft, quota_left};
 pub use rights::{Refusal, Right, refusal};
@@ -146,6 +148,19 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
+/// Writes a new file of this mode, which gets its name when it is whole and synced, and belongs to `owner` when root makes it.
+///
+/// # Errors
+/// `AlreadyExists`, or what the system says; there is no new file then.
+pub fn write_at_once(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let draft = Draft::new(folder_of(path))?;
+    draft.belong_to(owner);
+    draft.file().write_all(bytes)?;
+    draft.file().set_permissions(fs::Permissions::from_mode(mode))?;
+    draft.sync()?;
+    draft.publish(path)
+}
+
 /// Writes a file for this user's eyes only, whole or not at all, in the place of whatever has that name.
 ///
 /// # Errors
@@ -246,14 +261,6 @@ pub fn host_name() -> String {
 #[must_use]
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
-}
-
-/// Makes a folder with its parents, or accepts the one that is there.
-///
-/// # Errors
-/// What the system says.
-pub fn folder(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
 }
 
 /// Makes a folder of mode 0700 with its parents, or accepts one that is this user's alone.

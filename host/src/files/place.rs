@@ -3,15 +3,19 @@
 //! Does not know what the files are.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    io::{self, Seek as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use rustix::{
+    fs::{CWD, FlockOperation, OFlags, RenameFlags},
+    io::Errno,
+};
 
-use super::{folder_of, lease, lease::Others};
+use super::{attributes::give, folder_of, lease, lease::Others};
 
 /// Syncs what a folder holds, names only.
 ///
@@ -38,22 +42,69 @@ pub fn move_to(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => {}
         // Where the file system cannot, a second name that is then the only one does the same.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-            fs::hard_link(from, to)?;
-            fs::remove_file(from)?;
-        }
+        Err(Errno::INVAL | Errno::NOSYS) => match fs::hard_link(from, to) {
+            Ok(()) => fs::remove_file(from)?,
+            Err(error) if knows_no_second_names(&error) => rename_if_free(from, to)?,
+            Err(error) => return Err(error),
+        },
         Err(error) => return Err(error.into()),
     }
     sync_both(from, to)
 }
 
-/// Gives `file` a second name.
+/// Whether a file system refuses a second name because it knows none, or none across the disks that it is made of.
+fn knows_no_second_names(error: &io::Error) -> bool {
+    let refusals = [Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS, Errno::XDEV, Errno::MLINK];
+    error.raw_os_error().is_some_and(|code| refusals.iter().any(|refusal| refusal.raw_os_error() == code))
+}
+
+/// The same where the file system can neither refuse to replace nor give second names, as on exFAT: asks first. The lock on the
+/// folder keeps other processes of this program from taking the name in between.
+fn rename_if_free(from: &Path, to: &Path) -> io::Result<()> {
+    let folder = File::open(folder_of(to))?;
+    // A file system without locks has no other way either.
+    let _ = rustix::fs::flock(&folder, FlockOperation::LockExclusive);
+    match fs::symlink_metadata(to) {
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::rename(from, to),
+        Err(error) => Err(error),
+    }
+}
+
+/// Keeps the content of `file` under a second name, or in a copy with the same attributes where there can be no second name.
 ///
 /// # Errors
-/// `AlreadyExists`, or what the system says, such as that this file system knows no second names.
-pub fn second_name(file: &Path, name: &Path) -> io::Result<()> {
-    fs::hard_link(file, name)?;
+/// `AlreadyExists`, or what the system says; `name` may be an incomplete copy then.
+pub fn keep_as(file: &Path, name: &Path) -> io::Result<()> {
+    keep(file, name, || copy_to(file, name))
+}
+
+/// The same with another way to copy it.
+fn keep(file: &Path, name: &Path, copy: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    match fs::hard_link(file, name) {
+        Err(error) if knows_no_second_names(&error) => {
+            copy()?;
+            like(file, name)?;
+        }
+        kept => kept?,
+    }
     sync_folder(folder_of(name))
+}
+
+/// Keeps the content of `file` in a copy with the same attributes.
+///
+/// # Errors
+/// As [`keep_as`].
+pub fn keep_copy(file: &Path, name: &Path) -> io::Result<()> {
+    copy_to(file, name)?;
+    like(file, name)
+}
+
+fn like(file: &Path, name: &Path) -> io::Result<()> {
+    let old = fs::metadata(file)?;
+    let owner = super::is_root().then(|| (old.uid(), old.gid()));
+    super::hand_over(name, owner, old.mode() & 0o777)?;
+    super::copy_attributes(file, name).map(drop)
 }
 
 fn sync_both(from: &Path, to: &Path) -> io::Result<()> {
@@ -84,50 +135,98 @@ pub fn remove_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes one folder of mode 0700 that does not exist yet.
+/// Makes one folder of mode 0700 that does not exist yet, for `owner` when root makes it.
 ///
 /// # Errors
 /// `AlreadyExists`, or what the system says.
-pub fn new_private_folder(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().mode(0o700).create(path)
+pub fn new_private_folder(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(path)?;
+    give_folder(path, owner)
 }
 
-/// The names in a folder, as far as they are UTF-8, in their order.
-///
-/// # Errors
-/// What the system says; `FileTooLarge` beyond `most` of them.
-pub fn names(folder: &Path, most: usize) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        names.extend(entry?.file_name().into_string());
-        if names.len() > most {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it contains more than {most} files")));
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
-/// Adds one line to a file that only grows, in one write, and syncs it. The file is this user's alone when it is made.
+/// Makes a folder with its parents, or accepts the one that is there. What root makes is for `owner`.
 ///
 /// # Errors
 /// What the system says.
-pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(no_follow()).open(path)?;
+pub fn folder(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let missing: Vec<_> =
+        path.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).collect();
+    fs::create_dir_all(path)?;
+    missing.into_iter().rev().try_for_each(|new| give_folder(new, owner))
+}
+
+/// Gives a folder away when root has made it.
+///
+/// # Errors
+/// What the system says.
+fn give_folder(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+    if owner.is_some() {
+        // Through a descriptor that no link leads to: whoever owns the folder above may have put another in its place.
+        let flags = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits().cast_signed();
+        give(&OpenOptions::new().read(true).custom_flags(flags).open(path)?, owner);
+    }
+    Ok(())
+}
+
+/// Removes a folder in which nothing is; one that is gone already is no error.
+///
+/// # Errors
+/// What the system says.
+pub fn remove_empty_folder(path: &Path) -> io::Result<()> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What `wanted` finds in the names in a folder, whatever else is there, in its order.
+///
+/// # Errors
+/// What the system says; `FileTooLarge` beyond `most` of them.
+pub fn found_in<T: Ord>(folder: &Path, most: usize, wanted: impl Fn(&OsStr) -> Option<T>) -> io::Result<Vec<T>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        found.extend(wanted(&entry?.file_name()));
+        if found.len() > most {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it contains more than {most} such files"),
+            ));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Adds one line to a file that only grows, in one write, and syncs it. A new one is for its owner alone: `owner`, when root makes it.
+///
+/// # Errors
+/// What the system says.
+pub fn append_line(path: &Path, line: &str, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.append(true).mode(0o600).custom_flags(no_follow());
+    let mut file = match options.clone().create_new(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.create(true).open(path)?,
+        made => {
+            let made = made?;
+            give(&made, owner);
+            made
+        }
+    };
     file.write_all(format!("{line}\n").as_bytes())?;
     file.sync_all()
 }
 
-fn no_follow() -> i32 {
-    rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()
+pub(super) fn no_follow() -> i32 {
+    OFlags::NOFOLLOW.bits().cast_signed()
 }
 
 /// Copies a file to a new one of mode 0600, where a second name cannot be had because it is another file system.
 ///
 /// # Errors
 /// `AlreadyExists`, or what the system says; nothing new stays behind then.
-pub fn copy_to(from: &Path, to: &Path) -> io::Result<()> {
-    let mut source = File::open(from)?;
+fn copy_to(from: &Path, to: &Path) -> io::Result<()> {
+    let mut source = OpenOptions::new().read(true).custom_flags(no_follow()).open(from)?;
     let mut file = create_private(to)?;
     let copied = io::copy(&mut source, &mut file).and_then(|_| file.sync_all());
     copied.and_then(|()| sync_folder(folder_of(to))).inspect_err(|_| {
@@ -142,25 +241,6 @@ pub fn copy_to(from: &Path, to: &Path) -> io::Result<()> {
 /// `AlreadyExists`, or what the system says.
 pub fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
-}
-
-/// Gives a file that is not in use yet its owner and its mode.
-///
-/// # Errors
-/// What the system says; only root may give files away.
-pub fn hand_over(file: &Path, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
-    // Through the descriptor, and never through a link: the owner of the folder may have put anything under this name.
-    let file = OpenOptions::new().read(true).custom_flags(no_follow()).open(file)?;
-    let found = file.metadata()?;
-    if !found.is_file() || found.nlink() != 1 {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "another file has taken its place"));
-    }
-    if let Some((uid, gid)) = owner {
-        std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
-    }
-    // After the owner: a change of owner takes bits away.
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.sync_all()
 }
 
 /// A lock over all of a file, as SQLite's own locks are made, until it is dropped.
@@ -178,7 +258,7 @@ impl WholeFileLock {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self(file))),
-            Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => Ok(None),
+            Err(Errno::ACCESS | Errno::AGAIN) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -187,6 +267,22 @@ impl WholeFileLock {
     #[must_use]
     pub fn is_open_elsewhere(&self) -> Option<bool> {
         lease::is_open_elsewhere(&self.0, Others::All)
+    }
+
+    /// As [`keep_as`] for the file that is locked, whose path is `file`: it is not opened again, which would end the lock.
+    ///
+    /// # Errors
+    /// As [`keep_as`].
+    pub fn keep_as(&self, file: &Path, name: &Path) -> io::Result<()> {
+        keep(file, name, || self.copy_to(name))
+    }
+
+    fn copy_to(&self, name: &Path) -> io::Result<()> {
+        let mut to = create_private(name)?;
+        let mut from = &self.0;
+        from.rewind()?;
+        io::copy(&mut from, &mut to)?;
+        to.sync_all()
     }
 
     /// Which file is locked, whatever it is called by now.
@@ -205,4 +301,42 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_second_names_a_file_is_asked_for_or_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (name, text) in [("a", "a"), ("b", "b")] {
+            fs::write(at(name), text).unwrap();
+        }
+        assert_eq!(rename_if_free(&at("a"), &at("b")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        rename_if_free(&at("a"), &at("c")).unwrap();
+        assert_eq!(
+            (fs::read_to_string(at("b")).unwrap(), fs::read_to_string(at("c")).unwrap()),
+            ("b".into(), "a".into())
+        );
+        assert!(knows_no_second_names(&Errno::PERM.into()) && !knows_no_second_names(&Errno::EXIST.into()));
+
+        let lock = WholeFileLock::take(&at("c")).unwrap().unwrap();
+        lock.copy_to(&at("d")).unwrap();
+        like(&at("c"), &at("d")).unwrap();
+        assert_eq!(fs::read_to_string(at("d")).unwrap(), "a");
+        assert_eq!(fs::metadata(at("d")).unwrap().mode(), fs::metadata(at("c")).unwrap().mode());
+        // The lock is there still: whoever opens a file again and closes it loses it.
+        let holder = std::process::id();
+        let locks = super::super::locks_on(lock.id().unwrap().inode, &devices(&at("c"))).unwrap();
+        assert!(locks.iter().any(|held| held.pid == Some(holder) && held.exclusive), "{locks:?}");
+    }
+
+    /// What the system calls the device of a file, in both of its words.
+    fn devices(path: &Path) -> Vec<u64> {
+        let own = fs::metadata(path).unwrap().dev();
+        let mount = super::super::mount_of(path).unwrap().map(|mount| mount.device);
+        [Some(own), mount].into_iter().flatten().collect()
+    }
 }

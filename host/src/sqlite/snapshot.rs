@@ -195,6 +195,15 @@ impl<'a> Snapshot<'a> {
         Ok(self.row(sql, [name], |_| Ok(()))?.is_some())
     }
 
+    /// Whether there is a view of this name.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading.
+    pub fn is_view(&self, name: &str) -> Result<bool, Trouble> {
+        let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'view' AND name = ?1 COLLATE NOCASE";
+        Ok(self.row(sql, [name], |_| Ok(()))?.is_some())
+    }
+
     /// The names of a table's columns, in their order; none when there is no such table.
     ///
     /// # Errors

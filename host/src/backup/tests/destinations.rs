@@ -4,12 +4,7 @@ use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
 use super::{Bench, Kind, REGISTRY, content, told};
 use crate::{
-    backup::{
-        Failure, Request, restore,
-        swap::{Note, Swap},
-        tests::at,
-        undo,
-    },
+    backup::{Failure, Request, UndoRequest, journal, restore, swap::Swap, tests::at, undo},
     files::{Lock, beside},
     sqlite::testing::Scene,
 };
@@ -44,21 +39,19 @@ fn what_is_there_is_replaced_only_if_asked_and_brought_back() {
     assert!(content(&bench.db()).contains("only in the backup"));
     assert_eq!(bench.read("r.sqlite.replaced-1/database"), old);
     assert_eq!(bench.read("r.sqlite.replaced-1/provenance.jsonl"), b"old log");
-    let clock = at("2026-11-24T14:00:00Z");
-    let scratch = std::env::temp_dir();
-    undo(&bench.db(), &scratch, &clock).unwrap();
+    bench.undone("r.sqlite").unwrap();
     assert_eq!((bench.read("r.sqlite"), bench.read("r.sqlite.jsonl")), (old, b"old log".to_vec()));
-    undo(&bench.db(), &scratch, &clock).unwrap();
+    bench.undone("r.sqlite").unwrap();
     assert_eq!(bench.read("r.sqlite"), new, "an undo is undone");
     // Where there was no export before, there is none after an undo.
     fs::remove_file(bench.path("r.sqlite.jsonl")).unwrap();
     force(&bench, &archive).unwrap();
     assert!(bench.path("r.sqlite.jsonl").exists());
-    undo(&bench.db(), &scratch, &clock).unwrap();
+    bench.undone("r.sqlite").unwrap();
     assert!(!bench.path("r.sqlite.jsonl").exists());
-    undo(&bench.db(), &scratch, &clock).unwrap();
+    bench.undone("r.sqlite").unwrap();
     assert!(bench.path("r.sqlite.jsonl").exists());
-    let (kind, text) = told(&bench, undo(&bench.path("other"), &scratch, &clock));
+    let (kind, text) = told(&bench, bench.undone("other"));
     assert_eq!((kind, text.contains("nothing to bring back")), (Kind::Refused, true), "{text}");
 }
 
@@ -116,7 +109,8 @@ fn a_log_that_a_killed_registry_left_is_never_mixed_in() {
     // What was replaced is one file that has the row.
     let kept = done.replaced.unwrap().join("database");
     assert!(content(&kept).contains("after the backup"));
-    undo(&db, &scratch, &at("2026-11-24T14:00:00Z")).unwrap();
+    let request = UndoRequest { db: &db, log: None, scratch: &scratch };
+    undo(&request, &at("2026-11-24T14:00:00Z")).unwrap();
     assert!(content(&db).contains("after the backup"));
 }
 
@@ -145,7 +139,7 @@ fn a_damaged_database_and_its_log_are_kept_as_they_are() {
     assert!(content(&bench.db()).contains("only in the backup"));
     assert_eq!(bench.read("r.sqlite.replaced-1/database"), [7; 5000]);
     assert_eq!(bench.read("r.sqlite.replaced-1/database-wal"), b"not a log");
-    undo(&bench.db(), &std::env::temp_dir(), &at("2026-11-24T14:00:00Z")).unwrap();
+    bench.undone("r.sqlite").unwrap();
     assert_eq!((bench.read("r.sqlite"), bench.read("r.sqlite-wal")), (vec![7; 5000], b"not a log".to_vec()));
 }
 
@@ -183,22 +177,6 @@ fn links_folders_and_new_folders() {
 }
 
 #[test]
-fn a_swap_that_was_cut_off_is_taken_back() {
-    let bench = Bench::with(REGISTRY);
-    let archive = archive(&bench);
-    // As after a kill between the second name and the rename: a folder whose database still is the database.
-    fs::create_dir(bench.path("r.sqlite.replaced-1")).unwrap();
-    fs::hard_link(bench.db(), bench.path("r.sqlite.replaced-1/database")).unwrap();
-    fs::write(bench.path("r.sqlite.replaced-1/database-wal"), "").unwrap();
-    fs::create_dir(bench.path(".r.sqlite.vitalsign-restoring")).unwrap();
-    fs::write(bench.path(".r.sqlite.vitalsign-restoring/half"), "half").unwrap();
-    force(&bench, &archive).unwrap();
-    assert!(content(&bench.db()).contains("only in the backup"));
-    assert!(!bench.path(".r.sqlite.vitalsign-restoring").exists());
-    assert!(!content(&bench.path("r.sqlite.replaced-1/database")).contains("only in the backup"));
-}
-
-#[test]
 fn one_at_a_time() {
     let bench = Bench::with(REGISTRY);
     let archive = archive(&bench);
@@ -207,7 +185,7 @@ fn one_at_a_time() {
     let refused = [
         told(&bench, bench.back_up(|_: &mut Request<'_>| ())),
         told(&bench, force(&bench, &archive)),
-        told(&bench, undo(&bench.db(), &std::env::temp_dir(), &at("2026-11-24T14:00:00Z"))),
+        told(&bench, bench.undone("r.sqlite")),
     ];
     for (kind, text) in refused {
         assert_eq!(kind, Kind::Refused);
@@ -249,11 +227,14 @@ fn a_database_in_use_at_the_last_moment_leaves_the_export_as_it_was() {
             real: &real,
             new: Some(&new),
             log: Some((Some(&new_log), &log)),
-            note: Note { at: String::new(), by: String::new(), log: Some(log.clone()), was: None },
+            kind: journal::Kind::Restore,
+            at: "",
+            by: "",
+            from: None,
         };
         assert_eq!(crate::backup::swap::swap(&swap).unwrap_err().kind(), Kind::Refused);
         assert_eq!(fs::read_to_string(&log).ok().as_deref(), old);
-        assert!(!scene.side(".replaced-1").exists());
+        assert!(!scene.side(".replaced-1").exists() && !scene.side(".vitalsign-restore").exists());
     }
 }
 
@@ -267,7 +248,35 @@ fn an_undo_brings_back_what_the_last_restore_replaced_and_nothing_older() {
     fs::write(bench.path("r.sqlite.jsonl"), "the export before").unwrap();
     // Only the export was replaced this time.
     force(&bench, &archive).unwrap();
-    undo(&bench.db(), &std::env::temp_dir(), &at("2026-11-24T14:00:00Z")).unwrap();
+    bench.undone("r.sqlite").unwrap();
     assert_eq!(bench.read("r.sqlite.jsonl"), b"the export before");
     assert_ne!(bench.read("r.sqlite"), oldest);
+}
+
+/// An application may keep the file of a rollback journal that it does not need any more.
+#[test]
+fn a_journal_that_is_kept_is_in_nobodys_way() {
+    for mode in ["persist", "truncate"] {
+        let bench = Bench::with(REGISTRY);
+        let archive = archive(&bench);
+        let sql = format!("PRAGMA journal_mode = {mode}; INSERT INTO records VALUES ('before', '')");
+        bench.sql(&sql);
+        assert!(bench.path("r.sqlite-journal").exists());
+        force(&bench, &archive).unwrap();
+        assert!(content(&bench.db()).contains("only in the backup"));
+        bench.undone("r.sqlite").unwrap();
+        assert!(content(&bench.db()).contains("\"before\""));
+    }
+}
+
+#[test]
+fn a_folder_may_hold_any_number_of_files() {
+    let bench = Bench::with(REGISTRY);
+    let archive = archive(&bench);
+    for number in 0..100_001 {
+        fs::File::create(bench.path(&number.to_string())).unwrap();
+    }
+    force(&bench, &archive).unwrap();
+    bench.undone("r.sqlite").unwrap();
+    assert_eq!(crate::backup::list(bench.folder.path(), false).unwrap(), []);
 }

@@ -56,6 +56,21 @@ fn encodings_full_text_rowids_and_views() {
     comes_back(&Bench::with(sql), "FTS5, large rowids, WITHOUT ROWID, a view for provenance");
 }
 
+/// A view takes the place of the provenance table, where all of it can be read.
+#[test]
+fn a_view_is_exported_unless_one_of_its_rows_fails() {
+    for (column, rows) in [("'x'", Some(3)), ("json_extract(CASE WHEN seq = 6 THEN '{' ELSE '{}' END, '$')", None)] {
+        let bench = Bench::with(&format!("{REGISTRY} CREATE VIEW trail AS SELECT seq, {column} AS c FROM provenance"));
+        let made = bench.back_up(|request| request.provenance_table = "trail").unwrap();
+        assert_eq!(made.record.provenance_rows, rows, "{column}");
+        let done = bench.restored(&made.path, "back", |_| ()).unwrap();
+        assert_eq!((done.log.is_some(), done.provenance_rows), (rows.is_some(), rows));
+        if rows.is_some() {
+            assert_eq!(bench.read("back.jsonl").iter().filter(|byte| **byte == b'\n').count(), 3);
+        }
+    }
+}
+
 #[test]
 fn reserved_bytes_survive() {
     let bench = Bench::with("PRAGMA page_size = 1024; PRAGMA user_version = 1;");

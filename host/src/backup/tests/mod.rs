@@ -12,7 +12,9 @@ mod catalog;
 mod check;
 mod damage;
 mod destinations;
+mod interrupted;
 mod kinds;
+mod owners;
 
 use std::{
     fs,
@@ -23,7 +25,9 @@ use std::{
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{Failure, Kind, Made, Request, RestoreRequest, Restored, Silent, create, restore};
+use super::{
+    Failure, Kind, Made, Request, RestoreRequest, Restored, Silent, UndoRequest, Undone, create, restore, undo,
+};
 use crate::{
     archive::Compression,
     clock::{FixedClock, Timestamp},
@@ -134,6 +138,13 @@ impl Bench {
         };
         change(&mut request);
         restore(&request, &at("2026-11-24T13:00:00Z"), &Silent)
+    }
+
+    /// Brings back what the last restore to `name` replaced.
+    pub(super) fn undone(&self, name: &str) -> Result<Undone, Failure> {
+        let (db, scratch) = (self.path(name), std::env::temp_dir());
+        let request = UndoRequest { db: &db, log: None, scratch: &scratch };
+        undo(&request, &at("2026-11-24T14:00:00Z"))
     }
 
     pub(super) fn read(&self, name: &str) -> Vec<u8> {

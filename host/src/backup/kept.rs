@@ -1,0 +1,147 @@
+//! The folders `<database>.replaced-<n>` beside a database, in which restores keep what they replaced.
+//!
+//! Each holds the old database as `database`, with its `-wal`, `-shm` or `-journal` where SQLite could not fold them in, the old
+//! export as `provenance.jsonl`, and `replaced.json`. Does not know how files are replaced.
+
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Failure, failure::stat, nearby::Nearby};
+use crate::files::{self, beside};
+
+/// The highest number of such a folder: each is a restore that somebody started by hand.
+pub(super) const MAX_KEPT: u32 = 10_000;
+
+/// What the name of a file or a folder ends with that is not in its place yet, or not any more.
+pub(super) const STAGED: &str = ".vitalsign-restoring";
+
+pub(super) const DATABASE: &str = "database";
+pub(super) const LOG: &str = "provenance.jsonl";
+const NOTE: &str = "replaced.json";
+/// What a process that is killed leaves of an export that it copies here from another file system.
+const HALF_COPIED_LOG: &str = "provenance.jsonl.vitalsign-restoring";
+const MAX_NOTE_BYTES: u64 = 64 * 1024;
+
+/// The files that SQLite keeps beside a database.
+pub(super) const SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// What is written beside a database that was replaced.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Note {
+    /// When, in UTC.
+    pub(super) at: String,
+    /// By what.
+    pub(super) by: String,
+    /// Where the export lay, seen from the folder of the database.
+    log: Option<Nearby>,
+    /// That folder, since a path that leads out of it only counts there.
+    #[serde(default)]
+    folder: Option<Nearby>,
+}
+
+impl Note {
+    pub(super) fn new(at: &str, by: &str, log: Option<&Path>, folder: &Path) -> Self {
+        let log = log.map(|log| Nearby::of(log, folder));
+        Self { at: at.to_owned(), by: by.to_owned(), log, folder: Some(Nearby::whole(folder)) }
+    }
+
+    /// The note in a folder of replaced files.
+    pub(super) fn read(kept: &Path) -> Option<Self> {
+        let text = files::read_text(&kept.join(NOTE), MAX_NOTE_BYTES).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    pub(super) fn write(&self, kept: &Path, owner: Option<(u32, u32)>) -> Result<(), Failure> {
+        let note = kept.join(NOTE);
+        // A struct of text always serialises.
+        let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
+        files::write_at_once(&note, text.as_bytes(), 0o600, owner).map_err(|error| Failure::io("write", &note, error))
+    }
+
+    /// Where the export belongs to, beside a database in `folder`, as the note in the folder `kept` says.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] where it may be that of another registry, of which this is a copy, or where another user could have root
+    /// replace a file of which he only wrote the name.
+    pub(super) fn log(kept: &Path, folder: &Path) -> Result<Option<PathBuf>, Failure> {
+        let Some((note, log)) = Self::read(kept).and_then(|note| Some((note.clone(), note.log?))) else {
+            return Ok(None);
+        };
+        let path = log.at(folder);
+        let is_beside = path.parent() == Some(folder);
+        let is_here = note.folder.is_some_and(|written| written.is(folder)) || !log.leads_out();
+        let is_trusted = !files::is_root() || stat(&kept.join(NOTE))?.is_some_and(|found| found.uid == 0);
+        let why = match (is_here, is_trusted) {
+            _ if is_beside => return Ok(Some(path)),
+            (true, true) => return Ok(Some(path)),
+            (false, _) => format!("{} was copied or moved to here since the restore", folder.display()),
+            (true, false) => format!("another user than root could have changed the note in {}", kept.display()),
+        };
+        let what = format!("{why}, so the provenance export {} may belong to another registry", path.display());
+        Err(Failure::refused(
+            format!("{what}; nothing was changed"),
+            "say with --log which provenance export to put back",
+        ))
+    }
+}
+
+/// Where the new file for `path` is made ready: a file, or a folder.
+pub(super) fn staged_beside(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(STAGED);
+    path.with_file_name(name)
+}
+
+pub(super) fn folder_of(real: &Path, number: u32) -> PathBuf {
+    beside(real, &format!(".replaced-{number}"))
+}
+
+/// The folders with what was replaced here, oldest first.
+pub(super) fn all(real: &Path) -> Result<Vec<(u32, PathBuf)>, Failure> {
+    let parent = real.parent().unwrap_or(Path::new("/"));
+    let failed = |error| Failure::io("list the folder", parent, error);
+    if files::stat(parent).map_err(failed)?.is_none() {
+        return Ok(Vec::new());
+    }
+    let own = beside(real, ".replaced-");
+    let own = own.file_name().unwrap_or_default().as_bytes();
+    let number = |name: &OsStr| {
+        let digits = std::str::from_utf8(name.as_bytes().strip_prefix(own)?).ok()?;
+        digits.parse::<u32>().ok().filter(|number| *number <= MAX_KEPT)
+    };
+    let numbers = files::found_in(parent, MAX_KEPT as usize, number).map_err(failed)?;
+    Ok(numbers.into_iter().map(|number| (number, folder_of(real, number))).collect())
+}
+
+/// The next such folder, which is not there yet.
+pub(super) fn next(real: &Path) -> Result<PathBuf, Failure> {
+    let newest = all(real)?.last().map_or(0, |(number, _)| *number);
+    Ok(folder_of(real, newest + 1))
+}
+
+/// The newest folder that holds anything, with the database in it if it has one.
+pub(super) fn newest(real: &Path) -> Result<Option<(PathBuf, Option<PathBuf>)>, Failure> {
+    for (_, folder) in all(real)?.into_iter().rev() {
+        let database = folder.join(DATABASE);
+        let database = stat(&database)?.map(|_| database);
+        if database.is_some() || stat(&folder.join(LOG))?.is_some() {
+            return Ok(Some((folder, database)));
+        }
+    }
+    Ok(None)
+}
+
+/// Removes the note and the folder, when nothing else is in it.
+pub(super) fn remove_emptied(folder: &Path) -> Result<(), Failure> {
+    let failed = |error| Failure::io("remove", folder, error);
+    for name in [NOTE, HALF_COPIED_LOG] {
+        files::remove(&folder.join(name)).map_err(failed)?;
+    }
+    files::remove_empty_folder(folder).map_err(failed)
+}
