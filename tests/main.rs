@@ -24,6 +24,7 @@ mod guard;
 mod loading;
 mod other;
 mod plugins;
+mod power;
 mod serve;
 mod torture;
 

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask demo [--once] [--listen ADDR]   create a demo registry with three plugins and serve its report; --once prints the report instead
 cargo xtask test                            run every test
-cargo xtask torture [--seconds N]           run the long tests that kill and damage backups and restores, then the fuzzer
+cargo xtask torture [--seconds N]           run the long tests that kill and damage backups and restores or take the power, then the fuzzer
 cargo xtask fuzz [--seconds N]              fuzz the reader of archives, for 600 seconds by default
 cargo xtask bench [--write]                 run the benchmarks; --write puts the results into docs/BENCHMARKS.md
 cargo xtask guests                          build the example plugins and the plugins of the tests for wasm32-wasip2

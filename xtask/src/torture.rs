@@ -1,4 +1,5 @@
-//! `cargo xtask torture`: long tests that kill, truncate and damage backups and restores or take their disk space, then the fuzzer.
+//! `cargo xtask torture`: long tests that kill, truncate and damage backups and restores or take their disk space or the power,
+//! then the fuzzer.
 //!
 //! `cargo xtask test` runs the same tests in a short form; a variable asks for the long one.
 
@@ -13,7 +14,7 @@ use crate::{
 const VARIABLE: (&str, &str) = ("VITALSIGN_TORTURE", "long");
 
 /// Where these tests stand: in the room, and in the end-to-end suite.
-const TESTS: [&str; 2] = ["backup::", "torture::"];
+const TESTS: [&str; 3] = ["backup::", "power::", "torture::"];
 
 /// Runs both, the fuzzer also when the tests fail: a run of an hour should show every failure.
 pub(crate) fn run(seconds: u32) -> Result<ExitCode> {

@@ -87,6 +87,8 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
         ));
     }
     recover(&database.real)?;
+    // A power loss may have left the new database under its old name too.
+    Staging::at(&database, &log).remove()?;
     // Again: this may have changed both.
     let (database, log) = (Place::of(request.db)?, Place::of(request.log)?);
     may_be_replaced(&database, &log, request.force)?;
@@ -290,9 +292,12 @@ struct Staging {
 }
 
 impl Staging {
+    fn at(database: &Place, log: &Place) -> Self {
+        Self { real: database.real.clone(), folder: database.staged(), log: log.staged() }
+    }
+
     fn new(database: &Place, log: &Place) -> Result<Self, Failure> {
-        let staging = Self { real: database.real.clone(), folder: database.staged(), log: log.staged() };
-        staging.remove()?;
+        let staging = Self::at(database, log);
         // A kill leaves it to the next run, which may be that of the registry's own user.
         let owner = files::heir(&staging.folder, database.stat.map(|old| (old.uid, old.gid)));
         files::new_private_folder(&staging.folder, owner)

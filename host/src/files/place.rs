@@ -6,7 +6,7 @@ use std::{
     ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, Seek as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -135,16 +135,18 @@ pub fn remove_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes one folder of mode 0700 that does not exist yet, for `owner` when root makes it.
+/// Makes one folder of mode 0700 that does not exist yet, for `owner` when root makes it, and syncs its name.
 ///
 /// # Errors
 /// `AlreadyExists`, or what the system says.
 pub fn new_private_folder(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
     fs::DirBuilder::new().mode(0o700).create(path)?;
-    give_folder(path, owner)
+    give_folder(path, owner)?;
+    sync_folder(folder_of(path))
 }
 
-/// Makes a folder with its parents, or accepts the one that is there. What root makes is for `owner`.
+/// Makes a folder with its parents, or accepts the one that is there. What root makes is for `owner`. It is synced: a name that a
+/// power loss takes away would take everything in the folder with it.
 ///
 /// # Errors
 /// What the system says.
@@ -152,7 +154,10 @@ pub fn folder(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
     let missing: Vec<_> =
         path.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).collect();
     fs::create_dir_all(path)?;
-    missing.into_iter().rev().try_for_each(|new| give_folder(new, owner))
+    missing.into_iter().rev().try_for_each(|new| {
+        give_folder(new, owner)?;
+        sync_folder(folder_of(new))
+    })
 }
 
 /// Gives a folder away when root has made it.
@@ -199,12 +204,13 @@ pub fn found_in<T: Ord>(folder: &Path, most: usize, wanted: impl Fn(&OsStr) -> O
 }
 
 /// Adds one line to a file that only grows, in one write, and syncs it. A new one is for its owner alone: `owner`, when root makes it.
+/// Where a power loss has cut the last line off, the new one still begins a line of its own.
 ///
 /// # Errors
 /// What the system says.
 pub fn append_line(path: &Path, line: &str, owner: Option<(u32, u32)>) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    options.append(true).mode(0o600).custom_flags(no_follow());
+    options.read(true).append(true).mode(0o600).custom_flags(no_follow());
     let mut file = match options.clone().create_new(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.create(true).open(path)?,
         made => {
@@ -213,8 +219,15 @@ pub fn append_line(path: &Path, line: &str, owner: Option<(u32, u32)>) -> io::Re
             made
         }
     };
-    file.write_all(format!("{line}\n").as_bytes())?;
-    file.sync_all()
+    let bytes = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if bytes > 0 {
+        file.read_exact_at(&mut last, bytes - 1)?;
+    }
+    let start = if last == [b'\n'] { "" } else { "\n" };
+    file.write_all(format!("{start}{line}\n").as_bytes())?;
+    file.sync_all()?;
+    if bytes == 0 { sync_folder(folder_of(path)) } else { Ok(()) }
 }
 
 pub(super) fn no_follow() -> i32 {
@@ -331,6 +344,17 @@ mod tests {
         let holder = std::process::id();
         let locks = super::super::locks_on(lock.id().unwrap().inode, &devices(&at("c"))).unwrap();
         assert!(locks.iter().any(|held| held.pid == Some(holder) && held.exclusive), "{locks:?}");
+    }
+
+    #[test]
+    fn a_line_begins_after_one_that_was_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines");
+        append_line(&path, "one", None).unwrap();
+        append_line(&path, "two", None).unwrap();
+        fs::write(&path, &fs::read(&path).unwrap()[..6]).unwrap();
+        append_line(&path, "three", None).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntw\nthree\n");
     }
 
     /// What the system calls the device of a file, in both of its words.
