@@ -343,3 +343,24 @@ fn torture_a_prune() {
         assert_eq!(whole(place, case), 1, "{case}");
     });
 }
+
+/// Where the system starts no more threads, the environment failed, or the command did without.
+#[test]
+fn torture_threads_that_do_not_start() {
+    if !has("strace") {
+        return;
+    }
+    let (place, _) = with_archive();
+    for args in [
+        ["backup", "--db", "registry.sqlite", "--out", "out"].as_slice(),
+        &["verify", "a.tar.gz"],
+        &["restore", "--archive", "a.tar.gz", "--db", "registry.sqlite", "--log", "log.jsonl", "--force"],
+    ] {
+        let count = calls(&|| with_archive().0, args)["clone3"];
+        for at in 1..=count {
+            let inject = format!("inject=clone3:error=EAGAIN:when={at}");
+            let status = traced(&place, &["/dev/null", "-e", "trace=clone3", "-e", &inject], args).status().unwrap();
+            assert!(matches!(status.code(), Some(0 | 6)), "{inject} in {args:?}, which ended with {status}");
+        }
+    }
+}

@@ -186,6 +186,9 @@ impl Failure {
                     "free some space there, then try again; no unfinished file was left behind"
                 }
                 io::ErrorKind::ReadOnlyFilesystem => "choose a folder on a file system that can be written",
+                io::ErrorKind::WouldBlock => {
+                    "no thread can be started: raise the limit on processes (`ulimit -u`, or `TasksMax` of systemd), or end other programs"
+                }
                 _ => "check the disk and its file system; `dmesg` shows the errors of a disk",
             },
         };

@@ -175,18 +175,16 @@ fn written(
         let finish = || {
             writer.finish(&about.header("", None)).map_err(|error| Failure::io("write the archive in", archive, error))
         };
-        let finishing = scope.spawn(|| finish().and_then(prove));
+        let finishing = thread::Builder::new().spawn_scoped(scope, || finish().and_then(prove));
         let judged = match known {
             Some(known) => Ok(Ok(known.clone())),
             None => source_judged(snapshot, about.real),
         };
-        (finishing.join(), judged)
+        let gone = |_| Err(io::Error::other("the thread that writes it stopped unexpectedly"));
+        (finishing.and_then(|thread| thread.join().map_or_else(gone, Ok)), judged)
     });
-    let gone = || {
-        Failure::io("write the archive in", archive, io::Error::other("the thread that writes it stopped unexpectedly"))
-    };
     let judged = judged?;
-    let proven = proven.unwrap_or_else(|_| Err(gone()));
+    let proven = proven.unwrap_or_else(|error| Err(Failure::io("write the archive in", archive, error)));
     Ok(judged.and_then(|judged| Ok(Taken { proven: proven?, metadata, judged })))
 }
 

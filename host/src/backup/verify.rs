@@ -90,7 +90,10 @@ impl Layout {
             let mut place = |found: &Found| {
                 if let ([only], true, None) = (placed.as_slice(), found.name.ends_with(".jsonl"), &early) {
                     let database = self.folder.join(only);
-                    early = Some((String::clone(only), scope.spawn(move || check(archive, &database, self.depth))));
+                    let check = move || check(archive, &database, self.depth);
+                    // Without a thread it is checked afterwards.
+                    let checking = std::thread::Builder::new().spawn_scoped(scope, check);
+                    early = checking.ok().map(|checking| (String::clone(only), checking));
                 }
                 let file = self.place(found)?;
                 placed.extend(file.is_some().then(|| found.name.clone()));
