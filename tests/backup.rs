@@ -429,6 +429,42 @@ fn older_archives_restore_with_what_is_in_their_log() {
     assert_eq!(conn.query_row("SELECT count(*) FROM records", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
 }
 
+#[test]
+fn a_raw_copy_brings_its_journal_along() {
+    let place = Place::with_registry(20);
+    let spill = "PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN;
+        UPDATE records SET payload = zeroblob(2000); DELETE FROM provenance";
+    Other::open(&place.path("registry.sqlite"), spill).kill();
+    assert!(place.path("registry.sqlite-journal").exists());
+    let ran = place.run(["backup", "--raw", "--db", "registry.sqlite", "--out", "out"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(place.path("registry.sqlite-journal").exists(), "the original is left alone");
+    let archive = place.path(ran.stdout.trim());
+    assert_eq!(place.run(["verify", archive.to_str().unwrap()]).code, 0);
+    let ran = restore(&place, &archive, &["--db", "raw.sqlite", "--log", "raw.jsonl"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let conn = Connection::open(place.path("raw.sqlite")).unwrap();
+    let count = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM provenance"), 20, "the transaction is rolled back in the copy");
+    assert_eq!(count("SELECT count(*) FROM records WHERE payload = zeroblob(2000)"), 0);
+    assert!(!place.path("raw.sqlite-journal").exists());
+}
+
+#[test]
+fn an_archive_whose_path_cannot_be_printed_is_named_all_the_same() {
+    let place = Place::with_registry(20);
+    let mut command = place.command(["backup", "--db", "registry.sqlite", "--out", "out"]);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = command.stdout(full).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(6), "{said}");
+    assert!(
+        said.contains("vitalsign: the archive out/registry-backup-2") && said.contains(" was made: cannot write"),
+        "{said}"
+    );
+    assert!(place.run(["list", "--out", "out"]).stdout.contains("verified"));
+}
+
 /// Each backup taken under a writer holds a prefix of what was committed, and nothing less than what was before it began.
 /// Ends a writer when it is dropped, also when an assertion fails: the scope of threads waits for the writer.
 struct Stopping<'a>(&'a AtomicBool);

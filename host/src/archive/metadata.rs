@@ -39,6 +39,9 @@ pub struct Files {
     /// The index of the log, in an archive of raw copies.
     #[serde(default)]
     pub shm: Option<String>,
+    /// Its rollback journal, in an archive of raw copies that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<String>,
     /// The export of the provenance table.
     #[serde(default)]
     pub provenance: Option<String>,

@@ -185,6 +185,9 @@ impl Failure {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     "free some space there, then try again; no unfinished file was left behind"
                 }
+                io::ErrorKind::WouldBlock => {
+                    "the system gives no more threads: raise the limit on processes (`ulimit -u`, or that of the container), or try again"
+                }
                 io::ErrorKind::ReadOnlyFilesystem => "choose a folder on a file system that can be written",
                 io::ErrorKind::WouldBlock => {
                     "no thread can be started: raise the limit on processes (`ulimit -u`, or `TasksMax` of systemd), or end other programs"

@@ -61,22 +61,12 @@ pub(super) fn take(
 /// The database and what lies beside it.
 fn parts(about: &About<'_>) -> Result<Vec<Part>, Failure> {
     let mut parts = Vec::new();
-    for suffix in ["", "-wal", "-shm"] {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
         let path = beside(about.real, suffix);
-        if let Some(stat) = stat(&path)? {
+        // An empty journal says nothing, and has no other use.
+        if let Some(stat) = stat(&path)?.filter(|stat| suffix != "-journal" || stat.bytes > 0) {
             parts.push(Part { path, member: format!("{}{suffix}", about.member()), stat });
         }
-    }
-    let journal = beside(about.real, "-journal");
-    if stat(&journal)?.is_some_and(|journal| journal.bytes > 0) {
-        let what = format!(
-            "{} has a rollback journal: a transaction was interrupted, and a copy without the journal is useless",
-            about.real.display()
-        );
-        return Err(Failure::refused(
-            format!("{what}; no archive was made"),
-            "start the registry once, so that SQLite rolls the transaction back; or copy the database and its journal by hand",
-        ));
     }
     Ok(parts)
 }
@@ -91,7 +81,13 @@ fn copy(
         let name = format!("{}{suffix}", about.member());
         parts.iter().any(|part| part.member == name).then_some(name)
     };
-    let files = Files { database: named(""), wal: named("-wal"), shm: named("-shm"), provenance: None };
+    let files = Files {
+        database: named(""),
+        wal: named("-wal"),
+        shm: named("-shm"),
+        journal: named("-journal"),
+        provenance: None,
+    };
     // The header may be damaged, so the metadata repeats nothing from it.
     let metadata = about.metadata(files);
     text(&mut writer, about, &metadata).map_err(|error| Failure::io("write the archive of", about.real, error))?;

@@ -108,11 +108,14 @@ impl Judged {
             (true, false) => "pages, rows and indexes",
             (false, _) => "pages and rows",
         };
-        let why_not = why_not.as_deref().unwrap_or("unknown");
         match &self.structure {
-            Structure::Sound if *indexes => format!("the {parts} of {of} are intact"),
+            Structure::Sound if *indexes => {
+                let but = why_not.as_ref().map(|why| format!(", but {why}")).unwrap_or_default();
+                format!("the {parts} of {of} are intact{but}")
+            }
             Structure::Sound => format!(
-                "the {parts} of {of} are intact; its indexes were not compared with its tables ({why_not}), which `vitalsign verify --full` does"
+                "the {parts} of {of} are intact; its indexes were not compared with its tables ({}), which `vitalsign verify --full` does",
+                why_not.as_deref().unwrap_or("unknown")
             ),
             Structure::Flawed(faults) => {
                 format!("every row of {of} can be read, but it has faults: {}", faults.join("; "))

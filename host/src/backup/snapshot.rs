@@ -175,10 +175,12 @@ fn written(
         let finish = || {
             writer.finish(&about.header("", None)).map_err(|error| Failure::io("write the archive in", archive, error))
         };
-        let finishing = thread::Builder::new().spawn_scoped(scope, || finish().and_then(prove));
+        let finishing =
+            thread::Builder::new().name("proof".to_owned()).spawn_scoped(scope, || finish().and_then(prove));
         let judged = match known {
+            _ if finishing.is_err() => Ok(Ok(Judged::not_checked("no archive"))),
             Some(known) => Ok(Ok(known.clone())),
-            None => source_judged(snapshot, about.real),
+            None => source_judged(snapshot, about.real, progress),
         };
         let gone = |_| Err(io::Error::other("the thread that writes it stopped unexpectedly"));
         (finishing.and_then(|thread| thread.join().map_or_else(gone, Ok)), judged)
@@ -304,9 +306,13 @@ fn export(snapshot: &Snapshot<'_>, about: &About<'_>, writer: &mut Writer) -> Re
 
 /// Checks the same pages that were written. The archive is compared with their hashes afterwards, so the result holds for the
 /// database in the archive too, and no copy of it has to be unpacked.
-fn source_judged(snapshot: &Snapshot<'_>, real: &Path) -> Result<Result<Judged, Failure>, Trouble> {
+fn source_judged(
+    snapshot: &Snapshot<'_>,
+    real: &Path,
+    progress: &dyn Progress,
+) -> Result<Result<Judged, Failure>, Trouble> {
     let what = format!("the database {}", real.display());
-    judged(snapshot, &what, DAMAGED_SOURCE_HINT, Depth::Within(INDEX_LIMIT))
+    judged(snapshot, &what, DAMAGED_SOURCE_HINT, Depth::Within(INDEX_LIMIT), progress)
 }
 
 const DAMAGED_SOURCE_HINT: &str =
@@ -319,9 +325,11 @@ pub(super) fn judged(
     what: &str,
     hint: &'static str,
     depth: Depth,
+    progress: &dyn Progress,
 ) -> Result<Result<Judged, Failure>, Trouble> {
-    let found = match snapshot.examine(depth) {
+    let found = match snapshot.until(&|| progress.is_cancelled(), || snapshot.examine(depth)) {
         Ok(found) => found,
+        Err(Trouble::OutOfTime { .. }) if progress.is_cancelled() => return Ok(Err(Failure::Interrupted)),
         Err(Trouble::Other { detail, .. }) => return Ok(Ok(Judged::not_checked(detail))),
         Err(trouble) => return Err(trouble),
     };

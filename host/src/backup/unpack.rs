@@ -206,7 +206,7 @@ fn roles(metadata: &Metadata, pieces: &[Piece]) -> Result<Files, Flaw> {
         (None, _) => completed(Files::default(), &the_database(pieces)?, pieces),
     };
     let mut known = vec![METADATA, SUMS];
-    for name in [&files.database, &files.wal, &files.shm, &files.provenance].into_iter().flatten() {
+    for name in [&files.database, &files.wal, &files.shm, &files.journal, &files.provenance].into_iter().flatten() {
         let shown = printable(name, MAX_SHOWN_BYTES);
         if !pieces.iter().any(|piece| piece.found.name == *name) {
             return Err(Flaw::Refused(format!("its `{METADATA}` names `{shown}`, but it contains no such member")));
@@ -246,6 +246,7 @@ fn completed(files: Files, database: &str, pieces: &[Piece]) -> Files {
     Files {
         wal: files.wal.or_else(|| there(format!("{database}-wal"))),
         shm: files.shm.or_else(|| there(format!("{database}-shm"))),
+        journal: files.journal.or_else(|| there(format!("{database}-journal"))),
         provenance: files
             .provenance
             .or_else(|| pieces.iter().map(|piece| piece.found.name.clone()).find(|name| name.ends_with(".jsonl"))),

@@ -6,6 +6,7 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
@@ -84,15 +85,15 @@ impl Layout {
     ///
     /// Where the export comes behind a database without a log, the database is checked while the export is still unpacked.
     pub(super) fn lay_out(&self, archive: &Path, hashed: bool, progress: &dyn Progress) -> Result<LaidOut, Failure> {
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let mut placed = Vec::new();
             let mut early = None;
             let mut place = |found: &Found| {
                 if let ([only], true, None) = (placed.as_slice(), found.name.ends_with(".jsonl"), &early) {
                     let database = self.folder.join(only);
-                    let check = move || check(archive, &database, self.depth);
-                    // Without a thread it is checked afterwards.
-                    let checking = std::thread::Builder::new().spawn_scoped(scope, check);
+                    let checking = move || check(archive, &database, self.depth, progress);
+                    // Without a thread the database is checked when the archive has been read to its end.
+                    let checking = thread::Builder::new().name("check".to_owned()).spawn_scoped(scope, checking);
                     early = checking.ok().map(|checking| (String::clone(only), checking));
                 }
                 let file = self.place(found)?;
@@ -106,14 +107,16 @@ impl Layout {
                 let flaw = Flaw::Refused("it contains no database".to_owned());
                 return Err(Failure::Archive { path: archive.to_owned(), flaw });
             };
-            if let Some(wal) = unpacked.files.wal.as_ref().map(path) {
-                fold(archive, &database, &wal)?;
+            let sides = [("-wal", &unpacked.files.wal), ("-journal", &unpacked.files.journal)];
+            let sides = sides.map(|(suffix, name)| (suffix, name.as_ref().map(path)));
+            if sides.iter().any(|(_, side)| side.is_some()) {
+                fold(archive, &database, &sides)?;
             }
             let judged = match early {
                 Some((name, Ok(found))) if unpacked.files.wal.is_none() && path(&name) == database => found,
                 _ => {
                     progress.begin("checking the database", 0);
-                    let found = check(archive, &database, self.depth);
+                    let found = check(archive, &database, self.depth, progress);
                     progress.end();
                     found
                 }
@@ -127,14 +130,16 @@ impl Layout {
     }
 }
 
-/// Folds a log into its database.
-fn fold(archive: &Path, database: &Path, wal: &Path) -> Result<(), Failure> {
-    let beside = beside(database, "-wal");
-    if *wal != beside {
-        files::move_to(wal, &beside).map_err(|error| Failure::io("move", wal, error))?;
+/// Folds a log into its database, or rolls back the transaction in its journal.
+fn fold(archive: &Path, database: &Path, sides: &[(&str, Option<PathBuf>)]) -> Result<(), Failure> {
+    for (suffix, side) in sides {
+        let beside = beside(database, suffix);
+        if let Some(side) = side.as_ref().filter(|side| **side != beside) {
+            files::move_to(side, &beside).map_err(|error| Failure::io("move", side, error))?;
+        }
     }
     // SQLite creates the index of a log again.
-    files::remove(&files::beside(database, "-shm")).map_err(|error| Failure::io("remove", database, error))?;
+    files::remove(&beside(database, "-shm")).map_err(|error| Failure::io("remove", database, error))?;
     sqlite::settle(database).map_err(|trouble| about(archive, database, trouble))
 }
 
@@ -155,11 +160,11 @@ const DAMAGED_COPY_HINT: &str =
     "use another archive: `vitalsign list` shows which ones are verified; `tar` can still unpack this one";
 
 /// Opens the copy and checks it.
-fn check(archive: &Path, database: &Path, depth: Depth) -> Result<Judged, Failure> {
+fn check(archive: &Path, database: &Path, depth: Depth, progress: &dyn Progress) -> Result<Judged, Failure> {
     let what = format!("the database in {}", archive.display());
     let shown = Path::new(database.file_name().unwrap_or_default());
     let found = Copy::open(database, shown, CHECK_LIMIT)
-        .and_then(|copy| copy.look(|snapshot| judged(snapshot, &what, DAMAGED_COPY_HINT, depth)));
+        .and_then(|copy| copy.look(|snapshot| judged(snapshot, &what, DAMAGED_COPY_HINT, depth, progress)));
     found.map_err(|trouble| about(archive, database, trouble))?
 }
 

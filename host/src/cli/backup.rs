@@ -43,11 +43,12 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
     request.despite_other_writers = args.despite_other_writers;
     let watch = Stopwatch::start();
     let made = backup::create(&request, &SystemClock, &Bar::new()).map_err(|failure| Failure::backup(&failure))?;
-    if args.format.is_json() {
-        print_json(&json(&made))?;
-    } else {
-        print(&format!("{}\n", made.path.display()))?;
-    }
+    let printed = match args.format.is_json() {
+        true => print_json(&json(&made)),
+        false => print(&format!("{}\n", made.path.display())),
+    };
+    // Nobody must believe that there is no archive.
+    printed.map_err(|failure| failure.before(&format!("the archive {} was made", made.path.display())))?;
     if progress::is_watched() {
         complain(&format!("{} in {}\n", said(&made), span(watch.elapsed())));
     }

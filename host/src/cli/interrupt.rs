@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGHUP: what they do to a command that may last.
+//! The signals that end a process, SIGINT, SIGTERM and SIGHUP above all: what they do to a command that may last.
 //!
 //! - A command that changes nothing is ended by the system, as any program is. Process 1 of a container is not: there a
 //!   signal without a handler does nothing, so it is ended from here.
@@ -10,12 +10,14 @@
 
 use std::{
     ffi::c_int,
+    future::poll_fn,
     process,
     sync::{
         OnceLock,
         atomic::{AtomicI32, AtomicU8, Ordering},
         mpsc,
     },
+    task::Poll,
     thread,
 };
 
@@ -29,6 +31,18 @@ const ENDS: u8 = 0;
 const NOTED: u8 = 1;
 /// The command looks after signals by itself.
 const OWN: u8 = 2;
+
+/// The signals that end a process which does not look after them, apart from those that tell of a bug.
+pub(super) const ENDING: [c_int; 8] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGXCPU,
+];
 
 static MEANING: AtomicU8 = AtomicU8::new(ENDS);
 /// The number of the first signal that was noted; 0 before it has come.
@@ -65,16 +79,11 @@ fn listen() {
         let listen = move || {
             let Ok(tasks) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
             tasks.block_on(async {
-                let [mut int, mut term, mut hup] =
-                    [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(unless_ignored);
+                let mut streams: Vec<_> = ENDING.iter().filter_map(|one| Some((*one, unless_ignored(*one)?))).collect();
                 // Nobody waits any more only when the command is over.
                 let _ = ready.send(());
                 loop {
-                    tokio::select! {
-                        () = next(&mut int) => take(libc::SIGINT),
-                        () = next(&mut term) => take(libc::SIGTERM),
-                        () = next(&mut hup) => take(libc::SIGHUP),
-                    }
+                    take(next(&mut streams).await);
                 }
             });
         };
@@ -86,15 +95,21 @@ fn listen() {
 }
 
 /// The stream of a signal; `None` for one that was ignored when the process was started, and stays so.
-fn unless_ignored(kind: SignalKind) -> Option<Signal> {
-    if signals::was_ignored(kind.as_raw_value()) { None } else { signal(kind).ok() }
+fn unless_ignored(number: c_int) -> Option<Signal> {
+    if signals::was_ignored(number) { None } else { signal(SignalKind::from_raw(number)).ok() }
 }
 
-async fn next(stream: &mut Option<Signal>) {
-    match stream {
-        Some(stream) => drop(stream.recv().await),
-        None => std::future::pending().await,
-    }
+/// The number of the next signal.
+async fn next(streams: &mut [(c_int, Signal)]) -> c_int {
+    poll_fn(|context| {
+        for (number, stream) in streams.iter_mut() {
+            if stream.poll_recv(context).is_ready() {
+                return Poll::Ready(*number);
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 fn take(signal: c_int) {

@@ -34,7 +34,7 @@ static BEFORE_MAIN: extern "C" fn() = note_what_is_inherited;
 
 extern "C" fn note_what_is_inherited() {
     let mut ignored = 0;
-    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGPIPE, libc::SIGTERM] {
+    for signal in super::interrupt::ENDING.into_iter().chain([libc::SIGPIPE]) {
         let mut action = MaybeUninit::<libc::sigaction>::zeroed();
         // SAFETY: a null pointer asks for the current action only, which is written to memory of the right type.
         let asked = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };

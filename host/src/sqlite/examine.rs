@@ -67,6 +67,15 @@ impl Snapshot<'_> {
             return Ok(found);
         }
         match depth {
+            Depth::Everything => self.hold_rules(&mut found)?,
+            Depth::Within(limit) => {
+                if !self.within(limit, || self.hold_rules(&mut found))? {
+                    found.why_not =
+                        Some(format!("holding rows against each `CHECK` takes more than {} s", limit.as_secs()));
+                }
+            }
+        }
+        match depth {
             Depth::Everything => {
                 self.gather("integrity_check", &mut found)?;
                 found.indexes = true;
@@ -79,7 +88,7 @@ impl Snapshot<'_> {
             Depth::Within(_) => {}
         }
         if let (Depth::Within(limit), false) = (depth, found.indexes) {
-            found.why_not = Some(format!("comparing them takes more than {} s", limit.as_secs()));
+            found.why_not.get_or_insert(format!("comparing them takes more than {} s", limit.as_secs()));
         }
         let unable = found.problems.iter().find(|problem| problem.kind == Kind::NotChecked);
         found.why_not = found.why_not.or(unable.map(|problem| problem.text.clone()));
@@ -101,6 +110,14 @@ impl Snapshot<'_> {
             }
             ended => ended,
         }
+    }
+
+    /// Rows that break a `CHECK`.
+    fn hold_rules(&self, to: &mut Examined) -> Result<(), Trouble> {
+        let found = self.rules(None)?;
+        to.problems.extend(found.broken);
+        to.why_not = found.why_not;
+        Ok(())
     }
 
     /// Rows that refer to rows which are not there.

@@ -56,15 +56,20 @@ impl Ground {
         if !files::may_read(&self.real) {
             return Err(Trouble::Unreadable(path.to_owned()));
         }
-        if rustix::process::geteuid().is_root() {
-            // SQLite as root gives the two files the database's owner. A repair, perhaps, but a change all the same.
-            for (suffix, side) in [("-wal", &self.wal), ("-shm", &self.shm)] {
-                if side.is_some_and(|side| (side.uid, side.gid) != (self.database.uid, self.database.gid)) {
-                    return Err(Trouble::OtherOwner { path: path.to_owned(), suffix });
-                }
-            }
-        }
         Ok(())
+    }
+
+    /// Refuses to open the database as any program does where that would change the owner of a file: as root SQLite gives its log
+    /// and the log's index the owner of the database. A repair, perhaps, but a change all the same.
+    pub(super) fn refuse_another_owner(&self, path: &Path) -> Result<(), Trouble> {
+        let files = [("-wal", &self.wal), ("-shm", &self.shm)];
+        let is_other = |side: &Stat| (side.uid, side.gid) != (self.database.uid, self.database.gid);
+        match files.into_iter().find(|(_, side)| side.as_ref().is_some_and(is_other)) {
+            Some((suffix, _)) if rustix::process::geteuid().is_root() => {
+                Err(Trouble::OtherOwner { path: path.to_owned(), suffix })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether a write-ahead log may hold content, so that the database must be read through it.

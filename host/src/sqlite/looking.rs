@@ -1,4 +1,4 @@
-//! The file system (VFS) that SQLite is given for looking: the system's own, except in three things.
+//! The file system (VFS) that SQLite is given for looking: the system's own, except in four things.
 //!
 //! 1. **It makes and deletes nothing.** Even on a connection that only reads, SQLite opens a write-ahead log for writing and
 //!    makes one where there is none. A `stat` beforehand cannot prevent that: the last writer may close the database in between,
@@ -11,6 +11,7 @@
 //!    through a transaction. How the copy is kept right stands at [`Index`].
 //! 3. **Rebuilding the index ends in time.** Where the writer was killed SQLite reads the whole log before the first row, and
 //!    asks nobody meanwhile. Each of those reads ends it once the time for waiting is over.
+//! 4. **Files keep their owners**, also when root looks (see [`leaving_owners`]).
 //!
 //! It also reads a database's first bytes, so that no lock of this process is lost (see [`head`]). Knows no database.
 
@@ -74,8 +75,40 @@ fn build() -> c_int {
         xDelete: Some(delete),
         ..*system
     });
+    if let Some(set) = system.xSetSystemCall {
+        // SAFETY: SQLite keeps its system calls as pointers to functions of no type, and calls this one as the `fchown` that it is.
+        unsafe {
+            let call = std::mem::transmute::<Fchown, unsafe extern "C" fn()>(fchown);
+            set(ptr::from_ref(system).cast_mut(), c"fchown".as_ptr(), Some(call));
+        }
+    }
     // SAFETY: the struct is leaked, so it outlives every connection; SQLite guards its list with its own lock.
     unsafe { ffi::sqlite3_vfs_register(Box::leak(looking), 0) }
+}
+
+type Fchown = unsafe extern "C" fn(c_int, libc::uid_t, libc::gid_t) -> c_int;
+
+thread_local! {
+    /// Whether this thread is about to look, so that files keep their owners.
+    static LEAVES_OWNERS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does `work`, in which SQLite gives no file away: as root it makes a log and its index the property of the database's owner as soon
+/// as it opens them.
+fn leaving_owners<T>(work: impl FnOnce() -> T) -> T {
+    LEAVES_OWNERS.set(true);
+    let done = work();
+    LEAVES_OWNERS.set(false);
+    done
+}
+
+/// What SQLite calls to give a file away.
+unsafe extern "C" fn fchown(file: c_int, user: libc::uid_t, group: libc::gid_t) -> c_int {
+    if LEAVES_OWNERS.get() {
+        return 0;
+    }
+    // SAFETY: takes numbers only.
+    unsafe { libc::fchown(file, user, group) }
 }
 
 /// Opens a file as the system does, but a log or a journal only for reading and only if it is there.
@@ -92,7 +125,7 @@ unsafe extern "C" fn open(
     };
     // SAFETY: the arguments are SQLite's own, handed on to the function that they were meant for. It takes its own struct as
     // mutable, as SQLite hands it out, and does not write to it.
-    let code = unsafe { open(ptr::from_ref(system).cast_mut(), name, file, flags, opened) };
+    let code = leaving_owners(|| unsafe { open(ptr::from_ref(system).cast_mut(), name, file, flags, opened) });
     if code == ffi::SQLITE_OK && flags & (ffi::SQLITE_OPEN_MAIN_DB | ffi::SQLITE_OPEN_WAL) != 0 {
         // SAFETY: SQLite gives a file struct, which the system's `xOpen` has just filled.
         unsafe { Watched::put(file, flags & ffi::SQLITE_OPEN_WAL != 0) };
@@ -196,7 +229,7 @@ unsafe extern "C" fn map(
     unsafe {
         let watched = Watched::of(file);
         let Some(map) = watched.system.xShmMap else { return ffi::SQLITE_IOERR_SHMMAP };
-        let code = map(file, region, bytes, extend, place);
+        let code = leaving_owners(|| map(file, region, bytes, extend, place));
         REBUILDS.set(code == ffi::SQLITE_READONLY_CANTINIT);
         if !matches!(code, ffi::SQLITE_OK | ffi::SQLITE_READONLY) {
             return code;

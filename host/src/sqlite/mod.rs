@@ -22,6 +22,7 @@ mod pool;
 mod problem;
 mod query;
 mod retry;
+mod rules;
 pub mod sample;
 mod settle;
 mod shm;

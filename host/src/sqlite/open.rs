@@ -107,6 +107,7 @@ impl Open {
     pub(super) fn joining(path: &Path) -> Result<Self, Trouble> {
         let ground = Ground::of(path)?;
         refuse(&ground, path)?;
+        ground.refuse_another_owner(path)?;
         let mut open = Self::connect(path, ground, Way::Joined, Trust::Ours)?;
         open.may_linger = false;
         // Whoever closes the database just now has it locked for a moment.

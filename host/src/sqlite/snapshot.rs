@@ -2,7 +2,12 @@
 //!
 //! Names that come from outside are looked up in `sqlite_schema` and quoted before they stand in SQL.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use rusqlite::{OptionalExtension as _, Params, Row};
 
@@ -12,6 +17,9 @@ use super::{
     trouble::Trouble,
 };
 use crate::clock::Deadline;
+
+/// The time between two questions whether a long read is still wanted.
+const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// A database as it was at one moment.
 pub struct Snapshot<'a> {
@@ -42,6 +50,30 @@ impl<'a> Snapshot<'a> {
             Err(Trouble::OutOfTime { .. }) if !self.open.leash.is_used_up() => Ok(false),
             ended => ended.map(|()| true),
         }
+    }
+
+    /// Reads until `is_cancelled` says so, which is asked from a thread of its own; the read then ends as one that is out of time.
+    pub fn until<T>(&self, is_cancelled: &(dyn Fn() -> bool + Sync), read: impl FnOnce() -> T) -> T {
+        let (leash, is_over) = (&self.open.leash, AtomicBool::new(false));
+        thread::scope(|scope| {
+            let asks = || {
+                while !is_over.load(Ordering::SeqCst) {
+                    if is_cancelled() {
+                        // Again and again: whoever reads may have given itself more time meanwhile.
+                        drop(leash.shorten(Duration::ZERO));
+                    }
+                    thread::park_timeout(ASK_EVERY);
+                }
+            };
+            // Without a thread the read goes on to its end.
+            let asking = thread::Builder::new().name("cancel".to_owned()).spawn_scoped(scope, asks);
+            let found = read();
+            is_over.store(true, Ordering::SeqCst);
+            if let Ok(asking) = asking {
+                asking.thread().unpark();
+            }
+            found
+        })
     }
 
     /// The trouble behind an error that came up in this read.

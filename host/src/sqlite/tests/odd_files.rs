@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests make and damage their own files")]
 
-use std::{fmt::Write as _, fs, time::Duration};
+use std::{fmt::Write as _, fs, os::unix::fs::MetadataExt as _, time::Duration};
 
 use crate::sqlite::{
     Depth, HoldLimits, Trouble,
@@ -93,8 +93,17 @@ fn root_does_not_change_the_owner_of_a_log() {
     }
     let scene = Scene::empty();
     let _writer = scene.other_process(MAKE);
-    std::os::unix::fs::chown(scene.side("-wal"), Some(12345), None).unwrap();
-    assert_eq!(trouble(&scene).code(), "other-owner");
+    for suffix in ["-wal", "-shm"] {
+        std::os::unix::fs::chown(scene.side(suffix), Some(12345), Some(54321)).unwrap();
+    }
+    let limits = HoldLimits { time: Duration::from_secs(60), wal_growth: 1 << 20 };
+    scene.unchanged(|registry| registry.hold(limits, |snapshot| snapshot.page_count())).unwrap();
+    for suffix in ["-wal", "-shm"] {
+        let found = fs::metadata(scene.side(suffix)).unwrap();
+        assert_eq!((found.uid(), found.gid()), (12345, 54321), "{suffix}");
+    }
+    let joined = crate::sqlite::open::Open::joining(&scene.path()).map(drop);
+    assert_eq!(joined.unwrap_err().code(), "other-owner");
 }
 
 #[test]

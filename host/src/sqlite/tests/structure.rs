@@ -151,6 +151,7 @@ fn what_only_the_registry_s_own_program_has_is_no_damage() {
     insta::assert_snapshot!(lines, @r#"
         stopped: Unsupported("unknown function: own()")
         checked
+        not compared: a rule of checked could not be checked: no such function: own
         computed
         indexed
         not compared: unknown function: own()
