@@ -325,3 +325,22 @@ fn as_process_1_a_signal_ends_it() {
         assert_eq!((output.status.code(), text.contains("started")), (Some(code), false), "{signal} {args:?}");
     }
 }
+
+#[test]
+fn a_process_on_a_deleted_file_prevents_a_start_until_it_ends() {
+    let place = Place::with_registry(20);
+    fs::copy(place.path("registry.sqlite"), place.path("copy")).unwrap();
+    let registry = Other::open(&place.path("registry.sqlite"), "DELETE FROM provenance");
+    assert!(started(&guard(&place, &[])), "a program may run twice on one file");
+    fs::rename(place.path("copy"), place.path("registry.sqlite")).unwrap();
+    fs::remove_file(place.path("registry.sqlite-wal")).unwrap();
+    fs::remove_file(place.path("registry.sqlite-shm")).unwrap();
+    let ran = guard(&place, &[]);
+    assert!(!started(&ran));
+    assert_eq!(ran.code, 1);
+    let named = format!("sqlite: process {} (`", registry.id());
+    assert!(ran.stderr.contains(&named) && ran.stderr.contains("deleted or replaced"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("its rows can be saved only before that process ends"), "{}", ran.stderr);
+    registry.kill();
+    assert!(started(&guard(&place, &[])));
+}

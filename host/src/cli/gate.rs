@@ -17,7 +17,7 @@ use crate::{
     files,
     report::{Entry, Origin, Report},
     run::{self, Selection},
-    sqlite::Registry,
+    sqlite::{Registry, SecondTruth},
     value::span,
 };
 
@@ -27,6 +27,9 @@ const FIRST_ROUND: Duration = Duration::from_secs(4);
 
 /// How long `stat` on the files of the database may take.
 const STAT_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long the look for processes that work on other files may take.
+const PROCESSES_LIMIT: Duration = Duration::from_secs(2);
 
 /// What the gate decides, and what to do if it refuses.
 struct Judged {
@@ -88,7 +91,7 @@ impl Gate<'_> {
         let is_missing = has(report, &MISSING);
         let may_be_missing = is_missing && self.allow_missing && self.leftover().is_none();
         let is_recovering = has(report, &OUT_OF_TIME) && self.log_awaits_recovery();
-        let run::Gate { refused, mut noted } = run::gate(report, |entry, finding| {
+        let run::Gate { mut refused, mut noted } = run::gate(report, |entry, finding| {
             let code = finding.code.as_str();
             is_built_in(entry)
                 && ((may_be_missing && MISSING.contains(&code)) || (is_recovering && OUT_OF_TIME.contains(&code)))
@@ -96,12 +99,25 @@ impl Gate<'_> {
         if is_recovering {
             noted.push(RECOVERING.to_owned());
         }
-        let hint = if is_missing && !may_be_missing {
+        let apart = self.works_on_other_files();
+        refused.extend(apart.iter().map(|truth| format!("sqlite: {truth}")));
+        let hint = if let Some(truth) = apart.first() {
+            truth.hint()
+        } else if is_missing && !may_be_missing {
             self.about_missing()
         } else {
             "`vitalsign check` prints the whole report and what to do".to_owned()
         };
         Judged { refused, noted, hint }
+    }
+
+    /// Processes whose commits do not reach the database at its path. No start repairs that: what is started would be one
+    /// more program that takes its own rows for all there are. Looked for whichever checks are critical.
+    fn works_on_other_files(&self) -> Vec<SecondTruth> {
+        let registry = Registry::new(self.app.settled.db.clone());
+        let look = move || registry.second_truths(Deadline::after(PROCESSES_LIMIT));
+        let found = in_time(PROCESSES_LIMIT, look).unwrap_or_default();
+        found.into_iter().filter(SecondTruth::loses_rows).take(MAX_PROCESSES).collect()
     }
 
     /// What to do about a database that is not there.
@@ -134,6 +150,9 @@ impl Gate<'_> {
         in_time(STAT_LIMIT, move || registry.log_awaits_recovery()).unwrap_or(false)
     }
 }
+
+/// The most processes that a refusal names.
+const MAX_PROCESSES: usize = 10;
 
 /// The codes of a database that is not there yet; an empty file is what a program makes of it first.
 const MISSING: [&str; 2] = ["missing", "empty"];
