@@ -189,9 +189,6 @@ impl Failure {
                     "the system gives no more threads: raise the limit on processes (`ulimit -u`, or that of the container), or try again"
                 }
                 io::ErrorKind::ReadOnlyFilesystem => "choose a folder on a file system that can be written",
-                io::ErrorKind::WouldBlock => {
-                    "no thread can be started: raise the limit on processes (`ulimit -u`, or `TasksMax` of systemd), or end other programs"
-                }
                 _ => "check the disk and its file system; `dmesg` shows the errors of a disk",
             },
         };

@@ -8,6 +8,7 @@ use super::{
     assemble::{backup_request, settle},
     complain, print, print_json,
     progress::{self, Bar},
+    waiting::tell_if_silent,
     within,
 };
 use crate::{
@@ -26,6 +27,7 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
     let mut request = backup_request(&settled, &scratch);
     let out = args.out.as_deref().map(|out| within(global, out));
     request.out = out.as_deref().unwrap_or(request.out);
+    tell_if_silent(vec![settled.db.clone(), request.out.to_path_buf()]);
     request.tag.clone_from(&args.tag);
     if let Some(compression) = args.compression.filter(|compression| *compression != request.compression) {
         // A level that was meant for another method has no meaning here.
@@ -98,8 +100,10 @@ fn said(made: &Made) -> String {
 
 /// A folder of archives: as the command line says, else as the configuration does.
 pub(super) fn folder(global: &Global, out: Option<&Path>) -> Result<std::path::PathBuf, Failure> {
-    match out {
-        Some(out) => Ok(within(global, out)),
-        None => Ok(settle(global, None)?.backup.dir),
-    }
+    let folder = match out {
+        Some(out) => within(global, out),
+        None => settle(global, None)?.backup.dir,
+    };
+    tell_if_silent(vec![folder.clone()]);
+    Ok(folder)
 }

@@ -8,7 +8,9 @@ use super::{
     Exit, Failure,
     args::{Global, KeepArgs, PruneArgs},
     assemble::settle,
-    complain, print, print_json, within,
+    complain, print, print_json,
+    waiting::tell_if_silent,
+    within,
 };
 use crate::{
     backup::{self, Keep, Listed, Pruned, Replaced},
@@ -28,6 +30,7 @@ pub(super) fn run(global: &Global, args: &PruneArgs) -> Result<Exit, Failure> {
     }
     let folder = args.out.as_deref().map_or(settled.backup.dir, |out| within(global, out));
     let failed = |failure: backup::Failure| Failure::backup(&failure);
+    tell_if_silent(vec![folder.clone()]);
     let listed = backup::list(&folder, true).map_err(failed)?;
     // A timer that runs `backup` and then this has nothing to do where nobody has said what may go: that is no failure.
     let plan = keep.map_or_else(|| all_stay(&listed), |keep| backup::plan(&listed, keep));

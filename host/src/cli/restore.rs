@@ -13,6 +13,7 @@ use super::{
     assemble::settle,
     print, print_json,
     progress::Bar,
+    waiting::tell_if_silent,
     within,
 };
 use crate::{
@@ -30,6 +31,7 @@ const BESIDE: &str = ".provenance.jsonl";
 
 pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> {
     let settled = settle(global, None)?;
+    tell_if_silent(vec![settled.db.clone()]);
     let scratch = env::temp_dir();
     let Some(archive) = &args.archive else {
         let log = args.log.as_deref().map(|log| within(global, log));
@@ -45,6 +47,7 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
         return Ok(Exit::Done);
     };
     let archive = within(global, archive);
+    tell_if_silent(vec![archive.clone()]);
     let log = match &args.log {
         Some(log) => within(global, log),
         None => usual_log(global, &settled.db)?,

@@ -8,6 +8,7 @@ use super::{
     backup::FAULTS_HINT,
     print, print_json,
     progress::Bar,
+    waiting::tell_if_silent,
     within,
 };
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
 
 pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     let archive = within(global, &args.archive);
+    tell_if_silent(vec![archive.clone()]);
     let found = backup::verify(&archive, args.full, &env::temp_dir(), &SystemClock, &Bar::new())
         .map_err(|failure| Failure::backup(&failure))?;
     if args.format.is_json() {

@@ -3,10 +3,22 @@
 //!
 //! A thread that hangs is left behind. It holds nothing that the rest of the process waits for. Knows no command.
 
-use std::{panic, sync::mpsc, thread, time::Duration};
+use std::{
+    panic,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use super::complain;
+use crate::{files, value::span};
 
 /// Stack of such a thread, in bytes: what the main thread has, on which the same work would run otherwise.
 const STACK_BYTES: usize = 8 << 20;
+
+/// How long a file system may say nothing before that is told.
+const SILENCE: Duration = Duration::from_secs(4);
 
 /// The first pause of [`Pauses`]: a lock that is held for the length of one commit is gone by then.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -52,6 +64,34 @@ pub(super) fn in_time<T: Send + 'static>(limit: Duration, work: impl FnOnce() ->
     }
 }
 
+/// Says on standard error which of these files gives no answer, while the command goes on and may be waiting for it.
+///
+/// Work that reads or writes archives has no limit of its own: it takes as long as they are large.
+pub(super) fn tell_if_silent(paths: Vec<PathBuf>) {
+    let look = move || {
+        for path in paths {
+            let asked = path.clone();
+            if let Some(message) = silence(SILENCE, &path, move || drop(files::stat(&asked))) {
+                complain(&message);
+                return;
+            }
+        }
+    };
+    // Without a thread there is no message, and the command itself says what it lacks.
+    drop(thread::Builder::new().name("silence".to_owned()).spawn(look));
+}
+
+/// What to say of a file for which `look` gives no answer in time.
+fn silence(limit: Duration, path: &Path, look: impl FnOnce() + Send + 'static) -> Option<String> {
+    in_time(limit, look).is_none().then(|| {
+        format!(
+            "vitalsign: still waiting: the file system of {} has not answered for {}; find out why, or stop this command\n",
+            path.display(),
+            span(limit)
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +108,14 @@ mod tests {
         assert_eq!(in_time(Duration::from_secs(60), || 7), Some(7));
         let (_open, never) = mpsc::channel::<()>();
         assert_eq!(in_time(Duration::ZERO, move || never.recv().is_ok()), None);
+    }
+
+    #[test]
+    fn a_file_system_that_is_silent_is_named() {
+        let path = Path::new("/mnt/far/registry.sqlite");
+        assert_eq!(silence(Duration::from_secs(60), path, || ()), None);
+        let (_open, never) = mpsc::channel::<()>();
+        let said = silence(Duration::ZERO, path, move || drop(never.recv())).unwrap();
+        assert!(said.contains("the file system of /mnt/far/registry.sqlite has not answered"), "{said}");
     }
 }
