@@ -170,7 +170,7 @@ fn the_check_says_what_serve_would_say() {
 3: vitalsign: registry.config.json:1:115: server.listen: listening on :8080, which is every address of this machine, with `"details": "always"` would show paths, SQL and facts about this host to whoever can connect; set `server.details` to `never` or `token`, or pass `--allow-public-details`
 3: vitalsign: registry.config.json:1:115: server.listen: no address is found for `no_such_host..:8080`: failed to lookup address information: Name or service not known; give an IP address, or correct the name
 3: vitalsign: cannot read the token file no-token: No such file or directory (os error 2)
-3: vitalsign: `server.details` is `token`, but the environment variable NO_TOKEN contains no token
+3: vitalsign: `server.details` is `token`, but the environment variable NO_TOKEN contains no token that a client could send
 3: vitalsign: registry.config.json:1:135: plugins[0].component: the component plugins/rulez.wasm cannot be read (No such file or directory (os error 2)). Check `plugins[].component` of the plugin rules and the permissions of the file.
 3: vitalsign: registry.config.json:1:135: plugins[0].component: plugins/text.wasm is not WebAssembly. Set `plugins[].component` of the plugin rules to the .wasm file that its build made.
 3: vitalsign: registry.config.json:1:135: plugins[0].component: plugins/module.wasm is a core WebAssembly module, not a component. Build it for a target that makes components, such as wasm32-wasip2.

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{Shutdown, TcpStream},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
 };
@@ -184,6 +184,20 @@ fn a_second_signal_ends_it_in_order() {
     server.signal("-TERM");
     (0..100_000).find(|_| server.get("/readyz").0 == 503).expect("it begins to stop");
     assert_eq!(server.stop("-TERM"), Some(0));
+}
+
+#[test]
+fn a_client_that_closes_its_sending_side_gets_its_answer() {
+    let place = Place::with_registry(42);
+    let server = Server::start(&place);
+    for path in ["/livez", "/health"] {
+        let mut stream = TcpStream::connect(&server.address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 "), "{path}: {text:?}");
+    }
 }
 
 #[test]

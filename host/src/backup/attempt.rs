@@ -9,7 +9,7 @@
 //! | in the folder of the archives | `registry-backup-failed-<digest of the database's path>.json` |
 //! | else beside the database | `<database>.vitalsign-backup-failed-<digest of the folder's path>` |
 //!
-//! The digests are the first 16 digits of a SHA-256: a folder may hold the archives of several databases.
+//! The digests are the last 16 digits of a SHA-256: a folder may hold the archives of several databases.
 
 use std::{
     io,

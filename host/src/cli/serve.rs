@@ -120,7 +120,10 @@ pub(super) fn access(details: &Details) -> Result<serve::Access, Failure> {
         TokenSource::Env(name) => (variable(name).unwrap_or_default(), format!("the environment variable {name}")),
     };
     serve::Token::new(&token).map(serve::Access::Token).ok_or_else(|| {
-        Failure::new(Exit::Config, format!("`server.details` is `token`, but {place} contains no token"))
-            .hint("put a token there, or set `server.details` to `never`")
+        Failure::new(
+            Exit::Config,
+            format!("`server.details` is `token`, but {place} contains no token that a client could send"),
+        )
+        .hint("put one line of printable ASCII characters there, or set `server.details` to `never`")
     })
 }

@@ -9,11 +9,13 @@ use axum::http::{HeaderMap, header::AUTHORIZATION};
 pub struct Token(blake3::Hash);
 
 impl Token {
-    /// A token without the white space round it; `None` when nothing is left, since an empty token would open the door.
+    /// A token without the white space round it; `None` when nothing is left, since an empty token would open the door, and
+    /// when a character is in it that no header can carry, such as the end of a line: nobody could ever send it.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
-        (!text.is_empty()).then(|| Self(blake3::hash(text.as_bytes())))
+        (!text.is_empty() && text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')))
+            .then(|| Self(blake3::hash(text.as_bytes())))
     }
 
     /// Whether `given` is this token. Two hashes are compared in constant time, and are of one length whatever was sent.
@@ -81,7 +83,10 @@ mod tests {
 
     #[test]
     fn a_token_is_never_empty_and_never_printed() {
-        assert!(Token::new(" \n").is_none());
+        for unusable in [" \n", "one\ntwo", "one\u{7f}", "s\u{e9}cret"] {
+            assert!(Token::new(unusable).is_none(), "{unusable:?}");
+        }
+        assert!(Token::new(" s3cret\r\n").is_some_and(|token| token.is("s3cret")));
         assert!(!format!("{:?}", Access::Token(Token::new("s3cret").unwrap())).contains("s3cret"));
     }
 }

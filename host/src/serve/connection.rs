@@ -272,6 +272,8 @@ pub(super) async fn serve(stream: TcpStream, router: Router, rules: Arc<Rules>) 
     let mut serving = pin!(
         http1::Builder::new()
             .header_read_timeout(None)
+            // A client that has nothing more to ask may close its side and still wait for the answer.
+            .half_close(true)
             .max_buf_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS)
             .serve_connection(socket, requests)
