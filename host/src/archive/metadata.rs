@@ -81,6 +81,10 @@ pub struct Metadata {
     pub tool: Option<String>,
     /// The path of the database that was backed up.
     pub source: Option<String>,
+    /// The machine or the container on which the backup was made.
+    pub host: Option<String>,
+    /// What tells the database from others of the same path.
+    pub identity: Option<String>,
     /// The names of the members; absent in some older archives.
     pub files: Option<Files>,
     /// What SQLite says of the database.

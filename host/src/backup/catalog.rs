@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::SignedDuration;
 use serde::Serialize;
 
 use super::{
@@ -26,13 +27,17 @@ const MAX_FILES: usize = 20_100;
 /// The largest `metadata.json` that is read for a list.
 const MAX_METADATA_BYTES: u64 = 1 << 20;
 
+/// How far the clocks of machines that share a folder may differ. An archive that is dated further ahead was made by a clock that
+/// was wrong: how old it is, nobody knows.
+pub(super) const FUTURE_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
+
 /// The state of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// It was verified, and has not changed since.
     Verified,
-    /// It was not verified.
+    /// It was not verified, or its time stamp is another since.
     Unverified,
     /// It has changed since it was verified.
     Changed,
@@ -42,6 +47,8 @@ pub enum Standing {
     Incomplete,
     /// It does not hold what was backed up.
     Damaged,
+    /// The system does not let anybody look at it.
+    Unreadable,
 }
 
 impl Standing {
@@ -55,6 +62,7 @@ impl Standing {
             Self::Flawed => "flawed",
             Self::Incomplete => "incomplete",
             Self::Damaged => "damaged",
+            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -87,12 +95,23 @@ pub struct Listed {
     pub flaw: Option<String>,
     /// The database that was backed up.
     pub source: Option<String>,
+    /// The machine or the container on which that was done.
+    pub host: Option<String>,
+    /// What tells that database from others of the same path.
+    pub identity: Option<String>,
     /// Bytes of the database in it.
     pub database_bytes: Option<u64>,
     /// Rows in the records table.
     pub records: Option<u64>,
     /// Rows in the provenance table.
     pub provenance_rows: Option<u64>,
+}
+
+impl Listed {
+    /// Whether it is dated in the future, beyond what clocks may differ.
+    pub(super) fn is_future(&self, now: Timestamp) -> bool {
+        self.created_at.duration_since(now) > FUTURE_TOLERANCE
+    }
 }
 
 /// The archives in `folder`, newest first; none when there is no such folder. `described` has archives without a record opened
@@ -120,19 +139,24 @@ pub(super) fn names(folder: &Path) -> io::Result<Vec<String>> {
 fn one(folder: &Path, name: &str, described: bool) -> Option<Listed> {
     let (stamp, tag, compression) = parse_file_name(name)?;
     let path = folder.join(name);
-    let found = files::stat(&path).ok()?.filter(|found| found.kind == files::Kind::File)?;
+    let found = match files::stat(&path) {
+        Ok(found) => Ok(found.filter(|found| found.kind == files::Kind::File)?),
+        Err(error) => Err(error),
+    };
     let record = Record::of(&path);
     let mut listed = Listed {
         created_at: stamp.at,
         stamp,
         tag: tag.map(|tag| tag.as_str().to_owned()),
         compression,
-        bytes: found.bytes,
+        bytes: found.as_ref().map_or(0, |found| found.bytes),
         standing: Standing::Unverified,
         verified_at: None,
         structure: None,
         flaw: None,
         source: None,
+        host: None,
+        identity: None,
         database_bytes: None,
         records: None,
         provenance_rows: None,
@@ -140,30 +164,39 @@ fn one(folder: &Path, name: &str, described: bool) -> Option<Listed> {
     };
     match record {
         Some(record) => {
-            listed.standing = match record.verdict {
-                _ if !record.is_of(&found) => Standing::Changed,
-                Verdict::Verified => Standing::Verified,
-                Verdict::Unverified => Standing::Unverified,
-                Verdict::Flawed => Standing::Flawed,
-                Verdict::Incomplete => Standing::Incomplete,
-                Verdict::Damaged => Standing::Damaged,
+            listed.standing = match (record.verdict, &found) {
+                (_, Err(_)) => Standing::Unreadable,
+                (_, Ok(found)) if record.is_resized(found) => Standing::Changed,
+                (Verdict::Verified | Verdict::Flawed, Ok(found)) if record.is_restamped(found) => Standing::Unverified,
+                (Verdict::Verified, _) => Standing::Verified,
+                (Verdict::Unverified, _) => Standing::Unverified,
+                (Verdict::Flawed, _) => Standing::Flawed,
+                (Verdict::Incomplete, _) => Standing::Incomplete,
+                (Verdict::Damaged, _) => Standing::Damaged,
             };
             listed.verified_at = record.verified_at;
             listed.structure = Some(record.structure);
             listed.flaw = record.flaw;
-            listed.source = record.source;
+            if listed.standing == Standing::Unverified && listed.verified_at.is_some() {
+                listed.flaw = Some("its time stamp is not the recorded one, as after a copy".to_owned());
+            }
+            (listed.source, listed.host, listed.identity) = (record.source, record.host, record.identity);
             listed.database_bytes = Some(record.database_bytes);
             (listed.records, listed.provenance_rows) = (record.records, record.provenance_rows);
         }
-        None if described => {
+        None if described && found.is_ok() => {
             if let Some(metadata) = metadata(&listed.path) {
-                listed.source = metadata.source;
+                (listed.source, listed.host, listed.identity) = (metadata.source, metadata.host, metadata.identity);
                 listed.database_bytes =
                     metadata.sqlite.map(|sqlite| sqlite.page_size.saturating_mul(sqlite.page_count));
                 (listed.records, listed.provenance_rows) = (metadata.records, metadata.provenance_rows);
             }
         }
         None => {}
+    }
+    if let Err(error) = found {
+        listed.standing = Standing::Unreadable;
+        listed.flaw = Some(error.to_string());
     }
     Some(listed)
 }

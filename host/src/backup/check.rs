@@ -80,14 +80,17 @@ impl BackupCheck {
 
     fn look(&self) -> Outcome {
         let dir = self.settings.dir.display();
-        let own = self.own();
+        let (own, aside) = match self.own() {
+            Ok((own, aside)) => (Ok(own), aside),
+            Err(failure) => (Err(failure), Vec::new()),
+        };
         let unfinished = self.unfinished();
         let failed = self.failed(own.as_deref().unwrap_or_default());
         let mut outcome = match own.as_deref() {
             Err(failure) => {
                 Outcome::of(Finding::new(Status::Unknown, "unlisted", failure.to_string()).hint(failure.hint()))
             }
-            Ok([]) if !self.settings.configured && failed.is_none() && unfinished.is_none() => {
+            Ok([]) if !self.settings.configured && failed.is_none() && unfinished.is_none() && aside.is_empty() => {
                 let message = format!("there is no backup in {dir}, and the configuration does not ask for any");
                 let hint = "make one with `vitalsign backup`; with `backup` in the configuration its age is checked";
                 return Outcome::of(Finding::new(Status::Skipped, "not-configured", message).hint(hint));
@@ -100,6 +103,7 @@ impl BackupCheck {
             }
             Ok([newest, older @ ..]) => self.newest(newest, older),
         };
+        outcome.findings.extend(aside);
         outcome.findings.extend(failed);
         outcome.findings.extend(unfinished);
         outcome
@@ -144,20 +148,65 @@ impl BackupCheck {
         Some(Finding::new(Status::Error, "failed", message).hint(hint))
     }
 
-    /// The archives of this database, and those that do not say of which they are.
-    fn own(&self) -> Result<Vec<Listed>, Failure> {
-        let real = files::resolved(&self.db).unwrap_or_else(|_| self.db.clone()).display().to_string();
-        let mut listed = list(&self.settings.dir, false)?;
-        listed.retain(|one| one.source.as_ref().is_none_or(|source| *source == real));
-        Ok(listed)
+    /// The archives of this database, and those that do not say of which they are; and what is told of archives that count for nothing.
+    fn own(&self) -> Result<(Vec<Listed>, Vec<Finding>), Failure> {
+        let path = files::resolved(&self.db).unwrap_or_else(|_| self.db.clone());
+        let (identity, real, host) = (files::identity(&path), path.display().to_string(), files::host_name());
+        let is_own = |one: &Listed| match (&one.identity, &identity) {
+            (Some(its), Some(own)) if its == own => true,
+            _ if one.source.as_ref().is_some_and(|source| *source != real) => false,
+            // After a restore the file is another one, but the host is not.
+            (Some(_), Some(_)) => one.host.as_ref() == Some(&host),
+            _ => true,
+        };
+        let listed = list(&self.settings.dir, false)?;
+        let (own, others): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_own);
+        let now = self.clock.now();
+        let (future, own): (Vec<_>, Vec<_>) = own.into_iter().partition(|one| one.is_future(now));
+        let (unreadable, own): (Vec<_>, Vec<_>) = own.into_iter().partition(|one| one.standing == Standing::Unreadable);
+        let mut findings = Vec::new();
+        let mut tell = |status, code: &str, of: &[Listed], what: String, hint: &str| {
+            if let [first, ..] = of {
+                let name = first.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let message = format!("{} {what}", listed_count(of.len()));
+                findings.push(Finding::new(status, code, message).subject(name).hint(hint));
+            }
+        };
+        tell(
+            Status::Warn,
+            "future",
+            &future,
+            "with a time in the future: made by a clock that was wrong, so how old it is nobody knows; it counts for nothing, and `prune` keeps it"
+                .to_owned(),
+            "correct the clock of this machine, make a new backup, then move this one away or remove it",
+        );
+        tell(
+            Status::Unknown,
+            "unreadable",
+            &unreadable,
+            format!(
+                "cannot be accessed: {}",
+                unreadable.first().and_then(|one| one.flaw.as_deref()).unwrap_or("the reason is not known")
+            ),
+            "look at its permissions, and at the file system that the folder is on",
+        );
+        let same_path: Vec<_> = others.into_iter().filter(|one| one.source.as_ref() == Some(&real)).collect();
+        if own.is_empty() && self.settings.configured {
+            tell(
+                Status::Warn,
+                "of-another",
+                &same_path,
+                "here of a database with the same path on another host, so it does not count".to_owned(),
+                "make a backup of this database with `vitalsign backup`, best into a folder of its own",
+            );
+        }
+        Ok((own, findings))
     }
 
     fn newest(&self, newest: &Listed, older: &[Listed]) -> Outcome {
         let name = newest.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // One from the future is as young as can be, and its age says nothing: that is a finding of its own.
-        let age = self.clock.now().duration_since(newest.created_at);
-        let is_future = age.is_negative();
-        let age = Duration::try_from(age).unwrap_or_default();
+        // One that is a little ahead, as clocks differ, is as young as can be.
+        let age = Duration::try_from(self.clock.now().duration_since(newest.created_at)).unwrap_or_default();
         let count = listed_count(older.len() + 1);
         let mut outcome = Outcome::new(format!(
             "{count}; the newest is {} old, {} and {}",
@@ -175,10 +224,6 @@ impl BackupCheck {
         let mut found = |status, code: &str, message: String, hint: &str| {
             outcome.findings.push(Finding::new(status, code, message).subject(name.clone()).hint(hint));
         };
-        if is_future {
-            let message = "the time of the newest backup is in the future, so its age is not known".to_owned();
-            found(Status::Warn, "future", message, "correct the clock of this machine, and make a new backup");
-        }
         if let Some(limit) = limit.filter(|limit| age > *limit) {
             let message =
                 format!("the newest backup is {} old; at most {} are wanted", value::span(age), value::span(limit));
@@ -239,13 +284,14 @@ fn not_proven(newest: &Listed) -> Option<Finding> {
     let why = |unknown: &'static str| newest.flaw.as_deref().unwrap_or(unknown);
     let hint = "`vitalsign verify` says what is wrong with it; make a new backup now";
     let found = match newest.standing {
-        Standing::Verified => return None,
+        // Those that cannot be accessed are told apart.
+        Standing::Verified | Standing::Unreadable => return None,
         Standing::Damaged => {
             let message = format!("the newest backup is damaged: {}", why("its verification failed"));
             Finding::new(Status::Error, "damaged", message).hint(hint)
         }
         Standing::Changed => {
-            let message = "the newest backup was changed after it was verified".to_owned();
+            let message = "the newest backup has another size than when it was verified".to_owned();
             Finding::new(Status::Error, "changed", message).hint(hint)
         }
         Standing::Flawed => {
@@ -262,7 +308,10 @@ fn not_proven(newest: &Listed) -> Option<Finding> {
             Finding::new(Status::Error, "incomplete", message).hint("see to that process, then make a new backup")
         }
         Standing::Unverified => {
-            let message = "the newest backup was never verified".to_owned();
+            let message = match &newest.flaw {
+                Some(why) => format!("the newest backup is not verified: {why}"),
+                None => "the newest backup was never verified".to_owned(),
+            };
             Finding::new(Status::Warn, "unverified", message).hint("verify it with `vitalsign verify`")
         }
     };

@@ -322,6 +322,8 @@ fn record_of(taken: &Taken, out: &Path) -> Record {
         checked: Some(taken.judged.checked.clone()),
         flaw: taken.metadata.incomplete.clone().or(taken.judged.faults()),
         source: taken.metadata.source.clone(),
+        host: taken.metadata.host.clone(),
+        identity: taken.metadata.identity.clone(),
         database_bytes: database.map_or(0, |member| member.bytes),
         database_sha256: database.map(|member| member.digest),
         records: taken.metadata.records,

@@ -76,6 +76,19 @@ pub enum Failure {
         /// What is wrong with it.
         flaw: Flaw,
     },
+    /// The file is an archive, but not the one that was recorded under its name.
+    #[error(
+        "{} is not the archive that was recorded under this name: that one is of {recorded}, and this file holds another one, of {found}",
+        .path.display()
+    )]
+    Another {
+        /// The archive.
+        path: PathBuf,
+        /// When the archive that was found was begun, in UTC.
+        found: String,
+        /// When the archive that was recorded was begun, in UTC.
+        recorded: String,
+    },
     /// A new archive does not hold what was written to it.
     #[error("the new archive in {} {flaw}; it was removed", .folder.display())]
     NewArchive {
@@ -128,9 +141,11 @@ impl Failure {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Refused { .. } | Self::OtherWriter { .. } => Kind::Refused,
-            Self::Archive { .. } | Self::NewArchive { .. } | Self::Structure { .. } | Self::Faults { .. } => {
-                Kind::Damaged
-            }
+            Self::Archive { .. }
+            | Self::Another { .. }
+            | Self::NewArchive { .. }
+            | Self::Structure { .. }
+            | Self::Faults { .. } => Kind::Damaged,
             Self::Database(trouble) if trouble.is_corrupt() => Kind::Damaged,
             Self::Database(_) | Self::Space { .. } | Self::Io { .. } | Self::Interrupted => Kind::Environment,
         }
@@ -169,6 +184,9 @@ impl Failure {
                 "name a backup archive of a registry; `vitalsign list` shows the archives in the backup folder"
             }
             Self::Archive { .. } => "use another archive: `vitalsign list` shows which ones are verified",
+            Self::Another { .. } => {
+                "put the recorded archive back from another copy (its SHA-256 is in the record beside it), or move this file to another folder"
+            }
             Self::NewArchive { .. } => {
                 "check the disk and the memory of this machine (`dmesg`), then make the backup again"
             }
@@ -226,6 +244,7 @@ mod tests {
             Failure::Faults { path: path.to_owned(), faults: vec!["a".into(), "b".into()] },
             archive(Flaw::Empty),
             archive(Flaw::CutOff(2048)),
+            Failure::Another { path: path.to_owned(), found: "then".to_owned(), recorded: "later".to_owned() },
             Failure::NewArchive { folder: "out".into(), flaw: Flaw::CutOff(2048) },
             Failure::Space { folder: "out".into(), free: 0, needed: 1 << 20 },
             io(io::ErrorKind::PermissionDenied),
@@ -250,6 +269,8 @@ mod tests {
         → name a backup archive of a registry; `vitalsign list` shows the archives in the backup folder
         Damaged: out/a.tar.gz is incomplete: it ends after 2.0 KiB, but more data must follow
         → use another archive: `vitalsign list` shows which ones are verified
+        Damaged: out/a.tar.gz is not the archive that was recorded under this name: that one is of later, and this file holds another one, of then
+        → put the recorded archive back from another copy (its SHA-256 is in the record beside it), or move this file to another folder
         Damaged: the new archive in out is incomplete: it ends after 2.0 KiB, but more data must follow; it was removed
         → check the disk and the memory of this machine (`dmesg`), then make the backup again
         Environment: the folder out has 0 B of free space, but 1.0 MiB are needed

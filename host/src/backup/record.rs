@@ -1,7 +1,7 @@
 //! What is known of an archive: a record beside it, and a ledger of the folder that only grows.
 //!
-//! The record is `<archive>.json`. It counts only while the archive has the size and the time stamp that it names: an
-//! archive that was changed since is not verified. The ledger is `registry-backup-ledger.jsonl`, a line an event.
+//! The record is `<archive>.json`. Its digest says which archive it is of. The size and the time stamp are what can be seen without
+//! reading it: an archive of another size has changed, and one that differs only in its time stamp is not verified until it is read. The ledger is `registry-backup-ledger.jsonl`, a line an event.
 
 use std::{
     io,
@@ -152,6 +152,12 @@ pub struct Record {
     pub flaw: Option<String>,
     /// The database that was backed up.
     pub source: Option<String>,
+    /// The machine or the container on which that was done.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// What tells the database from others of the same path.
+    #[serde(default)]
+    pub identity: Option<String>,
     /// Bytes of the database in it.
     pub database_bytes: u64,
     /// The SHA-256 of the database in it.
@@ -182,6 +188,8 @@ impl Record {
             checked: None,
             flaw: None,
             source: None,
+            host: None,
+            identity: None,
             database_bytes: 0,
             database_sha256: None,
             records: None,
@@ -210,9 +218,24 @@ impl Record {
         Ok(())
     }
 
-    /// Whether the archive is unchanged since this record was written.
-    pub(super) fn is_of(&self, found: &files::Stat) -> bool {
-        (self.bytes, self.modified_ns.as_str()) == (found.bytes, found.modified_ns.to_string().as_str())
+    /// Whether the archive has another size than when this record was written.
+    pub(super) fn is_resized(&self, found: &files::Stat) -> bool {
+        self.bytes != found.bytes
+    }
+
+    /// Whether the archive has another time stamp than when this record was written. That is a hint and no more: a copy may keep
+    /// only whole seconds, or none of it.
+    pub(super) fn is_restamped(&self, found: &files::Stat) -> bool {
+        self.modified_ns != found.modified_ns.to_string()
+    }
+
+    /// Whether this record is of another archive than `found`, which was just read. An archive that was never read back is told by
+    /// the database in it.
+    pub(super) fn names_another(&self, found: &Self) -> bool {
+        match self.sha256 {
+            Some(digest) => found.sha256 != Some(digest),
+            None => self.database_sha256.is_some() && self.database_sha256 != found.database_sha256,
+        }
     }
 
     /// Writes the record beside its archive and a line into the ledger.

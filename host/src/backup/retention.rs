@@ -1,8 +1,9 @@
 //! Decides which archives are kept, and removes the others.
 //!
-//! The plan is a pure function of the list. An archive that any rule keeps stays; the newest verified one always does.
+//! The plan is a pure function of the list. An archive that any rule keeps stays; the newest verified one always does. One that is
+//! dated in the future or cannot be accessed stays, and counts for nothing.
 
-use std::{collections::BTreeSet, ffi::OsStr, path::PathBuf};
+use std::{collections::BTreeMap, ffi::OsStr, path::PathBuf};
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
@@ -45,22 +46,48 @@ pub struct Pruned {
     pub kept: Vec<&'static str>,
 }
 
+/// The reason that an archive dated in the future stays.
+const FUTURE: &str = "dated in the future";
+
+/// The reason that an archive stays of which nothing is known.
+const UNREADABLE: &str = "cannot be accessed";
+
 /// What becomes of each of the archives, which are listed newest first; those of another database are counted by themselves.
 /// Periods are those of UTC.
 #[must_use]
-pub fn plan(listed: &[Listed], keep: Keep) -> Vec<Pruned> {
-    let sources: BTreeSet<_> = listed.iter().map(|one| one.source.as_deref()).collect();
-    let of = |source| listed.iter().filter(|one| one.source.as_deref() == source).cloned().collect::<Vec<_>>();
-    let mut out: Vec<_> = sources.into_iter().flat_map(|source| plan_one(&of(source), keep)).collect();
-    out.sort_by_key(|one| listed.iter().position(|other| other.path == one.path));
-    out
+pub fn plan(listed: &[Listed], keep: Keep, now: Timestamp) -> Vec<Pruned> {
+    // Two machines may have the same path: where an archive says which database it is of, the path says nothing.
+    let mut groups: BTreeMap<(Option<&str>, Option<&str>), Vec<(usize, &Listed)>> = BTreeMap::new();
+    let mut out = BTreeMap::new();
+    for (at, one) in listed.iter().enumerate() {
+        let aside = match one.standing {
+            _ if one.is_future(now) => Some(FUTURE),
+            Standing::Unreadable => Some(UNREADABLE),
+            _ => None,
+        };
+        if let Some(reason) = aside {
+            out.insert(at, pruned(one, vec![reason]));
+            continue;
+        }
+        let key = match &one.identity {
+            Some(identity) => (Some(identity.as_str()), None),
+            None => (None, one.source.as_deref()),
+        };
+        groups.entry(key).or_default().push((at, one));
+    }
+    for group in groups.into_values() {
+        let (at, group): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        out.extend(at.into_iter().zip(plan_one(&group, keep)));
+    }
+    out.into_values().collect()
 }
 
-fn plan_one(listed: &[Listed], keep: Keep) -> Vec<Pruned> {
-    let mut out: Vec<Pruned> = listed
-        .iter()
-        .map(|one| Pruned { path: one.path.clone(), created_at: one.created_at, bytes: one.bytes, kept: Vec::new() })
-        .collect();
+fn pruned(one: &Listed, kept: Vec<&'static str>) -> Pruned {
+    Pruned { path: one.path.clone(), created_at: one.created_at, bytes: one.bytes, kept }
+}
+
+fn plan_one(listed: &[&Listed], keep: Keep) -> Vec<Pruned> {
+    let mut out: Vec<Pruned> = listed.iter().map(|one| pruned(one, Vec::new())).collect();
     let last = usize::try_from(keep.last).unwrap_or(usize::MAX);
     let sound = out.iter_mut().zip(listed).filter(|(_, one)| one.standing != Standing::Damaged);
     sound.take(last).for_each(|(one, _)| one.kept.push("last"));
@@ -75,14 +102,15 @@ fn plan_one(listed: &[Listed], keep: Keep) -> Vec<Pruned> {
         let mut best: Vec<(String, usize)> = Vec::new();
         for (at, one) in listed.iter().enumerate().filter(|(_, one)| one.standing != Standing::Damaged) {
             let name = period(one.created_at);
-            match best.iter_mut().find(|(other, _)| *other == name) {
-                None => best.push((name, at)),
-                Some((_, kept)) => {
+            match best.last_mut() {
+                // The list is in the order of time, so a period's archives stand together.
+                Some((other, kept)) if *other == name => {
                     let is_proven = |at: usize| listed.get(at).is_some_and(|one| one.standing == Standing::Verified);
                     if is_proven(at) && !is_proven(*kept) {
                         *kept = at;
                     }
                 }
+                _ => best.push((name, at)),
             }
         }
         for (_, at) in best.into_iter().take(usize::try_from(most).unwrap_or(usize::MAX)) {

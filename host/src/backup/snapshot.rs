@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     archive::{Files, Header, METADATA, Metadata, SqliteFacts, Writer, Written, is_reserved},
-    files::Stat,
+    files::{self, Stat},
     sqlite::{Depth, Examined, Facts, Snapshot, Trouble, linked_version},
     value::{Digest, printable},
 };
@@ -90,6 +90,8 @@ impl About<'_> {
             created_at: Some(self.created_at.clone()),
             tool: Some(format!("vitalsign {}", env!("CARGO_PKG_VERSION"))),
             source: Some(self.real.display().to_string()),
+            host: Some(files::host_name()),
+            identity: files::identity(self.real),
             files: Some(files),
             incomplete: self.incomplete.clone(),
             ..Metadata::new()

@@ -195,10 +195,17 @@ pub fn verify(
         return Err(Failure::refused(what, "find out which process writes to it, then try again"));
     }
     let at = format!("{:.0}", clock.now());
+    let known = Record::of(path);
+    if let (Ok(found), Some(known)) = (&found, &known) {
+        let fresh = fresh(path, found);
+        if known.names_another(&fresh) {
+            return Err(another(path, known.clone(), &fresh, &at));
+        }
+    }
     let mut record = match &found {
         Ok(found) => fresh(path, found),
         Err(failure @ (Failure::Archive { .. } | Failure::Structure { .. })) => {
-            let known = Record::of(path).unwrap_or_else(|| Record::unknown(path));
+            let known = known.unwrap_or_else(|| Record::unknown(path));
             Record { verdict: Verdict::Damaged, flaw: Some(failure.to_string()), ..known }
         }
         // This error says nothing about the archive.
@@ -215,6 +222,21 @@ pub fn verify(
     found.map(|found| Verified { record, has_sums: found.unpacked.has_sums })
 }
 
+/// The file is a whole archive, but another one than its record tells of. What the record says of the archive that was here stays,
+/// since nothing else tells of it any more; only the verdict changes.
+fn another(path: &Path, mut known: Record, found: &Record, at: &str) -> Failure {
+    let failure = Failure::Another {
+        path: path.to_owned(),
+        found: found.created_at.clone().unwrap_or_else(|| "an unknown time".to_owned()),
+        recorded: known.created_at.clone().unwrap_or_else(|| "an unknown time".to_owned()),
+    };
+    (known.verdict, known.verified_at, known.flaw) = (Verdict::Damaged, Some(at.to_owned()), Some(failure.to_string()));
+    if let Err(failure) = known.keep(path, "verify", at) {
+        tracing::warn!("the result of the verification could not be recorded: {failure}");
+    }
+    failure
+}
+
 /// What is known of an archive that holds.
 fn fresh(path: &Path, found: &LaidOut) -> Record {
     let unpacked = &found.unpacked;
@@ -228,6 +250,8 @@ fn fresh(path: &Path, found: &LaidOut) -> Record {
         structure: found.judged.structure.clone(),
         checked: Some(found.judged.checked.clone()),
         source: metadata.source.clone(),
+        host: metadata.host.clone(),
+        identity: metadata.identity.clone(),
         database_bytes: database.map_or(0, |piece| piece.found.bytes),
         database_sha256: database.map(|piece| piece.digest),
         records: metadata.records,

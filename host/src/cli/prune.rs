@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     backup::{self, Keep, Listed, Pruned, Replaced},
-    clock::SystemClock,
+    clock::{Clock as _, SystemClock},
     value::bytes,
 };
 
@@ -33,7 +33,7 @@ pub(super) fn run(global: &Global, args: &PruneArgs) -> Result<Exit, Failure> {
     tell_if_silent(vec![folder.clone()]);
     let listed = backup::list(&folder, true).map_err(failed)?;
     // A timer that runs `backup` and then this has nothing to do where nobody has said what may go: that is no failure.
-    let plan = keep.map_or_else(|| all_stay(&listed), |keep| backup::plan(&listed, keep));
+    let plan = keep.map_or_else(|| all_stay(&listed), |keep| backup::plan(&listed, keep, SystemClock.now()));
     if keep.is_none() {
         complain(
             "vitalsign: no rule says which archives to keep, so none is removed\n  \

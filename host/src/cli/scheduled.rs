@@ -83,7 +83,7 @@ fn once(settled: &Settled) -> Result<String, String> {
             format!("{} was made, but old archives cannot be removed: {failure}", made.path.display())
         };
         let listed = backup::list(&settled.backup.dir, true).map_err(not_removed)?;
-        backup::prune(&backup::plan(&listed, keep), &SystemClock).map_err(not_removed)?;
+        backup::prune(&backup::plan(&listed, keep, SystemClock.now()), &SystemClock).map_err(not_removed)?;
     }
     Ok(made.path.display().to_string())
 }

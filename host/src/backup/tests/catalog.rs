@@ -1,11 +1,11 @@
 //! Listing, and the rules of retention, which are pure.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use super::{Bench, REGISTRY, at};
 use crate::{
     archive::{Compression, Stamp},
-    backup::{Keep, Listed, Standing, list, plan, prune},
+    backup::{Keep, Kind, Listed, Silent, Standing, list, plan, prune, verify},
     clock::Timestamp,
 };
 
@@ -24,12 +24,18 @@ fn listed(times: &[(&str, Standing)]) -> Vec<Listed> {
             structure: None,
             flaw: None,
             source: None,
+            host: None,
+            identity: None,
             database_bytes: None,
             records: None,
             provenance_rows: None,
         }
     };
     times.iter().map(one).collect()
+}
+
+fn now() -> Timestamp {
+    "2026-11-24T14:00:00Z".parse().unwrap()
 }
 
 #[test]
@@ -47,7 +53,7 @@ fn each_rule_keeps_the_newest_proven_one_of_its_periods() {
     ]);
     let keep = Keep { last: 1, hourly: 2, daily: 3, weekly: 2, monthly: 2, yearly: 2 };
     let told: Vec<String> =
-        plan(&all, keep).iter().map(|one| format!("{} {}", one.created_at, one.kept.join(", "))).collect();
+        plan(&all, keep, now()).iter().map(|one| format!("{} {}", one.created_at, one.kept.join(", "))).collect();
     insta::assert_snapshot!(told.join("\n"), @"
     2026-11-24T12:30:00Z 
     2026-11-24T12:00:00Z last, hourly
@@ -58,10 +64,13 @@ fn each_rule_keeps_the_newest_proven_one_of_its_periods() {
     2025-12-31T03:00:00Z yearly
     2024-01-01T03:00:00Z 
     ");
-    assert_eq!(plan(&[], keep), []);
+    assert_eq!(plan(&[], keep, now()), []);
     // Where nothing is verified, the newest stays whatever the rules say.
-    let none =
-        plan(&listed(&[("2026-11-24T12:30:00Z", Unverified), ("2026-11-23T12:30:00Z", Unverified)]), Keep::default());
+    let none = plan(
+        &listed(&[("2026-11-24T12:30:00Z", Unverified), ("2026-11-23T12:30:00Z", Unverified)]),
+        Keep::default(),
+        now(),
+    );
     assert_eq!(none.iter().map(|one| one.kept.clone()).collect::<Vec<_>>(), [vec!["newest"], vec![]]);
 }
 
@@ -77,7 +86,7 @@ fn what_goes_goes_with_its_record_and_is_written_down() {
     let all = list(&bench.path("out"), true).unwrap();
     assert_eq!(all.len(), 3);
     assert!(all[0].path.ends_with("registry-backup-2026-11-24T12-00-00-3Z.tar.gz"), "{all:?}");
-    let plan = plan(&all, Keep { last: 1, ..Keep::default() });
+    let plan = plan(&all, Keep { last: 1, ..Keep::default() }, now());
     prune(&plan, &at("2026-11-24T14:00:00Z")).unwrap();
     let mut left: Vec<_> = fs::read_dir(bench.path("out"))
         .unwrap()
@@ -107,4 +116,98 @@ fn an_archive_without_a_record_speaks_for_itself() {
     assert_eq!((all[0].records, all[0].standing), (Some(2), Standing::Unverified));
     assert_eq!((all[1].records, all[1].standing), (None, Standing::Unverified));
     assert_eq!(list(&bench.path("no/such/folder"), true).unwrap(), []);
+}
+
+#[test]
+fn only_the_time_stamp_is_another() {
+    let bench = Bench::with(REGISTRY);
+    let made = bench.back_up(|_| ()).unwrap();
+    let standing = || list(&bench.path("out"), true).unwrap()[0].standing;
+    let touch = || {
+        let at = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        fs::File::options().write(true).open(&made.path).unwrap().set_modified(at).unwrap();
+    };
+    touch();
+    assert_eq!(standing(), Standing::Unverified);
+    verify(&made.path, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
+    assert_eq!(standing(), Standing::Verified);
+    // Nothing but reading makes a damaged archive a good one.
+    let mut bytes = fs::read(&made.path).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half] ^= 4;
+    fs::write(&made.path, &bytes).unwrap();
+    assert_eq!(standing(), Standing::Unverified);
+    verify(&made.path, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap_err();
+    touch();
+    assert_eq!(standing(), Standing::Damaged);
+    // What it was is still known, so putting it back makes it good again.
+    bytes[half] ^= 4;
+    fs::write(&made.path, &bytes).unwrap();
+    verify(&made.path, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
+    assert_eq!(standing(), Standing::Verified);
+}
+
+#[test]
+fn another_archive_under_the_name_of_a_recorded_one() {
+    let bench = Bench::with(REGISTRY);
+    let old = bench.back_up(|_| ()).unwrap();
+    bench.sql("INSERT INTO records VALUES ('c', '')");
+    // One that was read back, and one that never was.
+    for verified in [true, false] {
+        let new = bench.back_up(|request| request.verify = verified).unwrap();
+        let kept = fs::read(&new.path).unwrap();
+        fs::copy(&old.path, &new.path).unwrap();
+        for _ in 0..2 {
+            let failure = verify(&new.path, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap_err();
+            assert_eq!(failure.kind(), Kind::Damaged);
+            assert!(failure.to_string().contains("is not the archive that was recorded"), "{failure}");
+        }
+        let all = list(&bench.path("out"), true).unwrap();
+        assert_ne!(all[0].standing, Standing::Verified);
+        assert_eq!(all[0].records, Some(3), "what was recorded stays");
+        fs::write(&new.path, kept).unwrap();
+        let found = verify(&new.path, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
+        assert_eq!(found.record.records, Some(3));
+    }
+}
+
+#[test]
+fn what_is_dated_in_the_future_stays_and_counts_for_nothing() {
+    use Standing::{Unreadable, Verified};
+    let all = listed(&[
+        ("2031-01-01T00:00:00Z", Verified),
+        // Clocks differ a little.
+        ("2026-11-24T14:10:00Z", Verified),
+        ("2026-11-24T13:00:00Z", Unreadable),
+        ("2026-11-24T12:00:00Z", Verified),
+    ]);
+    let keep = Keep { last: 1, ..Keep::default() };
+    let kept: Vec<_> = plan(&all, keep, now()).iter().map(|one| one.kept.join(", ")).collect();
+    assert_eq!(kept, ["dated in the future", "last, newest verified", "cannot be accessed", ""]);
+}
+
+#[test]
+fn databases_of_the_same_path_are_counted_by_themselves() {
+    let mut all = listed(&[("2026-11-24T13:00:00Z", Standing::Verified), ("2026-11-24T12:00:00Z", Standing::Verified)]);
+    for one in &mut all {
+        (one.source, one.host) = (Some("/data/registry.sqlite".to_owned()), Some(one.created_at.to_string()));
+    }
+    let keep = Keep { last: 1, ..Keep::default() };
+    let gone = |all: &[Listed]| plan(all, keep, now()).iter().filter(|one| one.kept.is_empty()).count();
+    assert_eq!(gone(&all), 1, "a container has another host name each time it starts");
+    (all[0].identity, all[1].identity) = (Some("a".to_owned()), Some("b".to_owned()));
+    assert_eq!(gone(&all), 0);
+    (all[0].identity, all[1].source) = (Some("b".to_owned()), Some("/mnt/registry.sqlite".to_owned()));
+    assert_eq!(gone(&all), 1, "it is the same file, wherever it is mounted");
+}
+
+#[test]
+fn an_archive_that_cannot_be_accessed_is_listed() {
+    let bench = Bench::with(REGISTRY);
+    bench.back_up(|_| ()).unwrap();
+    let name = "registry-backup-2026-11-24T11-00-00Z.tar.gz";
+    std::os::unix::fs::symlink(name, bench.path("out").join(name)).unwrap();
+    let all = list(&bench.path("out"), true).unwrap();
+    assert_eq!(all.iter().map(|one| one.standing).collect::<Vec<_>>(), [Standing::Verified, Standing::Unreadable]);
+    assert!(all[1].flaw.is_some());
 }

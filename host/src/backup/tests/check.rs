@@ -65,8 +65,9 @@ fn young_proven_and_whole() {
     ");
     insta::assert_snapshot!(says(&bench, false, "2027-11-25T14:00:01Z", none()), @"ok: 1 backup; the newest is 366 d 2 h old, [size] KiB and verified");
     insta::assert_snapshot!(says(&bench, true, "2026-11-24T11:00:00Z", none()), @"
-    warn: 1 backup; the newest is 0 ms old, [size] KiB and verified
-    - warn future: the time of the newest backup is in the future, so its age is not known
+    error: there is no backup in DIR/out
+    - error missing: there is no backup in DIR/out
+    - warn future: 1 backup with a time in the future: made by a clock that was wrong, so how old it is nobody knows; it counts for nothing, and `prune` keeps it
     ");
     let last = none();
     last.note(at("2026-11-24T13:00:00Z").0, Err("no room".to_owned()));
@@ -83,7 +84,7 @@ fn young_proven_and_whole() {
     fs::write(&made.path, "changed").unwrap();
     insta::assert_snapshot!(says(&bench, true, "2026-11-24T13:00:00Z", none()), @"
     error: 1 backup; the newest is 1 h old, 7 B and changed
-    - error changed: the newest backup was changed after it was verified
+    - error changed: the newest backup has another size than when it was verified
     ");
 }
 
@@ -99,4 +100,24 @@ fn unproven_or_suddenly_small() {
     - warn shrunk: the newest backup has [size] KiB, less than half of the median of the backups before it
     - warn unverified: the newest backup was never verified
     ");
+}
+
+#[test]
+fn of_a_database_of_the_same_path_on_another_host() {
+    let bench = Bench::with(REGISTRY);
+    let made = bench.back_up(|_| ()).unwrap();
+    let record = bench.path("out").join(format!("{}.json", made.record.archive));
+    let mut known: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    let mut says = |key: &str, value: &str| {
+        known[key] = value.into();
+        fs::write(&record, known.to_string()).unwrap();
+        says(&bench, true, "2026-11-24T13:00:00Z", LastRun::default())
+    };
+    assert!(says("host", "another container").starts_with("ok"), "it is the same file");
+    insta::assert_snapshot!(says("identity", "another file"), @"
+    error: there is no backup in DIR/out
+    - error missing: there is no backup in DIR/out
+    - warn of-another: 1 backup here of a database with the same path on another host, so it does not count
+    ");
+    assert!(says("host", &crate::files::host_name()).starts_with("ok"), "a restore made another file of it");
 }
