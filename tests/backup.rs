@@ -221,7 +221,7 @@ fn verify_list_and_prune_say_what_they_see() {
     let ran = place.run(["verify", second.to_str().unwrap()]);
     assert_eq!(ran.code, 0);
     insta::assert_snapshot!(settled(&ran.stdout), @"[folder]/out/registry-backup-[stamp]-two.tar.zst is intact: every checksum matches, and the pages, rows and indexes of its database are intact; 32.0 KiB, 10 records");
-    back_up(&place, &["--tag", "three", "--no-verify", "--compression", "none"]);
+    let third = back_up(&place, &["--tag", "three", "--no-verify", "--compression", "none"]);
     let listed = place.run(["list", "--out", "out", "--json"]).report();
     let row = |one: &Value| format!("{} {} {} {}", one["tag"], one["compression"], one["standing"], one["records"]);
     let mut rows: Vec<_> = listed.as_array().unwrap().iter().map(row).collect();
@@ -252,8 +252,56 @@ fn verify_list_and_prune_say_what_they_see() {
     let left: Vec<_> =
         place.run(["list", "--out", "out", "--json"]).report().as_array().unwrap().iter().map(row).collect();
     assert!(left.iter().any(|row| row.contains("verified\"")) && left.len() <= 2, "{left:?}");
-    drop(first);
+    assert!(!first.exists());
+    drop(third);
     assert_eq!(place.run(["list", "--out", "nowhere"]).stdout, "there are no archives in nowhere\n");
+}
+
+#[test]
+fn several_archives_are_verified_and_each_that_went_bad_is_named() {
+    let place = Place::with_registry(10);
+    place.configure(|_| ());
+    let archives: Vec<_> = ["one", "two", "three"].map(|tag| back_up(&place, &["--tag", tag])).into();
+    let names: Vec<&str> = archives.iter().map(|archive| archive.to_str().unwrap()).collect();
+    assert_eq!(place.run([&["verify"], &names[..]].concat()).code, 0);
+    let mut bytes = fs::read(&archives[1]).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half] ^= 32;
+    let stamp = fs::metadata(&archives[1]).unwrap().modified().unwrap();
+    fs::write(&archives[1], bytes).unwrap();
+    fs::File::options().write(true).open(&archives[1]).unwrap().set_modified(stamp).unwrap();
+    for how in [&["--all"][..], &["--stalest", "--budget", "10m"], &["--all", "--json"]] {
+        let ran = place.run([&["verify", "--out", "out"], how].concat());
+        assert_eq!(ran.code, 5, "{}", ran.stderr);
+        assert!(ran.stderr.contains("-two.tar.gz is damaged"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("1 of 3 archives could not be verified"), "{}", ran.stderr);
+        if how.contains(&"--json") {
+            assert_eq!(ran.report().as_array().unwrap().len(), 3);
+        }
+    }
+    let listed = place.run(["list", "--out", "out", "--json"]).report();
+    let standings: Vec<_> = listed.as_array().unwrap().iter().map(|one| one["standing"].as_str().unwrap()).collect();
+    assert_eq!(standings, ["verified", "damaged", "verified"]);
+    assert_eq!(place.run(["verify", "--out", "out", "--stalest", "--budget", "0"]).code, 0, "there is no time for any");
+    assert_eq!(place.run(["verify", "--stalest"]).code, 2);
+}
+
+#[test]
+fn a_pinned_archive_stays_until_it_is_unpinned() {
+    let place = Place::with_registry(10);
+    place.configure(|config| config["backup"] = serde_json::json!({ "dir": "out", "keep": { "last": 1 } }));
+    let first = back_up(&place, &["--tag", "one"]);
+    let name = first.to_str().unwrap();
+    assert_eq!(place.run(["pin", name]).code, 0);
+    assert_eq!(place.run(["pin", name]).code, 0, "twice is once");
+    assert_eq!(place.run(["pin", "registry.sqlite"]).code, 4);
+    back_up(&place, &["--tag", "two", "--prune"]);
+    back_up(&place, &["--tag", "three", "--prune"]);
+    let text = place.run(["list"]).stdout;
+    assert_eq!((text.lines().count(), text.matches("verified, pinned").count()), (3, 1), "{text}");
+    assert_eq!(place.run(["unpin", name]).code, 0);
+    back_up(&place, &["--tag", "four", "--prune"]);
+    assert!(!first.exists());
 }
 
 /// Command lines that something is wrong with, and what.

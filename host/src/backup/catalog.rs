@@ -3,6 +3,7 @@
 //! Reads names, `stat` and records. Opens an archive only where it has no record, and reads only its first member. Changes nothing.
 
 use std::{
+    collections::HashSet,
     ffi::OsStr,
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use super::{
     Failure,
-    record::{Record, Structure, Verdict},
+    record::{PIN, Record, Structure, Verdict},
 };
 use crate::{
     archive::{Compression, METADATA, Metadata, ReadError, Source, Stamp, parse_file_name, walk},
@@ -85,6 +86,8 @@ pub struct Listed {
     pub compression: Compression,
     /// Its size in bytes.
     pub bytes: u64,
+    /// Whether it is pinned: no rule removes it.
+    pub pinned: bool,
     /// How it stands.
     pub standing: Standing,
     /// When it was last proven, in UTC.
@@ -125,7 +128,10 @@ pub fn list(folder: &Path, described: bool) -> Result<Vec<Listed>, Failure> {
         return Ok(Vec::new());
     }
     let names = names(folder).map_err(failed)?;
-    let mut listed: Vec<_> = names.iter().filter_map(|name| one(folder, name, described)).collect();
+    let pinned = |name: &OsStr| name.to_str().and_then(|name| name.strip_suffix(PIN)).map(str::to_owned);
+    let pins: HashSet<String> = files::found_in(folder, MAX_FILES, pinned).map_err(failed)?.into_iter().collect();
+    let mut listed: Vec<_> =
+        names.iter().filter_map(|name| one(folder, name, pins.contains(name.as_str()), described)).collect();
     listed.sort_by(|one, other| (other.stamp, &other.path).cmp(&(one.stamp, &one.path)));
     Ok(listed)
 }
@@ -136,7 +142,7 @@ pub(super) fn names(folder: &Path) -> io::Result<Vec<String>> {
     files::found_in(folder, MAX_FILES, is_archive)
 }
 
-fn one(folder: &Path, name: &str, described: bool) -> Option<Listed> {
+fn one(folder: &Path, name: &str, pinned: bool, described: bool) -> Option<Listed> {
     let (stamp, tag, compression) = parse_file_name(name)?;
     let path = folder.join(name);
     let found = match files::stat(&path) {
@@ -150,6 +156,7 @@ fn one(folder: &Path, name: &str, described: bool) -> Option<Listed> {
         tag: tag.map(|tag| tag.as_str().to_owned()),
         compression,
         bytes: found.as_ref().map_or(0, |found| found.bytes),
+        pinned,
         standing: Standing::Unverified,
         verified_at: None,
         structure: None,

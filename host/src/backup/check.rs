@@ -28,6 +28,12 @@ const PREDECESSORS: usize = 5;
 /// The newest archive is suspiciously small below this share of its predecessors' median: nobody deletes half a registry.
 const LEAST_SHARE: f64 = 0.5;
 
+/// Records are missing below this share of those in the backup before: so many are not removed in the course of things.
+const LEAST_RECORDS_SHARE: f64 = 0.9;
+
+/// Fewer records than these are no loss to speak of, whatever their share.
+const FEW_RECORDS: u64 = 5;
+
 /// Room that the next archive may need beyond the newest one's size.
 const GROWTH: f64 = 1.2;
 
@@ -244,12 +250,13 @@ impl BackupCheck {
             );
         }
         outcome.findings.extend(not_proven(newest).map(|found| found.subject(name.clone())));
-        self.room(newest, &name, &mut outcome);
+        since(newest, older, self.clock.now(), &name, &mut outcome);
+        self.room(newest, own_pins(newest, older), &name, &mut outcome);
         outcome
     }
 
     /// Whether the next backup has room, which is about as large as the newest.
-    fn room(&self, newest: &Listed, name: &str, outcome: &mut Outcome) {
+    fn room(&self, newest: &Listed, pinned: u64, name: &str, outcome: &mut Outcome) {
         let (status, code, message, hint) = match files::free_bytes(&self.settings.dir) {
             Ok(free) => {
                 outcome.measures.push(Measure::new("backup_free_bytes", number(free), "bytes"));
@@ -257,7 +264,10 @@ impl BackupCheck {
                     return;
                 }
                 let (free, size) = (bytes(free), bytes(newest.bytes));
-                let message = format!("{free} are free for the next backup, and the newest one has {size}");
+                let mut message = format!("{free} are free for the next backup, and the newest one has {size}");
+                if pinned > 0 {
+                    message += &format!("; pinned ones, which are never removed, have {}", bytes(pinned));
+                }
                 (Status::Warn, "no-room", message, "make room, or remove old backups with `vitalsign prune`")
             }
             Err(error) => {
@@ -316,6 +326,30 @@ fn not_proven(newest: &Listed) -> Option<Finding> {
         }
     };
     Some(found)
+}
+
+/// What only shows when the newest is held against those before it.
+fn since(newest: &Listed, older: &[Listed], now: Timestamp, name: &str, outcome: &mut Outcome) {
+    if let Some((left, before)) = newest.records.zip(older.iter().find_map(|one| one.records))
+        && number(left) <= number(before) * LEAST_RECORDS_SHARE
+        && before - left >= FEW_RECORDS
+    {
+        let message = format!("the newest backup has {left} records, and the one before it has {before}");
+        let hint = "find out whether they were removed on purpose; if not, pin an older archive with `vitalsign pin` and restore from it";
+        outcome.findings.push(Finding::new(Status::Warn, "rows-lost", message).subject(name).hint(hint));
+    }
+    // What was read long ago may have gone bad on the disk since.
+    let proofs = std::iter::once(newest).chain(older).filter(|one| one.standing == Standing::Verified);
+    let oldest = proofs.filter_map(|one| one.verified_at.as_deref()?.parse::<Timestamp>().ok()).min();
+    if let Some(age) = oldest.map(|at| now.duration_since(at)) {
+        let age = Duration::try_from(age).unwrap_or_default();
+        outcome.measures.push(Measure::new("backup_oldest_proof_age", number(age.as_secs()), "seconds"));
+    }
+}
+
+/// Bytes of the archives that no rule removes.
+fn own_pins(newest: &Listed, older: &[Listed]) -> u64 {
+    std::iter::once(newest).chain(older).filter(|one| one.pinned).map(|one| one.bytes).sum()
 }
 
 fn listed_count(count: usize) -> String {

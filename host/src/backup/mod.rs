@@ -32,7 +32,7 @@ pub use catalog::{Listed, Standing, list};
 pub use check::{BackupCheck, LastRun, ROW};
 pub use create::{Made, Request, create};
 pub use failure::{Failure, Kind};
-pub use record::{Checked, Judged, Record, Structure, Verdict};
+pub use record::{Checked, Judged, Record, Structure, Verdict, pin};
 pub use replaced::{Replaced, prune_replaced, replaced};
 pub use restore::{RestoreRequest, Restored, restore};
 pub use retention::{Keep, Pruned, plan, prune};

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Failure, failure::stat};
 use crate::{
+    archive::parse_file_name,
+    clock::Clock,
     files::{self, beside},
     value::Digest,
 };
@@ -171,6 +173,37 @@ pub struct Record {
 /// The path of an archive's record.
 pub(super) fn path_of(archive: &Path) -> PathBuf {
     beside(archive, ".json")
+}
+
+/// The marker of an archive that no rule removes: a file beside it, so that it is copied with the folder, and without a record too.
+pub(super) fn pin_of(archive: &Path) -> PathBuf {
+    beside(archive, PIN)
+}
+
+/// The ending of such a marker.
+pub(super) const PIN: &str = ".pin";
+
+/// Pins an archive, so that no rule removes it, or lets the rules decide again.
+///
+/// # Errors
+/// [`Failure`] when there is no such archive, or its marker cannot be written or removed.
+pub fn pin(archive: &Path, pinned: bool, clock: &dyn Clock) -> Result<(), Failure> {
+    let is_archive =
+        archive.file_name().and_then(|name| name.to_str()).is_some_and(|name| parse_file_name(name).is_some());
+    if !is_archive || stat(archive)?.is_none_or(|found| found.kind != files::Kind::File) {
+        let what = format!("{} is not an archive with the name of a backup; nothing was changed", archive.display());
+        return Err(Failure::refused(what, "`vitalsign list` shows the archives in the backup folder"));
+    }
+    let marker = pin_of(archive);
+    if stat(&marker)?.is_some() == pinned {
+        return Ok(());
+    }
+    if pinned { files::create_private(&marker).map(drop) } else { files::remove(&marker) }
+        .and_then(|()| files::sync_folder(files::folder_of(&marker)))
+        .map_err(|error| Failure::io(if pinned { "create" } else { "remove" }, &marker, error))?;
+    let name = archive.file_name().map(|name| name.to_string_lossy().into_owned());
+    let event = if pinned { "pin" } else { "unpin" };
+    note(archive, event, &format!("{:.0}", clock.now()), serde_json::json!({ "archive": name }))
 }
 
 impl Record {

@@ -46,6 +46,9 @@ pub struct Pruned {
     pub kept: Vec<&'static str>,
 }
 
+/// Which database an archive is of: its identity, or else its path.
+type Database<'a> = (Option<&'a str>, Option<&'a str>);
+
 /// The reason that an archive dated in the future stays.
 const FUTURE: &str = "dated in the future";
 
@@ -57,7 +60,7 @@ const UNREADABLE: &str = "cannot be accessed";
 #[must_use]
 pub fn plan(listed: &[Listed], keep: Keep, now: Timestamp) -> Vec<Pruned> {
     // Two machines may have the same path: where an archive says which database it is of, the path says nothing.
-    let mut groups: BTreeMap<(Option<&str>, Option<&str>), Vec<(usize, &Listed)>> = BTreeMap::new();
+    let mut groups: BTreeMap<Database<'_>, Vec<(usize, &Listed)>> = BTreeMap::new();
     let mut out = BTreeMap::new();
     for (at, one) in listed.iter().enumerate() {
         let aside = match one.standing {
@@ -75,11 +78,16 @@ pub fn plan(listed: &[Listed], keep: Keep, now: Timestamp) -> Vec<Pruned> {
         };
         groups.entry(key).or_default().push((at, one));
     }
+    let pinned: Vec<_> = listed.iter().map(|one| one.pinned).collect();
     for group in groups.into_values() {
         let (at, group): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         out.extend(at.into_iter().zip(plan_one(&group, keep)));
     }
-    out.into_values().collect()
+    let pin = |(mut one, pinned): (Pruned, bool)| {
+        one.kept.extend(pinned.then_some("pinned"));
+        one
+    };
+    out.into_values().zip(pinned).map(pin).collect()
 }
 
 fn pruned(one: &Listed, kept: Vec<&'static str>) -> Pruned {

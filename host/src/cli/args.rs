@@ -63,10 +63,14 @@ pub(super) enum Verb {
     Backup(BackupArgs),
     /// Restore the database from an archive
     Restore(RestoreArgs),
-    /// Verify an archive: each checksum, and the database in it
+    /// Verify archives: each checksum, and the database in it
     Verify(VerifyArgs),
     /// List the archives in a folder, newest first
     List(ListArgs),
+    /// Keep archives whatever the retention rules say
+    Pin(PinArgs),
+    /// Let the retention rules decide about archives again
+    Unpin(PinArgs),
     /// Show which archives the retention rules keep, and remove the others with --yes
     Prune(PruneArgs),
     /// Write a configuration file for an existing database
@@ -161,6 +165,13 @@ fn time_limit(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("a number of seconds above 0 and up to {MAX_SECONDS} is expected, such as 5 or 0.5"))
 }
 
+/// A time with a unit, or a number of seconds.
+fn budget(text: &str) -> Result<Duration, String> {
+    let seconds = wait(text).ok();
+    let with_unit = || Duration::try_from(text.parse::<jiff::SignedDuration>().ok()?).ok();
+    seconds.or_else(with_unit).ok_or_else(|| "a time with its unit is expected, such as 10m or 1h30m".to_owned())
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum FailOn {
     // Warnings and errors.
@@ -231,6 +242,9 @@ pub(super) struct BackupArgs {
     /// Compress at this level: 1 to 12 for gzip, 1 to 19 for zstd [default: 1 for gzip, 2 for zstd]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=19))]
     pub(super) level: Option<u8>,
+    /// After a verified backup, remove the archives that backup.keep does not keep
+    #[arg(long, conflicts_with_all = ["raw", "no_verify"])]
+    pub(super) prune: bool,
     /// Copy the files as they are, without reading them through SQLite: for a damaged database that is not in use
     #[arg(long)]
     pub(super) raw: bool,
@@ -276,9 +290,21 @@ pub(super) struct RestoreArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// The archive to verify
-    #[arg(value_name = "ARCHIVE")]
-    pub(super) archive: PathBuf,
+    /// The archives to verify
+    #[arg(value_name = "ARCHIVE", required_unless_present_any = ["all", "stalest"])]
+    pub(super) archives: Vec<PathBuf>,
+    /// Verify every archive in the folder
+    #[arg(long, conflicts_with = "archives")]
+    pub(super) all: bool,
+    /// Verify the archives in the folder in the order of their last verification, the oldest first, until the time of --budget is over
+    #[arg(long, conflicts_with_all = ["archives", "all"], requires = "budget")]
+    pub(super) stalest: bool,
+    /// Begin no further archive after this time, such as 10m or 1h30m
+    #[arg(long, value_name = "TIME", value_parser = budget, requires = "stalest")]
+    pub(super) budget: Option<Duration>,
+    /// Look for archives in this folder [default: the configuration's backup.dir, then artifacts/registry/backups]
+    #[arg(long, visible_alias = "output", value_name = "DIR", conflicts_with = "archives")]
+    pub(super) out: Option<PathBuf>,
     /// Compare every index with its table and follow every reference to another row, however long it takes
     #[arg(long)]
     pub(super) full: bool,
@@ -293,6 +319,13 @@ pub(super) struct ListArgs {
     pub(super) out: Option<PathBuf>,
     #[command(flatten)]
     pub(super) format: FormatArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PinArgs {
+    /// The archives
+    #[arg(value_name = "ARCHIVE", required = true)]
+    pub(super) archives: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

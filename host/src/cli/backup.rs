@@ -8,11 +8,12 @@ use super::{
     assemble::{backup_request, settle},
     complain, print, print_json,
     progress::{self, Bar},
+    prune,
     waiting::tell_if_silent,
     within,
 };
 use crate::{
-    backup::{self, Made, Structure, Verdict},
+    backup::{self, Keep, Made, Structure, Verdict},
     clock::{Stopwatch, SystemClock},
     value::{bytes, grouped, span},
 };
@@ -51,6 +52,9 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
     };
     // Nobody must believe that there is no archive.
     printed.map_err(|failure| failure.before(&format!("the archive {} was made", made.path.display())))?;
+    if args.prune {
+        pruned(&made, request.out, settled.backup.keep)?;
+    }
     if progress::is_watched() {
         complain(&format!("{} in {}\n", said(&made), span(watch.elapsed())));
     }
@@ -74,6 +78,27 @@ pub(super) fn caution(made: &Made) -> Option<Failure> {
         _ => ("the archive was made, but the database in it has faults", FAULTS_HINT),
     };
     Some(Failure::new(exit, format!("{what}: {flaw}")).hint(hint))
+}
+
+/// Removes what the rule does not keep. Nothing goes unless the new archive is proven.
+fn pruned(made: &Made, folder: &Path, keep: Option<Keep>) -> Result<(), Failure> {
+    match keep {
+        _ if made.record.verdict != Verdict::Verified => {
+            complain("vitalsign: the new archive is not verified, so no old one was removed\n");
+            Ok(())
+        }
+        None => {
+            complain(
+                "vitalsign: no rule says which archives to keep, so none was removed\n  \
+                 → set `backup.keep` in the configuration\n",
+            );
+            Ok(())
+        }
+        Some(keep) => prune::after_backup(folder, keep).map_err(|failure| {
+            let outcome = format!("{} was made, but old archives cannot be removed", made.path.display());
+            Failure::backup(&failure).before(&outcome)
+        }),
+    }
 }
 
 fn json(made: &Made) -> serde_json::Value {

@@ -38,7 +38,7 @@ fn table(listed: &[Listed], now: Timestamp) -> String {
             one.database_bytes.map_or("-".to_owned(), bytes),
             count(one.records),
             count(one.provenance_rows),
-            one.standing.as_str().to_owned(),
+            format!("{}{}", one.standing.as_str(), if one.pinned { ", pinned" } else { "" }),
             one.path.display().to_string(),
         ]
     }));

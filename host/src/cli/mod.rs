@@ -20,6 +20,7 @@ mod guard;
 mod init;
 mod interrupt;
 mod list;
+mod pin;
 mod plugin;
 mod progress;
 mod prune;
@@ -94,6 +95,8 @@ fn run(cli: Cli) -> Exit {
         Verb::Restore(args) => restore::run(global, &args),
         Verb::Verify(args) => verify::run(global, &args),
         Verb::List(args) => list::run(global, &args),
+        Verb::Pin(args) => pin::run(global, &args, true),
+        Verb::Unpin(args) => pin::run(global, &args, false),
         Verb::Prune(args) => prune::run(global, &args),
         Verb::Init(args) => init::run(global, &args),
         Verb::Config(verb) => config::run(global, &verb),

@@ -79,6 +79,12 @@ fn replaced(db: &Path, args: &PruneArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// Removes the archives in `folder` that the rule does not keep, after a backup that was verified.
+pub(super) fn after_backup(folder: &Path, keep: Keep) -> Result<(), backup::Failure> {
+    let listed = backup::list(folder, true)?;
+    backup::prune(&backup::plan(&listed, keep, SystemClock.now()), &SystemClock)
+}
+
 /// What becomes of the archives where there is no rule.
 fn all_stay(listed: &[Listed]) -> Vec<Pruned> {
     let stays = |one: &Listed| Pruned {

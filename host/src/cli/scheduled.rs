@@ -5,7 +5,10 @@ use std::{env, sync::Arc, time::Duration};
 
 use tokio::task::AbortHandle;
 
-use super::assemble::{App, backup_request};
+use super::{
+    assemble::{App, backup_request},
+    prune,
+};
 use crate::{
     backup::{self, LastRun, Schedule, Silent},
     clock::{Clock, SystemClock, Timestamp},
@@ -82,8 +85,7 @@ fn once(settled: &Settled) -> Result<String, String> {
         let not_removed = |failure: backup::Failure| {
             format!("{} was made, but old archives cannot be removed: {failure}", made.path.display())
         };
-        let listed = backup::list(&settled.backup.dir, true).map_err(not_removed)?;
-        backup::prune(&backup::plan(&listed, keep, SystemClock.now()), &SystemClock).map_err(not_removed)?;
+        prune::after_backup(&settled.backup.dir, keep).map_err(not_removed)?;
     }
     Ok(made.path.display().to_string())
 }

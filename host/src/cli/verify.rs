@@ -1,32 +1,95 @@
-//! `vitalsign verify`: verifies an archive, and says where it is damaged.
+//! `vitalsign verify`: verifies archives, and says where one is damaged.
 
-use std::env;
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
 
 use super::{
     Exit, Failure,
     args::{Global, VerifyArgs},
-    backup::FAULTS_HINT,
-    print, print_json,
+    backup::{FAULTS_HINT, folder},
+    complain, interrupt, print, print_json,
     progress::Bar,
     waiting::tell_if_silent,
     within,
 };
 use crate::{
-    backup::{self, Record, Verdict, Verified},
-    clock::SystemClock,
+    backup::{self, Record, Standing, Verdict, Verified},
+    clock::{Stopwatch, SystemClock},
     value::{bytes, grouped},
 };
 
 pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
-    let archive = within(global, &args.archive);
-    tell_if_silent(vec![archive.clone()]);
-    let found = backup::verify(&archive, args.full, &env::temp_dir(), &SystemClock, &Bar::new())
-        .map_err(|failure| Failure::backup(&failure))?;
+    if let [archive] = args.archives.as_slice() {
+        tell_if_silent(vec![within(global, archive)]);
+        let mut told = Vec::new();
+        let ended = one(&within(global, archive), args.full, args.format.is_json().then_some(&mut told));
+        told.first().map_or(Ok(()), print_json)?;
+        return ended;
+    }
+    let archives = match args.archives.as_slice() {
+        [] => listed(global, args)?,
+        given => given.iter().map(|archive| within(global, archive)).collect(),
+    };
+    tell_if_silent(archives.clone());
+    let watch = Stopwatch::start();
+    let (mut seen, mut failed, mut told) = (0, Vec::new(), Vec::new());
+    for archive in &archives {
+        if args.budget.is_some_and(|budget| watch.elapsed() >= budget) {
+            break;
+        }
+        seen += 1;
+        if let Err(failure) = one(archive, args.full, args.format.is_json().then_some(&mut told)) {
+            complain(&failure.text());
+            let path = archive.display().to_string();
+            // One that can be read has its record there already.
+            match told.last_mut().filter(|last| last["path"] == path.as_str()) {
+                Some(last) => last["failed"] = failure.text().trim().into(),
+                None => told.push(serde_json::json!({ "path": path, "failed": failure.text().trim() })),
+            }
+            failed.push(failure.exit);
+        }
+        if interrupt::came().is_some() {
+            return Err(Failure::new(Exit::Environment, "the command was interrupted"));
+        }
+    }
     if args.format.is_json() {
+        print_json(&told)?;
+    }
+    if args.budget.is_some() {
+        complain(&format!("vitalsign: verified {seen} of {} archives, the longest unverified first\n", archives.len()));
+    }
+    // That one is damaged says more than that another one could not be read.
+    let Some(exit) = failed.iter().find(|exit| **exit == Exit::Damaged).or(failed.first()) else {
+        return Ok(Exit::Done);
+    };
+    Err(Failure::new(*exit, format!("{} of {seen} archives could not be verified", failed.len()))
+        .hint("the lines above say what is wrong with each"))
+}
+
+/// The archives of the folder; those that were verified long ago, or never, come first.
+fn listed(global: &Global, args: &VerifyArgs) -> Result<Vec<PathBuf>, Failure> {
+    let folder = folder(global, args.out.as_deref())?;
+    let mut listed = backup::list(&folder, false).map_err(|failure| Failure::backup(&failure))?;
+    if listed.is_empty() {
+        let what = format!("there are no archives in {}, so nothing was verified", folder.display());
+        return Err(Failure::new(Exit::Environment, what).hint("name the folder with --out"));
+    }
+    listed.sort_by_key(|one| (one.standing == Standing::Verified).then(|| one.verified_at.clone()));
+    Ok(listed.into_iter().map(|one| one.path).collect())
+}
+
+fn one(archive: &Path, full: bool, told: Option<&mut Vec<Value>>) -> Result<Exit, Failure> {
+    let found = backup::verify(archive, full, &env::temp_dir(), &SystemClock, &Bar::new())
+        .map_err(|failure| Failure::backup(&failure))?;
+    if let Some(told) = told {
         let mut value = serde_json::to_value(&found.record).unwrap_or_default();
         value["path"] = archive.display().to_string().into();
         value["sums"] = found.has_sums.into();
-        print_json(&value)?;
+        told.push(value);
     } else {
         let word = if found.record.verdict == Verdict::Verified { " is intact" } else { "" };
         print(&format!("{}{word}: {}\n", archive.display(), said(&found)))?;

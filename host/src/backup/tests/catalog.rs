@@ -19,6 +19,7 @@ fn listed(times: &[(&str, Standing)]) -> Vec<Listed> {
             tag: None,
             compression: Compression::Gzip,
             bytes: 1,
+            pinned: false,
             standing: *standing,
             verified_at: None,
             structure: None,
@@ -129,7 +130,7 @@ fn only_the_time_stamp_is_another() {
     };
     touch();
     assert_eq!(standing(), Standing::Unverified);
-    verify(&made.path, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
+    verify(&made.path, false, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
     assert_eq!(standing(), Standing::Verified);
     // Nothing but reading makes a damaged archive a good one.
     let mut bytes = fs::read(&made.path).unwrap();
@@ -137,13 +138,13 @@ fn only_the_time_stamp_is_another() {
     bytes[half] ^= 4;
     fs::write(&made.path, &bytes).unwrap();
     assert_eq!(standing(), Standing::Unverified);
-    verify(&made.path, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap_err();
+    verify(&made.path, false, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap_err();
     touch();
     assert_eq!(standing(), Standing::Damaged);
     // What it was is still known, so putting it back makes it good again.
     bytes[half] ^= 4;
     fs::write(&made.path, &bytes).unwrap();
-    verify(&made.path, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
+    verify(&made.path, false, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
     assert_eq!(standing(), Standing::Verified);
 }
 
@@ -158,7 +159,7 @@ fn another_archive_under_the_name_of_a_recorded_one() {
         let kept = fs::read(&new.path).unwrap();
         fs::copy(&old.path, &new.path).unwrap();
         for _ in 0..2 {
-            let failure = verify(&new.path, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap_err();
+            let failure = verify(&new.path, false, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap_err();
             assert_eq!(failure.kind(), Kind::Damaged);
             assert!(failure.to_string().contains("is not the archive that was recorded"), "{failure}");
         }
@@ -166,7 +167,7 @@ fn another_archive_under_the_name_of_a_recorded_one() {
         assert_ne!(all[0].standing, Standing::Verified);
         assert_eq!(all[0].records, Some(3), "what was recorded stays");
         fs::write(&new.path, kept).unwrap();
-        let found = verify(&new.path, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
+        let found = verify(&new.path, false, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
         assert_eq!(found.record.records, Some(3));
     }
 }

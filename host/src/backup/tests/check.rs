@@ -121,3 +121,22 @@ fn of_a_database_of_the_same_path_on_another_host() {
     ");
     assert!(says("host", &crate::files::host_name()).starts_with("ok"), "a restore made another file of it");
 }
+
+#[test]
+fn records_that_are_gone_since_the_backup_before() {
+    let bench = Bench::with(&format!(
+        "{REGISTRY} WITH RECURSIVE s(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM s WHERE v < 498)
+         INSERT INTO records SELECT v, '' FROM s;"
+    ));
+    let says = || says(&bench, true, "2026-11-24T13:00:00Z", LastRun::default());
+    bench.back_up(|_| ()).unwrap();
+    bench.sql("DELETE FROM records WHERE id IN ('1', '2', '3')");
+    bench.back_up(|_| ()).unwrap();
+    assert!(says().starts_with("ok"));
+    bench.sql("DELETE FROM records WHERE CAST(id AS INTEGER) > 250");
+    bench.back_up(|_| ()).unwrap();
+    insta::assert_snapshot!(says(), @"
+    warn: 3 backups; the newest is 1 h old, [size] KiB and verified
+    - warn rows-lost: the newest backup has 249 records, and the one before it has 497
+    ");
+}

@@ -106,7 +106,7 @@ fn verify_names_the_member_and_the_bytes_and_writes_it_down() {
         let standing =
             || list(&bench.path("out"), false).unwrap().iter().find(|one| one.path == made.path).unwrap().standing;
         assert_eq!(standing(), Standing::Damaged);
-        verify(&made.path, &scratch, &clock, &Silent).unwrap();
+        verify(&made.path, false, &scratch, &clock, &Silent).unwrap();
         assert_eq!(standing(), Standing::Verified);
     }
 }
