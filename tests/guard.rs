@@ -329,9 +329,11 @@ fn as_process_1_a_signal_ends_it() {
 #[test]
 fn a_process_on_a_deleted_file_prevents_a_start_until_it_ends() {
     let place = Place::with_registry(20);
+    place.configure(|_| ());
     fs::copy(place.path("registry.sqlite"), place.path("copy")).unwrap();
     let registry = Other::open(&place.path("registry.sqlite"), "DELETE FROM provenance");
-    assert!(started(&guard(&place, &[])), "a program may run twice on one file");
+    let ran = guard(&place, &[]);
+    assert!(started(&ran), "a program may run twice on one file: {}", said(&ran));
     fs::rename(place.path("copy"), place.path("registry.sqlite")).unwrap();
     fs::remove_file(place.path("registry.sqlite-wal")).unwrap();
     fs::remove_file(place.path("registry.sqlite-shm")).unwrap();
