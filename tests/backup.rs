@@ -35,7 +35,7 @@ pub fn back_up(place: &Place, more: &[&str]) -> PathBuf {
 
 fn restore(place: &Place, archive: &Path, more: &[&str]) -> Ran {
     let archive = archive.to_str().unwrap();
-    place.run([&["restore", "--archive", archive], more].concat())
+    place.run([&["restore", archive], more].concat())
 }
 
 /// A registry with two rows that share a unique value, which only a comparison with the index shows, and a NULL where there must be none.
@@ -120,6 +120,7 @@ fn settled(text: &str) -> String {
         let (name, rest) = word.split_once("registry-backup-2").map_or((word, None), |(head, rest)| (head, Some(rest)));
         match rest {
             Some(rest) => format!("{name}registry-backup-[stamp]{}", rest.split_once('Z').unwrap().1),
+            None if word.starts_with("20") && word.ends_with('Z') => "[time]".to_owned(),
             None => word.to_owned(),
         }
     });
@@ -140,8 +141,9 @@ fn a_backup_and_the_way_back() {
     ");
     let ran = restore(&place, &archive, &["--db", "new/registry.sqlite"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
-    insta::assert_snapshot!(ran.stdout, @"
+    insta::assert_snapshot!(settled(&ran.stdout), @"
     restored [folder]/new/registry.sqlite
+      the archive was made at [time] from [folder]/registry.sqlite, with schema version 1
       1,000 records, 1,000 provenance rows
       every checksum matches, and the pages, rows and indexes of the database are intact
       the provenance export is [folder]/new/registry.sqlite.provenance.jsonl
@@ -152,8 +154,9 @@ fn a_backup_and_the_way_back() {
 
     let ran = restore(&place, &archive, &["--force", "--dry-run"]);
     assert_eq!(ran.code, 0);
-    insta::assert_snapshot!(ran.stdout, @"
+    insta::assert_snapshot!(settled(&ran.stdout), @"
     can be restored: [folder]/registry.sqlite
+      the archive was made at [time] from [folder]/registry.sqlite, with schema version 1
       1,000 records, 1,000 provenance rows
       every checksum matches, and the pages, rows and indexes of the database are intact
       the provenance export is [folder]/var/registry-provenance.jsonl
@@ -162,8 +165,9 @@ fn a_backup_and_the_way_back() {
     Connection::open(place.path("registry.sqlite")).unwrap().execute_batch("DELETE FROM provenance").unwrap();
     let ran = restore(&place, &archive, &["--force"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    insta::assert_snapshot!(ran.stdout, @"
+    insta::assert_snapshot!(settled(&ran.stdout), @"
     restored [folder]/registry.sqlite
+      the archive was made at [time] from [folder]/registry.sqlite, with schema version 1
       1,000 records, 1,000 provenance rows
       every checksum matches, and the pages, rows and indexes of the database are intact
       the provenance export is [folder]/var/registry-provenance.jsonl
@@ -210,6 +214,35 @@ fn what_was_replaced_is_shown_and_removed(place: &Place, archive: &Path) {
     insta::assert_snapshot!(shown(&["--yes", "--last", "0"]).lines().last().unwrap(), @"removed 1 of 1, 1.6 MiB");
     assert_eq!(place.run(["restore", "--undo"]).code, 4, "nothing is left");
     assert_eq!(shown(&[]), "nothing to remove\n");
+}
+
+/// The program was upgraded, and the archive is from before: the program could not start on it.
+#[test]
+fn an_archive_of_another_schema_version_is_restored_only_when_asked_for() {
+    let place = Place::with_registry(10);
+    place.configure(|_| ());
+    let archive = back_up(&place, &[]);
+    let ran = restore(&place, &archive, &["--force", "--dry-run"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    place.configure(|config| config["registry"]["expectedSchemaVersion"] = 2.into());
+    let before = fs::read(place.path("registry.sqlite")).unwrap();
+    for more in [&["--force"][..], &["--force", "--dry-run"], &["--force", "--json"]] {
+        let ran = restore(&place, &archive, more);
+        assert_eq!(ran.code, 4, "{more:?}: {}", ran.stdout);
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(settled(&ran.stderr), @"
+            vitalsign: the database in [folder]/out/registry-backup-[stamp].tar.gz has the schema version 1, but the configuration expects 2; nothing was changed
+              → restore an archive of the expected version; or add --any-schema, and start the version of the registry's program that goes with this archive
+            ");
+        }
+        assert_eq!(fs::read(place.path("registry.sqlite")).unwrap(), before);
+    }
+    let ran = restore(&place, &archive, &["--force", "--any-schema", "--json"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let said: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(said["schemaVersion"], 1);
+    assert_eq!(said["source"], "[folder]/registry.sqlite");
+    assert!(said["createdAt"].as_str().unwrap().ends_with('Z'));
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub struct RestoreRequest<'a> {
     pub log: &'a Path,
     /// Whether what is there is replaced.
     pub force: bool,
+    /// The only schema version (`user_version`) that is restored; `None` for any.
+    pub schema_version: Option<i64>,
     /// Whether it ends before the swap.
     pub dry_run: bool,
     /// Whether a database is restored that has faults which lose no row.
@@ -53,6 +55,12 @@ pub struct Restored {
     pub log: Option<PathBuf>,
     /// Where what was replaced is kept.
     pub replaced: Option<PathBuf>,
+    /// When the archive was made, as it says.
+    pub created_at: Option<String>,
+    /// The path of the database that it was made of, as it says.
+    pub source: Option<String>,
+    /// The `user_version` of its database.
+    pub schema_version: i64,
     /// Rows in the records table, as the archive says.
     pub records: Option<u64>,
     /// Rows in the provenance table, as the archive says.
@@ -97,6 +105,7 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
     if let (Structure::Flawed(faults), false) = (&found.judged.structure, request.despite_faults) {
         return Err(Failure::Faults { path: request.archive.to_owned(), faults: faults.clone() });
     }
+    expected_schema(request, &found)?;
     let exported = found.unpacked.files.provenance.is_some();
     staging.prepare(&found, &database, &log)?;
     let metadata = &found.unpacked.metadata;
@@ -104,6 +113,9 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
         database: database.real.clone(),
         log: exported.then(|| log.real.clone()),
         replaced: None,
+        created_at: metadata.created_at.clone(),
+        source: metadata.source.clone(),
+        schema_version: found.schema_version,
         records: metadata.records,
         provenance_rows: metadata.provenance_rows,
         judged: found.judged.clone(),
@@ -157,6 +169,18 @@ fn are_apart(database: &Place, log: &Place, archive: &Path) -> Result<(), Failur
         }
     }
     Ok(())
+}
+
+/// Refuses a database of another schema version than the one that the registry's program expects.
+fn expected_schema(request: &RestoreRequest<'_>, found: &LaidOut) -> Result<(), Failure> {
+    let version = found.schema_version;
+    let Some(expected) = request.schema_version.filter(|expected| *expected != version) else { return Ok(()) };
+    let what = format!(
+        "the database in {} has the schema version {version}, but the configuration expects {expected}; nothing was changed",
+        request.archive.display()
+    );
+    let hint = "restore an archive of the expected version; or add --any-schema, and start the version of the registry's program that goes with this archive";
+    Err(Failure::refused(what, hint))
 }
 
 /// Adds the restore to the ledger in the archive's folder, where there is one.

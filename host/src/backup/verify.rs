@@ -43,6 +43,8 @@ pub(super) struct LaidOut {
     /// The database, ready for use.
     pub(super) database: PathBuf,
     pub(super) judged: Judged,
+    /// Its `user_version`, read from the database itself: older archives do not say it.
+    pub(super) schema_version: i64,
 }
 
 /// What a verification found.
@@ -121,11 +123,11 @@ impl Layout {
                     found
                 }
             };
-            let judged = judged?;
+            let (judged, schema_version) = judged?;
             if let Some(name) = &unpacked.files.provenance {
                 self.place_export(name)?;
             }
-            Ok(LaidOut { judged, unpacked, database })
+            Ok(LaidOut { judged, schema_version, unpacked, database })
         })
     }
 }
@@ -159,13 +161,17 @@ fn about(archive: &Path, database: &Path, trouble: Trouble) -> Failure {
 const DAMAGED_COPY_HINT: &str =
     "use another archive: `vitalsign list` shows which ones are verified; `tar` can still unpack this one";
 
-/// Opens the copy and checks it.
-fn check(archive: &Path, database: &Path, depth: Depth, progress: &dyn Progress) -> Result<Judged, Failure> {
+/// Opens the copy, checks it, and reads its schema version.
+fn check(archive: &Path, database: &Path, depth: Depth, progress: &dyn Progress) -> Result<(Judged, i64), Failure> {
     let what = format!("the database in {}", archive.display());
     let shown = Path::new(database.file_name().unwrap_or_default());
-    let found = Copy::open(database, shown, CHECK_LIMIT)
-        .and_then(|copy| copy.look(|snapshot| judged(snapshot, &what, DAMAGED_COPY_HINT, depth, progress)));
-    found.map_err(|trouble| about(archive, database, trouble))?
+    let found = Copy::open(database, shown, CHECK_LIMIT).and_then(|copy| {
+        copy.look(|snapshot| {
+            Ok((judged(snapshot, &what, DAMAGED_COPY_HINT, depth, progress)?, snapshot.user_version()?))
+        })
+    });
+    let (judged, schema_version) = found.map_err(|trouble| about(archive, database, trouble))?;
+    Ok((judged?, schema_version))
 }
 
 /// Proves the archive at `path`, and with `full` looks at everything in its database however long it takes. `scratch` is where the copy goes when the archive's own folder may not be written.

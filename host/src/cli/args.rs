@@ -266,15 +266,21 @@ fn compression() -> impl TypedValueParser<Value = Compression> {
 
 #[derive(Debug, Args)]
 pub(super) struct RestoreArgs {
-    /// Restore this archive
-    #[arg(long, value_name = "FILE", required_unless_present = "undo")]
-    pub(super) archive: Option<PathBuf>,
+    /// The archive to restore
+    #[arg(value_name = "ARCHIVE", required_unless_present_any = ["undo", "archive_flag"])]
+    archive: Option<PathBuf>,
+    /// Restore this archive: the same as ARCHIVE
+    #[arg(long = "archive", value_name = "FILE", conflicts_with = "archive")]
+    archive_flag: Option<PathBuf>,
     /// Write the export of the provenance table to this file [default: var/registry-provenance.jsonl; with --db, beside that database]
     #[arg(long, value_name = "FILE")]
     pub(super) log: Option<PathBuf>,
     /// Replace an existing database; the old files are kept beside the new ones
     #[arg(long)]
     pub(super) force: bool,
+    /// Restore an archive whose schema version differs from the configuration's registry.expectedSchemaVersion
+    #[arg(long)]
+    pub(super) any_schema: bool,
     /// Check everything, but do not replace any file
     #[arg(long, conflicts_with = "undo")]
     pub(super) dry_run: bool,
@@ -282,10 +288,17 @@ pub(super) struct RestoreArgs {
     #[arg(long, conflicts_with = "undo")]
     pub(super) despite_faults: bool,
     /// Put back the files that the last restore replaced
-    #[arg(long, conflicts_with_all = ["archive", "force"])]
+    #[arg(long, conflicts_with_all = ["archive", "archive_flag", "force", "any_schema"])]
     pub(super) undo: bool,
     #[command(flatten)]
     pub(super) format: FormatArgs,
+}
+
+impl RestoreArgs {
+    /// The archive, however it is named; `None` with `--undo`.
+    pub(super) fn archive(&self) -> Option<&PathBuf> {
+        self.archive.as_ref().or(self.archive_flag.as_ref())
+    }
 }
 
 #[derive(Debug, Args)]

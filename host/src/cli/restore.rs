@@ -20,7 +20,7 @@ use crate::{
     backup::{self, RestoreRequest, Restored, Structure, UndoRequest, Undone},
     clock::SystemClock,
     files,
-    value::grouped,
+    value::{grouped, printable},
 };
 
 /// Where the export of the registry goes, seen from the root.
@@ -28,12 +28,14 @@ const LOG: &str = "var/registry-provenance.jsonl";
 
 /// What the name of an export beside another database ends with.
 const BESIDE: &str = ".provenance.jsonl";
+/// The longest date or path out of an archive that is shown: the longest path that Linux takes.
+const MAX_SHOWN_BYTES: usize = 4096;
 
 pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> {
     let settled = settle(global, None)?;
     tell_if_silent(vec![settled.db.clone()]);
     let scratch = env::temp_dir();
-    let Some(archive) = &args.archive else {
+    let Some(archive) = args.archive() else {
         let log = args.log.as_deref().map(|log| within(global, log));
         let request = UndoRequest { db: &settled.db, log: log.as_deref(), scratch: &scratch };
         let undone = backup::undo(&request, &SystemClock).map_err(|failure| Failure::backup(&failure))?;
@@ -57,6 +59,7 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
         db: &settled.db,
         log: &log,
         force: args.force,
+        schema_version: settled.checks.expected_schema_version.filter(|_| !args.any_schema),
         dry_run: args.dry_run,
         despite_faults: args.despite_faults,
         scratch: &scratch,
@@ -102,6 +105,9 @@ fn as_json(restored: &Restored, dry_run: bool) -> serde_json::Value {
         "database": shown(&restored.database),
         "log": restored.log.as_deref().map(shown),
         "replaced": restored.replaced.as_deref().map(shown),
+        "createdAt": restored.created_at,
+        "source": restored.source,
+        "schemaVersion": restored.schema_version,
         "records": restored.records,
         "provenanceRows": restored.provenance_rows,
         "structure": restored.judged.structure,
@@ -118,6 +124,11 @@ fn said(restored: &Restored, dry_run: bool) -> String {
         false => format!("restored {}\n", restored.database.display()),
     };
     let mut say = |line: String| text.push_str(&format!("  {line}\n"));
+    let outside = |text: &Option<String>| text.as_deref().map(|text| printable(text, MAX_SHOWN_BYTES));
+    let made = outside(&restored.created_at).unwrap_or_else(|| "an unknown time".to_owned());
+    let source = outside(&restored.source).map(|source| format!(" from {source}")).unwrap_or_default();
+    let version = restored.schema_version;
+    say(format!("the archive was made at {made}{source}, with schema version {version}"));
     match (restored.records, restored.provenance_rows) {
         (Some(records), Some(rows)) => say(format!("{} records, {} provenance rows", grouped(records), grouped(rows))),
         (Some(records), None) => say(format!("{} records", grouped(records))),

@@ -218,6 +218,7 @@ fn what_leads_out_of_a_copy_is_left_alone() {
             db: to,
             log: &log,
             force: true,
+            schema_version: None,
             dry_run: false,
             despite_faults: false,
             scratch: &scratch,

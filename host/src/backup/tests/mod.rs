@@ -132,6 +132,7 @@ impl Bench {
             db: &db,
             log: &log,
             force: false,
+            schema_version: None,
             dry_run: false,
             despite_faults: false,
             scratch: &scratch,
