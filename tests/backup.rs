@@ -768,3 +768,30 @@ fn serve_backs_up_on_schedule() {
     fs::write(&ours, "no folder").unwrap();
     server.until("the report says why", || server.get("/health/backup").1.contains("is not a folder"));
 }
+
+#[test]
+fn the_newest_archive_and_that_of_a_time_are_found() {
+    let place = Place::with_registry(5);
+    place.configure(|config| config["backup"] = serde_json::json!({ "dir": "out" }));
+    let older = back_up(&place, &[]);
+    let later = older.with_file_name("registry-backup-2026-01-02T03-04-05Z.tar.gz");
+    fs::rename(&older, &later).unwrap();
+    let newest = back_up(&place, &["--wait", "600"]);
+    let restored = |how: &[&str]| place.run([&["restore", "--db", "copy.sqlite", "--dry-run", "--json"], how].concat());
+    // Another database has no archive here.
+    let ran = restored(&["--latest"]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(ran.stderr.contains("has no archive of"), "{}", ran.stderr);
+    let own = |how: &[&str]| place.run([&["restore", "--force", "--dry-run", "--json"], how].concat());
+    let at = |ran: &Ran| ran.report()["createdAt"].as_str().unwrap().to_owned();
+    let known: Value = serde_json::from_slice(
+        &fs::read(newest.with_file_name(format!("{}.json", newest.file_name().unwrap().to_str().unwrap()))).unwrap(),
+    )
+    .unwrap();
+    let ran = own(&["--latest"]);
+    assert_eq!((ran.code, at(&ran)), (0, known["createdAt"].as_str().unwrap().to_owned()), "{}", ran.stderr);
+    let ran = own(&["--at", "2026-06-01T00:00:00Z"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(own(&["--at", "2025-01-01T00:00:00Z"]).code, 4);
+    assert_eq!(own(&["--at", "yesterday"]).code, 2);
+}

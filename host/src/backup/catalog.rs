@@ -136,6 +136,38 @@ pub fn list(folder: &Path, described: bool) -> Result<Vec<Listed>, Failure> {
     Ok(listed)
 }
 
+/// Parts archives into those of the database at the real path `db`, with those that do not say of which they are, and the others.
+pub(super) fn of_database(listed: Vec<Listed>, db: &Path) -> (Vec<Listed>, Vec<Listed>) {
+    let (identity, real, host) = (files::identity(db), db.display().to_string(), files::host_name());
+    let is_own = |one: &Listed| match (&one.identity, &identity) {
+        (Some(its), Some(own)) if its == own => true,
+        _ if one.source.as_ref().is_some_and(|source| *source != real) => false,
+        // After a restore the file is another one, but the host is not.
+        (Some(_), Some(_)) => one.host.as_ref() == Some(&host),
+        _ => true,
+    };
+    listed.into_iter().partition(is_own)
+}
+
+/// The newest archive of the database at `db` that was made until `at` and can be restored as it is.
+///
+/// # Errors
+/// [`Failure`] when there is none, or what the system says of the folder.
+pub fn newest_until(folder: &Path, db: &Path, at: Timestamp) -> Result<Listed, Failure> {
+    let real = files::resolved(db).unwrap_or_else(|_| db.to_owned());
+    let (own, _) = of_database(list(folder, true)?, &real);
+    let usable =
+        |one: &Listed| matches!(one.standing, Standing::Verified | Standing::Unverified) && one.created_at <= at;
+    own.into_iter().find(usable).ok_or_else(|| {
+        let what = format!(
+            "{} has no archive of {} that was made until {at:.0} and can be restored; nothing was changed",
+            folder.display(),
+            real.display()
+        );
+        Failure::refused(what, "`vitalsign list` shows all archives; name the one to restore")
+    })
+}
+
 /// The names of the archives in a folder.
 pub(super) fn names(folder: &Path) -> io::Result<Vec<String>> {
     let is_archive = |name: &OsStr| name.to_str().filter(|name| parse_file_name(name).is_some()).map(str::to_owned);

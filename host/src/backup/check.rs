@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Failure, Listed, Settings, Standing, attempt, journal, list};
+use super::{Failure, Listed, Settings, Standing, attempt, catalog::of_database, journal, list};
 use crate::{
     check::{BoxFuture, Check, Context, NoConfig, Outcome, Overrides, Row, Schedule, Spec, every},
     clock::{Clock, Timestamp},
@@ -157,16 +157,8 @@ impl BackupCheck {
     /// The archives of this database, and those that do not say of which they are; and what is told of archives that count for nothing.
     fn own(&self) -> Result<(Vec<Listed>, Vec<Finding>), Failure> {
         let path = files::resolved(&self.db).unwrap_or_else(|_| self.db.clone());
-        let (identity, real, host) = (files::identity(&path), path.display().to_string(), files::host_name());
-        let is_own = |one: &Listed| match (&one.identity, &identity) {
-            (Some(its), Some(own)) if its == own => true,
-            _ if one.source.as_ref().is_some_and(|source| *source != real) => false,
-            // After a restore the file is another one, but the host is not.
-            (Some(_), Some(_)) => one.host.as_ref() == Some(&host),
-            _ => true,
-        };
-        let listed = list(&self.settings.dir, false)?;
-        let (own, others): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_own);
+        let real = path.display().to_string();
+        let (own, others) = of_database(list(&self.settings.dir, false)?, &path);
         let now = self.clock.now();
         let (future, own): (Vec<_>, Vec<_>) = own.into_iter().partition(|one| one.is_future(now));
         let (unreadable, own): (Vec<_>, Vec<_>) = own.into_iter().partition(|one| one.standing == Standing::Unreadable);

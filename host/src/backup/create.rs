@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Failure, Progress,
+    Failure, Progress, Silent,
     attempt::Attempt,
     raw,
     record::Record,
@@ -44,6 +44,9 @@ const RATIO_MARGIN: f64 = 1.1;
 const NEWBORN_PATIENCE: Duration = Duration::from_secs(1);
 const NEWBORN_STEP: Duration = Duration::from_millis(50);
 
+/// The time between two attempts to take the lock.
+const LOCK_POLL: Duration = Duration::from_millis(100);
+
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
@@ -63,6 +66,8 @@ pub struct Request<'a> {
     pub verify: bool,
     /// Whether it is made also while another process works on the database in a way that the backup does not see.
     pub despite_other_writers: bool,
+    /// How long is waited for another backup or restore of the same database to end.
+    pub wait: Duration,
     /// What the read transaction may use up.
     pub limits: HoldLimits,
     /// The table that holds the records.
@@ -106,7 +111,7 @@ fn make(
 ) -> Result<Made, Failure> {
     let registry = Registry::new(request.db.to_owned());
     let ground = registry.ground().map_err(Failure::Database)?;
-    let _lock = lock(&ground.real, &ground.database, request.scratch)?;
+    let _lock = lock_within(request.wait, &ground.real, &ground.database, request.scratch, progress)?;
     let owner = (ground.database.uid, ground.database.gid);
     folder(request.out, owner)?;
     if let Some(attempt) = attempt {
@@ -205,21 +210,44 @@ fn proven(
 
 /// Lets one backup, restore or undo of a database run at a time. The lock is released when its process ends, even by a kill.
 pub(super) fn lock(real: &Path, stat: &Stat, scratch: &Path) -> Result<Lock, Failure> {
+    lock_within(Duration::ZERO, real, stat, scratch, &Silent)
+}
+
+/// The same, but waits at most `wait` for the one before.
+fn lock_within(
+    wait: Duration,
+    real: &Path,
+    stat: &Stat,
+    scratch: &Path,
+    progress: &dyn Progress,
+) -> Result<Lock, Failure> {
+    let until = Deadline::after(wait);
+    loop {
+        if let Some(lock) = try_lock(real, stat, scratch)? {
+            return Ok(lock);
+        }
+        if progress.is_cancelled() {
+            return Err(Failure::Interrupted);
+        }
+        if until.has_passed() {
+            let what = format!("another backup or restore of {} is running; nothing was changed", real.display());
+            let hint =
+                "wait until it has ended, then try again; a lock file that a killed process left behind blocks nothing";
+            return Err(Failure::refused(what, hint));
+        }
+        park_timeout(LOCK_POLL.min(until.remaining()));
+    }
+}
+
+fn try_lock(real: &Path, stat: &Stat, scratch: &Path) -> Result<Option<Lock>, Failure> {
     let own = beside(real, ".vitalsign-lock");
-    let taken = match Lock::take(&own) {
+    match Lock::take(&own) {
         Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
             let other = scratch.join(format!("vitalsign-{}-{}.lock", stat.id.device, stat.id.inode));
-            Lock::take(&other).map_err(|error| Failure::io("lock", &other, error))?
+            Lock::take(&other).map_err(|error| Failure::io("lock", &other, error))
         }
-        taken => taken.map_err(|error| Failure::io("lock", &own, error))?,
-    };
-    taken.ok_or_else(|| {
-        let what = format!("another backup or restore of {} is running; nothing was changed", real.display());
-        Failure::refused(
-            what,
-            "wait until it has ended, then try again; a lock file that a killed process left behind blocks nothing",
-        )
-    })
+        taken => taken.map_err(|error| Failure::io("lock", &own, error)),
+    }
 }
 
 /// Makes the folder for archives, or accepts the one that is there.

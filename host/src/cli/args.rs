@@ -11,6 +11,7 @@ use clap::{
 use crate::{
     archive::{Compression, Tag},
     checks::SchemaPolicy,
+    clock::Timestamp,
     render,
     report::Severity,
     serve::Listen,
@@ -242,6 +243,9 @@ pub(super) struct BackupArgs {
     /// Compress at this level: 1 to 12 for gzip, 1 to 19 for zstd [default: 1 for gzip, 2 for zstd]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=19))]
     pub(super) level: Option<u8>,
+    /// Wait at most this time while another backup or restore of the database is running [default: 0]
+    #[arg(long, value_name = "SECONDS", value_parser = wait)]
+    pub(super) wait: Option<Duration>,
     /// After a verified backup, remove the archives that backup.keep does not keep
     #[arg(long, conflicts_with_all = ["raw", "no_verify"])]
     pub(super) prune: bool,
@@ -267,11 +271,17 @@ fn compression() -> impl TypedValueParser<Value = Compression> {
 #[derive(Debug, Args)]
 pub(super) struct RestoreArgs {
     /// The archive to restore
-    #[arg(value_name = "ARCHIVE", required_unless_present_any = ["undo", "archive_flag"])]
+    #[arg(value_name = "ARCHIVE", required_unless_present_any = ["undo", "archive_flag", "latest", "at"])]
     archive: Option<PathBuf>,
     /// Restore this archive: the same as ARCHIVE
     #[arg(long = "archive", value_name = "FILE", conflicts_with = "archive")]
     archive_flag: Option<PathBuf>,
+    /// Restore the newest archive of this database in the configuration's backup.dir
+    #[arg(long, conflicts_with_all = ["archive", "archive_flag", "undo"])]
+    pub(super) latest: bool,
+    /// Restore the newest archive of this database that was made until then, such as 2026-11-24T19:15:56Z
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["archive", "archive_flag", "latest", "undo"])]
+    pub(super) at: Option<Timestamp>,
     /// Write the export of the provenance table to this file [default: var/registry-provenance.jsonl; with --db, beside that database]
     #[arg(long, value_name = "FILE")]
     pub(super) log: Option<PathBuf>,

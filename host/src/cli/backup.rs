@@ -44,6 +44,7 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
     }
     (request.raw, request.verify) = (args.raw, !args.no_verify);
     request.despite_other_writers = args.despite_other_writers;
+    request.wait = args.wait.unwrap_or_default();
     let watch = Stopwatch::start();
     let made = backup::create(&request, &SystemClock, &Bar::new()).map_err(|failure| Failure::backup(&failure))?;
     let printed = match args.format.is_json() {

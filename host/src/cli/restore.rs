@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     backup::{self, RestoreRequest, Restored, Structure, UndoRequest, Undone},
-    clock::SystemClock,
+    clock::{Clock as _, SystemClock},
     files,
     value::{grouped, printable},
 };
@@ -35,7 +35,17 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
     let settled = settle(global, None)?;
     tell_if_silent(vec![settled.db.clone()]);
     let scratch = env::temp_dir();
-    let Some(archive) = args.archive() else {
+    let found = match (args.latest, args.at) {
+        (false, None) => None,
+        (_, at) => {
+            tell_if_silent(vec![settled.backup.dir.clone()]);
+            let until = at.unwrap_or_else(|| SystemClock.now());
+            let found = backup::newest_until(&settled.backup.dir, &settled.db, until);
+            Some(found.map_err(|failure| Failure::backup(&failure))?.path)
+        }
+    };
+    let given = args.archive().map(|archive| within(global, archive));
+    let Some(archive) = found.or(given) else {
         let log = args.log.as_deref().map(|log| within(global, log));
         let request = UndoRequest { db: &settled.db, log: log.as_deref(), scratch: &scratch };
         let undone = backup::undo(&request, &SystemClock).map_err(|failure| Failure::backup(&failure))?;
@@ -48,7 +58,6 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
         }
         return Ok(Exit::Done);
     };
-    let archive = within(global, archive);
     tell_if_silent(vec![archive.clone()]);
     let log = match &args.log {
         Some(log) => within(global, log),

@@ -37,7 +37,11 @@ pub(super) fn start(app: &App) -> Backups {
 }
 
 async fn keep(schedule: Schedule, settled: Arc<Settled>, last: LastRun) {
-    let mut after = SystemClock.now();
+    // A time that passed while nothing ran is made up for; where there is no archive yet, nothing was missed.
+    let now = SystemClock.now();
+    let newest =
+        backup::list(&settled.backup.dir, false).unwrap_or_default().into_iter().find(|one| one.created_at <= now);
+    let mut after = newest.map_or(now, |newest| newest.created_at);
     while let Some(next) = schedule.next(after) {
         tracing::info!("the next backup is due at {next:.0}");
         if !reach(next, after).await {

@@ -110,6 +110,7 @@ impl Bench {
             raw: false,
             verify: true,
             despite_other_writers: false,
+            wait: Duration::ZERO,
             limits: HoldLimits { time: Duration::from_secs(600), wal_growth: 1 << 30 },
             records_table: "records",
             provenance_table: "provenance",
