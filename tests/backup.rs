@@ -795,3 +795,30 @@ fn the_newest_archive_and_that_of_a_time_are_found() {
     assert_eq!(own(&["--at", "2025-01-01T00:00:00Z"]).code, 4);
     assert_eq!(own(&["--at", "yesterday"]).code, 2);
 }
+
+#[test]
+fn an_archive_passes_through_pipes() {
+    let place = Place::with_registry(5);
+    let before = place.listing();
+    let output = place.command(["backup", "--db", "registry.sqlite", "--out", "-"]).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(place.listing(), before);
+    place.write("stream", &output.stdout);
+    let piped = |args: &[&str]| {
+        let input = fs::File::open(place.path("stream")).unwrap();
+        place.finish(place.command(args).stdin(input).output().unwrap())
+    };
+    let ran = piped(&["verify", "-"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("is intact"), "{}", ran.stdout);
+    let ran = piped(&["restore", "-", "--db", "copy.sqlite", "--json"]);
+    assert_eq!((ran.code, ran.report()["records"].as_u64()), (0, Some(5)), "{}", ran.stderr);
+    // A stream that was cut off is not an archive.
+    place.write("stream", &output.stdout[..output.stdout.len() / 2]);
+    assert_eq!(piped(&["verify", "-"]).code, 5);
+    assert_eq!(piped(&["restore", "-", "--db", "other.sqlite"]).code, 5);
+    assert!(!place.path("other.sqlite").exists());
+    for flag in ["--json", "--prune"] {
+        assert_eq!(place.run(["backup", "--db", "registry.sqlite", "--out", "-", flag]).code, 2);
+    }
+}

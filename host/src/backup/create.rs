@@ -16,13 +16,15 @@ use super::{
     raw,
     record::Record,
     snapshot::{About, Proven, Taken, take},
+    spool::Spool,
     unpack::{Unpacked, unpack},
 };
 use crate::{
     archive::{Compression, Damage, Flaw, Member, Stamp, Tag, Writer, Written, file_name, parse_file_name},
     clock::{Clock, Deadline, Timestamp},
     files::{self, Draft, Kind, Lock, Stat, beside},
-    sqlite::{HoldLimits, Registry, SecondTruth},
+    sqlite::{HoldLimits, Registry, SecondTruth, Snapshot, Trouble},
+    value::bytes,
 };
 
 /// Archives in one folder with the same second in their name: a program that makes more of them runs in a loop by mistake.
@@ -290,14 +292,48 @@ fn from_snapshot(
         room(request.out, *needed.borrow())
     };
     let writer = || writer(draft, request);
-    let taken = registry.hold_or_join(request.limits, |snapshot| {
-        take(snapshot, about, &writer, &may_begin, prove, request.out, progress)
+    let made = |snapshot: &Snapshot<'_>| take(snapshot, about, &writer, &may_begin, prove, request.out, progress);
+    let held = registry.hold_or_join(request.limits, |snapshot| {
+        if has_room_for_copy(snapshot, request)? {
+            return Ok(Spool::of(snapshot, request.out, progress)?.map(Held::Copy));
+        }
+        Ok(made(snapshot)?.map(|taken| Held::Archive(Box::new(taken))))
+    });
+    let taken = held.map_err(Failure::Database)?.and_then(|held| match held {
+        Held::Archive(taken) => Ok(*taken),
+        Held::Copy(spool) => spool.look(made).map_err(Failure::Database)?,
     });
     let needed = *needed.borrow();
-    taken.map_err(Failure::Database)?.map_err(|failure| match failure {
+    taken.map_err(|failure| match failure {
         Failure::Io { source, .. } => full(source, request.out, needed),
         failure => failure,
     })
+}
+
+/// What was made while the database was read.
+enum Held {
+    /// The archive itself.
+    Archive(Box<Taken>),
+    /// A copy, of which the archive is still to be made.
+    Copy(Spool),
+}
+
+/// Whether a copy is made first: outside of WAL mode writers wait for a reader, and reading takes less time than compressing.
+fn has_room_for_copy(snapshot: &Snapshot<'_>, request: &Request<'_>) -> Result<bool, Trouble> {
+    let facts = snapshot.facts()?;
+    if facts.journal_mode == "wal" || (request.compression == Compression::None && !request.verify) {
+        return Ok(false);
+    }
+    let total = facts.page_bytes * facts.pages;
+    let has_room = room(request.out, estimate(request, total).saturating_add(total)).is_ok();
+    if !has_room {
+        tracing::warn!(
+            "writers wait until the archive is made: the database is not in WAL mode, and {} has no room for a copy of {} beside the archive",
+            request.out.display(),
+            bytes(total)
+        );
+    }
+    Ok(has_room)
 }
 
 /// Adds how much space was needed, where the system only says that there was too little.

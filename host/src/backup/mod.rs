@@ -19,6 +19,7 @@ mod restore;
 mod retention;
 mod schedule;
 mod snapshot;
+mod spool;
 mod swap;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use super::{
     assemble::{backup_request, settle},
     complain, print, print_json,
     progress::{self, Bar},
-    prune,
+    prune, stream,
     waiting::tell_if_silent,
     within,
 };
@@ -26,7 +26,14 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
     let settled = settle(global, None)?;
     let scratch = env::temp_dir();
     let mut request = backup_request(&settled, &scratch);
-    let out = args.out.as_deref().map(|out| within(global, out));
+    let passing = match args.out.as_deref() {
+        Some(out) if stream::is_stream(out) => Some(passing(args)?),
+        _ => None,
+    };
+    let out = match &passing {
+        Some(folder) => Some(folder.path().to_owned()),
+        None => args.out.as_deref().map(|out| within(global, out)),
+    };
     request.out = out.as_deref().unwrap_or(request.out);
     tell_if_silent(vec![settled.db.clone(), request.out.to_path_buf()]);
     request.tag.clone_from(&args.tag);
@@ -48,6 +55,10 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
     let watch = Stopwatch::start();
     let made = backup::create(&request, &SystemClock, &Bar::new()).map_err(|failure| Failure::backup(&failure))?;
     let printed = match args.format.is_json() {
+        _ if passing.is_some() => {
+            stream::send(&made.path)?;
+            Ok(())
+        }
         true => print_json(&json(&made)),
         false => print(&format!("{}\n", made.path.display())),
     };
@@ -66,6 +77,17 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
             Ok(caution.exit)
         }
     }
+}
+
+/// The private folder of an archive that goes to standard output once it is verified.
+fn passing(args: &BackupArgs) -> Result<tempfile::TempDir, Failure> {
+    let other = [(args.format.is_json(), "--json"), (args.prune, "--prune")].into_iter().find(|(given, _)| *given);
+    if let Some((_, flag)) = other {
+        let what = format!("{flag} has no meaning with `--out -`, which writes the archive itself to standard output");
+        return Err(Failure::new(Exit::Usage, what));
+    }
+    stream::refuse_terminal()?;
+    stream::private_folder()
 }
 
 /// What is said of an archive that was made, and yet is not what was wanted.

@@ -29,6 +29,7 @@ mod scheduled;
 mod serve;
 mod signals;
 mod statements;
+mod stream;
 mod usage;
 mod verify;
 mod waiting;

@@ -13,6 +13,7 @@ use super::{
     assemble::settle,
     print, print_json,
     progress::Bar,
+    stream,
     waiting::tell_if_silent,
     within,
 };
@@ -44,7 +45,14 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
             Some(found.map_err(|failure| Failure::backup(&failure))?.path)
         }
     };
-    let given = args.archive().map(|archive| within(global, archive));
+    let received = match args.archive() {
+        Some(archive) if stream::is_stream(archive) => Some(stream::received()?),
+        _ => None,
+    };
+    let given = match &received {
+        Some(received) => Some(received.path.clone()),
+        None => args.archive().map(|archive| within(global, archive)),
+    };
     let Some(archive) = found.or(given) else {
         let log = args.log.as_deref().map(|log| within(global, log));
         let request = UndoRequest { db: &settled.db, log: log.as_deref(), scratch: &scratch };

@@ -13,6 +13,7 @@ use super::{
     backup::{FAULTS_HINT, folder},
     complain, interrupt, print, print_json,
     progress::Bar,
+    stream,
     waiting::tell_if_silent,
     within,
 };
@@ -24,9 +25,11 @@ use crate::{
 
 pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     if let [archive] = args.archives.as_slice() {
-        tell_if_silent(vec![within(global, archive)]);
+        let received = if stream::is_stream(archive) { Some(stream::received()?) } else { None };
+        let archive = received.as_ref().map_or_else(|| within(global, archive), |received| received.path.clone());
+        tell_if_silent(vec![archive.clone()]);
         let mut told = Vec::new();
-        let ended = one(&within(global, archive), args.full, args.format.is_json().then_some(&mut told));
+        let ended = one(&archive, args.full, args.format.is_json().then_some(&mut told));
         told.first().map_or(Ok(()), print_json)?;
         return ended;
     }
