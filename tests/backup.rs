@@ -120,11 +120,12 @@ fn settled(text: &str) -> String {
         let (name, rest) = word.split_once("registry-backup-2").map_or((word, None), |(head, rest)| (head, Some(rest)));
         match rest {
             Some(rest) => format!("{name}registry-backup-[stamp]{}", rest.split_once('Z').unwrap().1),
-            None if word.starts_with("20") && word.ends_with('Z') => "[time]".to_owned(),
+            None if word.starts_with("20") && word.trim_end_matches(':').ends_with('Z') => "[time]".to_owned(),
             None => word.to_owned(),
         }
     });
-    words.collect::<Vec<_>>().join(" ")
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    words.collect::<Vec<_>>().join(" ").replace(&format!("on the host {}", host.trim()), "on the host [host]")
 }
 
 #[test]
@@ -142,35 +143,37 @@ fn a_backup_and_the_way_back() {
     let ran = restore(&place, &archive, &["--db", "new/registry.sqlite"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     insta::assert_snapshot!(settled(&ran.stdout), @"
-    restored [folder]/new/registry.sqlite
-      the archive was made at [time] from [folder]/registry.sqlite, with schema version 1
-      1,000 records, 1,000 provenance rows
+    restoring [folder]/new/registry.sqlite
+      the archive was made at [time] from [folder]/registry.sqlite on the host [host]: schema version 1, 1,000 records, 1,000 provenance rows
       every checksum matches, and the pages, rows and indexes of the database are intact
-      the provenance export is [folder]/new/registry.sqlite.provenance.jsonl
+      the provenance export goes to [folder]/new/registry.sqlite.provenance.jsonl
+      there is no database at the destination yet
+    restored [folder]/new/registry.sqlite
     ");
     assert_eq!(fs::read(place.path("new/registry.sqlite")).unwrap(), before);
     let log = fs::read_to_string(place.path("new/registry.sqlite.provenance.jsonl")).unwrap();
     assert_eq!((log.lines().count(), place.path("var").exists()), (1000, false), "the registry's own export stays");
 
-    let ran = restore(&place, &archive, &["--force", "--dry-run"]);
+    let ran = restore(&place, &archive, &["--dry-run"]);
     assert_eq!(ran.code, 0);
     insta::assert_snapshot!(settled(&ran.stdout), @"
     can be restored: [folder]/registry.sqlite
-      the archive was made at [time] from [folder]/registry.sqlite, with schema version 1
-      1,000 records, 1,000 provenance rows
+      the archive was made at [time] from [folder]/registry.sqlite on the host [host]: schema version 1, 1,000 records, 1,000 provenance rows
       every checksum matches, and the pages, rows and indexes of the database are intact
-      the provenance export is [folder]/var/registry-provenance.jsonl
-      nothing was changed (--dry-run)
+      the provenance export goes to [folder]/var/registry-provenance.jsonl
+      it replaces the present database, last written at [time] schema version 1, 1,000 records, 1,000 provenance rows
+      nothing was changed (--dry-run); the restore itself needs --force to replace the database
     ");
     Connection::open(place.path("registry.sqlite")).unwrap().execute_batch("DELETE FROM provenance").unwrap();
     let ran = restore(&place, &archive, &["--force"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     insta::assert_snapshot!(settled(&ran.stdout), @"
-    restored [folder]/registry.sqlite
-      the archive was made at [time] from [folder]/registry.sqlite, with schema version 1
-      1,000 records, 1,000 provenance rows
+    restoring [folder]/registry.sqlite
+      the archive was made at [time] from [folder]/registry.sqlite on the host [host]: schema version 1, 1,000 records, 1,000 provenance rows
       every checksum matches, and the pages, rows and indexes of the database are intact
-      the provenance export is [folder]/var/registry-provenance.jsonl
+      the provenance export goes to [folder]/var/registry-provenance.jsonl
+      it replaces the present database, last written at [time] schema version 1, 1,000 records, 0 provenance rows
+    restored [folder]/registry.sqlite
       the files that were there are kept in [folder]/registry.sqlite.replaced-1; `vitalsign restore --undo` puts them back
     ");
     assert_eq!(fs::read(place.path("registry.sqlite")).unwrap(), before);
@@ -243,6 +246,44 @@ fn an_archive_of_another_schema_version_is_restored_only_when_asked_for() {
     assert_eq!(said["schemaVersion"], 1);
     assert_eq!(said["source"], "[folder]/registry.sqlite");
     assert!(said["createdAt"].as_str().unwrap().ends_with('Z'));
+}
+
+/// Somebody takes the archive of another application, or has only what `sqlite3` and `gzip` made.
+#[test]
+fn another_database_is_refused_and_a_plain_copy_is_restored() {
+    let place = Place::with_registry(10);
+    place.configure(|_| ());
+    let archive = back_up(&place, &[]);
+    let rename = |from: &str, to: &str| fs::rename(place.path(from), place.path(to)).unwrap();
+    rename("registry.sqlite", "shop.sqlite");
+    place.configure(|config| config["dbPath"] = "shop.sqlite".into());
+    fs::copy(place.path("shop.sqlite"), place.path("copy.sqlite")).unwrap();
+    rename("copy.sqlite", "shop.sqlite");
+    let before = fs::read(place.path("shop.sqlite")).unwrap();
+    let ran = restore(&place, &archive, &["--force"]);
+    assert_eq!(ran.code, 4);
+    insta::assert_snapshot!(settled(&ran.stderr), @"
+    vitalsign: [folder]/out/registry-backup-[stamp].tar.gz is an archive of another database than [folder]/shop.sqlite: it was made of [folder]/registry.sqlite; nothing was changed
+      → `vitalsign list` shows of which database each archive is; add --another-database if this one is to replace it all the same
+    ");
+    assert_eq!(fs::read(place.path("shop.sqlite")).unwrap(), before);
+    assert_eq!(restore(&place, &archive, &["--force", "--another-database"]).code, 0);
+    if has("gzip") {
+        let packed = Command::new("gzip").args(["-k", "shop.sqlite"]).current_dir(place.folder()).status().unwrap();
+        assert!(packed.success());
+        let ran = restore(&place, &place.path("shop.sqlite.gz"), &["--db", "again.sqlite", "--dry-run"]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+        insta::assert_snapshot!(settled(&ran.stdout), @"
+        can be restored: [folder]/again.sqlite
+          [folder]/shop.sqlite.gz is a plain copy of a database: schema version 1, 10 records, 10 provenance rows
+          the pages, rows and indexes of the database are intact
+          there is no database at the destination yet
+          nothing was changed (--dry-run)
+        ");
+        let ran = restore(&place, &place.path("shop.sqlite.gz"), &["--force", "--json"]);
+        let said: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!((ran.code, &said["records"], &said["present"]["content"]["records"]), (0, &10.into(), &10.into()));
+    }
 }
 
 #[test]

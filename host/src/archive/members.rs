@@ -47,6 +47,14 @@ pub struct Found {
     at: u64,
 }
 
+impl Found {
+    /// A file that is no member of an archive, as if it were one.
+    #[must_use]
+    pub fn outside(name: String, bytes: u64, mode: u32, (uid, gid): (u32, u32)) -> Self {
+        Self { name, bytes, mode, uid, gid, at: 0 }
+    }
+}
+
 /// An archive that was read to its end, every block of it sound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walked {

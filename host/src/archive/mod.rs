@@ -18,7 +18,7 @@ pub use flaw::{Damage, Flaw, ReadError};
 pub use members::{Found, Walked, walk};
 pub use metadata::{Files, METADATA, Metadata, SUMS, SqliteFacts, Sums, is_reserved};
 pub use name::{BadTag, Stamp, Tag, file_name, parse_file_name};
-pub use source::{Counter, Source};
+pub use source::{Counter, DATABASE_MAGIC, Source};
 pub use write::{Header, Member, Writer, Written};
 
 use schemars::JsonSchema;

@@ -15,7 +15,7 @@ use std::{
 use super::{
     Compression,
     block::{BadBlock, Decoder, GZIP_HEADER_BYTES, MAX_PACKED_BYTES, Unit, gzip_unit, zstd_unit},
-    flaw::{Flaw, MAX_DAMAGES, ReadError},
+    flaw::{Damage, Flaw, MAX_DAMAGES, ReadError},
     line::{Closed, Drain, Feed, line, workers},
 };
 use crate::{
@@ -26,10 +26,15 @@ use crate::{
 /// Read ahead: room for any block, so that its end can be found.
 const AHEAD_BYTES: usize = 2 * MAX_PACKED_BYTES;
 
+/// What every SQLite database begins with.
+pub const DATABASE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
 /// An archive opened for reading: the tar stream in it.
 pub struct Source {
     stream: Stream,
     compression: Compression,
+    /// The first bytes, when somebody looked at them ahead of the reader.
+    peeked: Vec<u8>,
     position: u64,
     damages: Vec<Range<u64>>,
     tally: Arc<Mutex<Tally>>,
@@ -172,7 +177,30 @@ impl Source {
             }
             (_, Compression::None) => Stream::Whole(Box::new(input)),
         };
-        Ok(Self { stream, compression, position: 0, damages: Vec::new(), tally })
+        Ok(Self { stream, compression, peeked: Vec::new(), position: 0, damages: Vec::new(), tally })
+    }
+
+    /// Whether this is no archive but a database, which may be compressed. To be asked before anything is read.
+    ///
+    /// # Errors
+    /// As for reading.
+    pub fn is_database(&mut self) -> Result<bool, ReadError> {
+        let mut head = Vec::with_capacity(DATABASE_MAGIC.len());
+        (&mut *self).take(DATABASE_MAGIC.len() as u64).read_to_end(&mut head)?;
+        let is_database = head == DATABASE_MAGIC;
+        (self.peeked, self.position) = (head, 0);
+        Ok(is_database)
+    }
+
+    /// What a reader of a whole stream that is not walked through learns at its end: the digest, if it was asked for.
+    ///
+    /// # Errors
+    /// The places that are damaged.
+    pub fn finish(self) -> Result<Option<Digest>, Flaw> {
+        match self.damages.is_empty() {
+            true => Ok(self.digest()),
+            false => Err(Flaw::Damaged(self.damages.into_iter().map(|range| Damage { member: None, range }).collect())),
+        }
     }
 
     /// How the archive is compressed.
@@ -249,6 +277,11 @@ impl Source {
 impl Read for Source {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let count = loop {
+            if !self.peeked.is_empty() {
+                let count = self.peeked.len().min(room.len());
+                room.iter_mut().zip(self.peeked.drain(..count)).for_each(|(to, from)| *to = from);
+                break count;
+            }
             match &mut self.stream {
                 Stream::Whole(stream) => match stream.read(room) {
                     Ok(count) => break count,
@@ -287,7 +320,7 @@ fn sniff(head: &[u8]) -> Result<Compression, Flaw> {
         [0xfd, b'7', b'z', b'X', b'Z', ..] => other("compressed with xz"),
         [b'B', b'Z', b'h', ..] => other("compressed with bzip2"),
         [b'P', b'K', 3 | 5, ..] => other("a zip file"),
-        _ if head.starts_with(b"SQLite format 3\0") => other("a SQLite database, not an archive of one"),
+        _ if head.starts_with(DATABASE_MAGIC) => Ok(Compression::None),
         _ => other("not a tar file"),
     }
 }

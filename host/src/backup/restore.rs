@@ -14,6 +14,7 @@ use super::{
     failure::stat,
     journal,
     kept::staged_beside,
+    preflight::{Content, MustMatch, Present, Tables, same_database},
     record::{Judged, LEDGER, Structure, note},
     snapshot::INDEX_LIMIT,
     swap::{Swap, recover, refuse_if_export_open, refuse_if_open, refuse_mount_point, swap},
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    files::{self, Kind, Stat},
+    files::{self, Kind, Lock, Stat},
     sqlite::Depth,
 };
 
@@ -38,7 +39,11 @@ pub struct RestoreRequest<'a> {
     pub force: bool,
     /// The only schema version (`user_version`) that is restored; `None` for any.
     pub schema_version: Option<i64>,
-    /// Whether it ends before the swap.
+    /// What the archive must have in common with the database that it replaces.
+    pub must_match: MustMatch,
+    /// The tables whose rows are told.
+    pub tables: Tables<'a>,
+    /// Whether it is only a rehearsal, which ends before the swap.
     pub dry_run: bool,
     /// Whether a database is restored that has faults which lose no row.
     pub despite_faults: bool,
@@ -55,16 +60,18 @@ pub struct Restored {
     pub log: Option<PathBuf>,
     /// Where what was replaced is kept.
     pub replaced: Option<PathBuf>,
+    /// Whether the archive is none, but a plain copy of a database.
+    pub is_plain: bool,
     /// When the archive was made, as it says.
     pub created_at: Option<String>,
     /// The path of the database that it was made of, as it says.
     pub source: Option<String>,
-    /// The `user_version` of its database.
-    pub schema_version: i64,
-    /// Rows in the records table, as the archive says.
-    pub records: Option<u64>,
-    /// Rows in the provenance table, as the archive says.
-    pub provenance_rows: Option<u64>,
+    /// The machine or the container on which it was made, as it says.
+    pub host: Option<String>,
+    /// What the archive's database holds.
+    pub content: Content,
+    /// The database that is replaced, if there is one.
+    pub present: Option<Present>,
     /// What was found in the database.
     pub judged: Judged,
     /// Whether the archive has sums, which then hold.
@@ -73,11 +80,24 @@ pub struct Restored {
     pub incomplete: Option<String>,
 }
 
-/// Restores.
+/// A restore that can be done: the archive is unpacked and checked beside the destination, and nothing there has changed.
+pub struct Prepared<'a> {
+    request: &'a RestoreRequest<'a>,
+    progress: &'a dyn Progress,
+    database: Place,
+    log: Place,
+    found: LaidOut,
+    restored: Restored,
+    // In this order: what is unpacked goes before the lock does.
+    staging: Staging,
+    _lock: Lock,
+}
+
+/// Prepares a restore.
 ///
 /// # Errors
-/// [`Failure`]; nothing at the destination has changed then, unless it was the very last sync that failed.
-pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn Progress) -> Result<Restored, Failure> {
+/// [`Failure`]; nothing at the destination has changed then.
+pub fn prepare<'a>(request: &'a RestoreRequest<'a>, progress: &'a dyn Progress) -> Result<Prepared<'a>, Failure> {
     if stat(request.archive)?.is_none() {
         return Err(Failure::io("read", request.archive, rustix::io::Errno::NOENT.into()));
     }
@@ -86,7 +106,7 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
     are_apart(&database, &log, request.archive)?;
     let any = database.stat.or(files::stat(&database.base).ok().flatten());
     let any = any.ok_or_else(|| Failure::io("use", &database.base, rustix::io::Errno::NOENT.into()))?;
-    let _lock = lock(&database.base.join(database.name()), &any, request.scratch)?;
+    let lock = lock(&database.base.join(database.name()), &any, request.scratch)?;
     if request.dry_run && journal::is_there(&database.real) {
         let what = format!("a restore or an undo of {} was interrupted", database.real.display());
         return Err(Failure::refused(
@@ -99,25 +119,32 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
     Staging::at(&database, &log).remove()?;
     // Again: this may have changed both.
     let (database, log) = (Place::of(request.db)?, Place::of(request.log)?);
-    may_be_replaced(&database, &log, request.force)?;
+    // A rehearsal says what would be replaced, and so needs no permission to do it.
+    may_be_replaced(&database, &log, request.force || request.dry_run)?;
+    let present = database.stat.map(|stat| Present::at(&database.real, &stat, request.tables));
     let staging = Staging::new(&database, &log)?;
     let found = staging.layout().lay_out(request.archive, false, progress)?;
     if let (Structure::Flawed(faults), false) = (&found.judged.structure, request.despite_faults) {
         return Err(Failure::Faults { path: request.archive.to_owned(), faults: faults.clone() });
     }
     expected_schema(request, &found)?;
+    let metadata = &found.unpacked.metadata;
+    let content = Content::laid_out(&found, request.tables)?;
+    if let Some(present) = &present {
+        same_database(request.must_match, request.archive, metadata, &content, present, &database.real)?;
+    }
     let exported = found.unpacked.files.provenance.is_some();
     staging.prepare(&found, &database, &log)?;
-    let metadata = &found.unpacked.metadata;
-    let mut restored = Restored {
+    let restored = Restored {
         database: database.real.clone(),
         log: exported.then(|| log.real.clone()),
         replaced: None,
+        is_plain: found.unpacked.is_plain,
         created_at: metadata.created_at.clone(),
         source: metadata.source.clone(),
-        schema_version: found.schema_version,
-        records: metadata.records,
-        provenance_rows: metadata.provenance_rows,
+        host: metadata.host.clone(),
+        content,
+        present,
         judged: found.judged.clone(),
         has_sums: found.unpacked.has_sums,
         incomplete: metadata.incomplete.clone(),
@@ -125,27 +152,44 @@ pub fn restore(request: &RestoreRequest<'_>, clock: &dyn Clock, progress: &dyn P
     if progress.is_cancelled() {
         return Err(Failure::Interrupted);
     }
-    if request.dry_run {
-        return Ok(restored);
+    Ok(Prepared { request, progress, database, log, found, restored, staging, _lock: lock })
+}
+
+impl Prepared<'_> {
+    /// What the restore would do.
+    #[must_use]
+    pub fn expected(&self) -> &Restored {
+        &self.restored
     }
-    let at = format!("{:.0}", clock.now());
-    let by = format!("restore of {}", request.archive.display());
-    // A new folder is for whom the database in it is for.
-    let owner = database.rights(archived(&found)).0.filter(|_| files::is_root());
-    for place in [&database, &log] {
-        place.make_folder(owner)?;
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// [`Failure`]; nothing at the destination has changed then, unless it was the very last sync that failed.
+    pub fn complete(self, clock: &dyn Clock) -> Result<Restored, Failure> {
+        let Self { request, database, log, found, staging, mut restored, .. } = self;
+        if self.progress.is_cancelled() {
+            return Err(Failure::Interrupted);
+        }
+        let at = format!("{:.0}", clock.now());
+        let by = format!("restore of {}", request.archive.display());
+        // A new folder is for whom the database in it is for.
+        let owner = database.rights(archived(&found)).0.filter(|_| files::is_root());
+        for place in [&database, &log] {
+            place.make_folder(owner)?;
+        }
+        restored.replaced = swap(&Swap {
+            real: &database.real,
+            new: Some(&found.database),
+            log: restored.log.as_deref().map(|log| (Some(staging.log.as_path()), log)),
+            kind: journal::Kind::Restore,
+            at: &at,
+            by: &by,
+            from: None,
+        })?;
+        written_down(request.archive, &at, &restored);
+        Ok(restored)
     }
-    restored.replaced = swap(&Swap {
-        real: &database.real,
-        new: Some(&found.database),
-        log: exported.then_some((Some(staging.log.as_path()), log.real.as_path())),
-        kind: journal::Kind::Restore,
-        at: &at,
-        by: &by,
-        from: None,
-    })?;
-    written_down(request.archive, &at, &restored);
-    Ok(restored)
 }
 
 /// Refuses paths of which one would overwrite the other.

@@ -8,9 +8,9 @@ use std::{
     path::Path,
 };
 
-use super::{Failure, Progress};
+use super::{Failure, Progress, plain::plain};
 use crate::{
-    archive::{Damage, Files, Flaw, Found, METADATA, Metadata, ReadError, SUMS, Source, Sums, walk},
+    archive::{DATABASE_MAGIC, Damage, Files, Flaw, Found, METADATA, Metadata, ReadError, SUMS, Source, Sums, walk},
     files::{self, Flusher},
     value::{Digest, Hasher, printable},
 };
@@ -20,8 +20,6 @@ const MAX_TEXT_BYTES: u64 = 1 << 20;
 
 /// Bytes handled at a time.
 const STEP_BYTES: usize = 256 * 1024;
-
-const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// The longest name that a message repeats.
 const MAX_SHOWN_BYTES: usize = 200;
@@ -45,12 +43,24 @@ pub(super) struct Unpacked {
     pub(super) has_sums: bool,
     /// The archive's own digest, if it was asked for.
     pub(super) digest: Option<Digest>,
+    /// Whether it is no archive but a database, which may be compressed.
+    pub(super) is_plain: bool,
 }
 
 /// What went wrong while a member was handled.
-enum Stop {
+pub(super) enum Stop {
     Read(ReadError),
     Failure(Failure),
+}
+
+impl Stop {
+    /// As a failure of reading the file at `path`.
+    pub(super) fn into_failure(self, path: &Path) -> Failure {
+        match self {
+            Self::Read(error) => Failure::reading(path, error),
+            Self::Failure(failure) => failure,
+        }
+    }
 }
 
 impl From<ReadError> for Stop {
@@ -80,7 +90,10 @@ pub(super) fn unpack(
 ) -> Result<Unpacked, Failure> {
     let reading = |error| Failure::reading(path, error);
     let total = files::stat(path).ok().flatten().map_or(0, |found| found.bytes);
-    let source = Source::open(path, hashed).map_err(reading)?;
+    let mut source = Source::open(path, hashed).map_err(reading)?;
+    if source.is_database().map_err(reading)? {
+        return plain(path, source, hashed, folder, place, progress);
+    }
     let counter = source.counter();
     progress.begin("reading the archive", total);
     let (mut metadata, mut sums) = (None, None);
@@ -113,10 +126,7 @@ pub(super) fn unpack(
         Ok(())
     });
     progress.end();
-    let walked = walked.map_err(|stop| match stop {
-        Stop::Read(error) => reading(error),
-        Stop::Failure(failure) => failure,
-    })?;
+    let walked = walked.map_err(|stop| stop.into_failure(path))?;
     let flawed = |flaw| Failure::Archive { path: path.to_owned(), flaw };
     let none = || Flaw::Refused(format!("it contains no `{METADATA}`"));
     let metadata = metadata.ok_or_else(none).and_then(|text| Metadata::parse(&text)).map_err(flawed)?;
@@ -124,7 +134,7 @@ pub(super) fn unpack(
     let files = roles(&metadata, &pieces).map_err(flawed)?;
     hold_sums(&metadata, sums.as_ref(), &pieces).map_err(flawed)?;
     hold_size(&metadata, &files, &pieces).map_err(flawed)?;
-    Ok(Unpacked { metadata, pieces, files, has_sums: sums.is_some(), digest: walked.digest })
+    Ok(Unpacked { metadata, pieces, files, has_sums: sums.is_some(), digest: walked.digest, is_plain: false })
 }
 
 /// Refuses a database that is larger than the metadata says, before any of it is written.
@@ -160,6 +170,24 @@ impl CopyError {
     }
 }
 
+/// Copies a file that is no member of an archive to where `place` says.
+pub(super) fn copied(
+    found: &Found,
+    content: &mut dyn Read,
+    folder: &Path,
+    place: &mut dyn FnMut(&Found) -> Result<Option<File>, Failure>,
+    progress: &dyn Progress,
+) -> Result<Piece, Stop> {
+    let to = place(found).map_err(Stop::Failure)?;
+    let mut done = 0;
+    let mut step = || {
+        done += STEP_BYTES as u64;
+        progress.at(done.min(found.bytes));
+        !progress.is_cancelled()
+    };
+    copy(found, content, to, None, &mut step).map_err(|error| error.into_stop(folder, found))
+}
+
 fn copy(
     found: &Found,
     content: &mut dyn Read,
@@ -168,7 +196,7 @@ fn copy(
     step: &mut dyn FnMut() -> bool,
 ) -> Result<Piece, CopyError> {
     let mut hasher = Hasher::default();
-    let mut head: Vec<u8> = Vec::with_capacity(SQLITE_MAGIC.len());
+    let mut head: Vec<u8> = Vec::with_capacity(DATABASE_MAGIC.len());
     let mut flusher = to.as_ref().map(Flusher::new).transpose().map_err(CopyError::To)?;
     let mut room = vec![0; STEP_BYTES];
     loop {
@@ -177,7 +205,7 @@ fn copy(
         if bytes.is_empty() {
             break;
         }
-        head.extend(bytes.iter().take(SQLITE_MAGIC.len() - head.len()));
+        head.extend(bytes.iter().take(DATABASE_MAGIC.len() - head.len()));
         hasher.update(bytes);
         if let Some(text) = &mut text {
             text.extend_from_slice(bytes);
@@ -193,7 +221,7 @@ fn copy(
     if let (Some(file), Some(flusher)) = (to, flusher) {
         flusher.finish().and_then(|()| file.sync_all()).map_err(CopyError::To)?;
     }
-    Ok(Piece { found: found.clone(), digest: hasher.finish(), is_sqlite: head == SQLITE_MAGIC })
+    Ok(Piece { found: found.clone(), digest: hasher.finish(), is_sqlite: head == DATABASE_MAGIC })
 }
 
 /// Which member is the database, which the export and so on: as the metadata says, else by content and name. Every member has

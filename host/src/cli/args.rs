@@ -291,14 +291,17 @@ pub(super) struct RestoreArgs {
     /// Restore an archive whose schema version differs from the configuration's registry.expectedSchemaVersion
     #[arg(long)]
     pub(super) any_schema: bool,
-    /// Check everything, but do not replace any file
+    /// Replace the database although the archive is of another one
+    #[arg(long)]
+    pub(super) another_database: bool,
+    /// Check everything and say what would be replaced, but do not replace any file; needs no --force
     #[arg(long, conflicts_with = "undo")]
     pub(super) dry_run: bool,
     /// Restore a database that has faults which lose no row, such as an index that disagrees with its table
     #[arg(long, conflicts_with = "undo")]
     pub(super) despite_faults: bool,
     /// Put back the files that the last restore replaced
-    #[arg(long, conflicts_with_all = ["archive", "archive_flag", "force", "any_schema"])]
+    #[arg(long, conflicts_with_all = ["archive", "archive_flag", "force", "any_schema", "another_database"])]
     pub(super) undo: bool,
     #[command(flatten)]
     pub(super) format: FormatArgs,

@@ -18,9 +18,10 @@ use super::{
     within,
 };
 use crate::{
-    backup::{self, RestoreRequest, Restored, Structure, UndoRequest, Undone},
+    backup::{self, Content, MustMatch, RestoreRequest, Restored, Structure, Tables, UndoRequest, Undone},
     clock::{Clock as _, SystemClock},
     files,
+    sqlite::RowCount,
     value::{grouped, printable},
 };
 
@@ -77,15 +78,33 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
         log: &log,
         force: args.force,
         schema_version: settled.checks.expected_schema_version.filter(|_| !args.any_schema),
+        must_match: match (args.another_database, &global.db) {
+            (true, _) => MustMatch::Nothing,
+            (false, Some(_)) => MustMatch::Content,
+            (false, None) => MustMatch::Database,
+        },
+        tables: Tables {
+            records: &settled.checks.records_table.name,
+            provenance: &settled.checks.provenance_table.name,
+        },
         dry_run: args.dry_run,
         despite_faults: args.despite_faults,
         scratch: &scratch,
     };
-    let restored = backup::restore(&request, &SystemClock, &Bar::new()).map_err(|failure| Failure::backup(&failure))?;
-    if args.format.is_json() {
-        print_json(&as_json(&restored, args.dry_run))?;
-    } else {
-        print(&said(&restored, args.dry_run))?;
+    let failed = |failure: backup::Failure| Failure::backup(&failure);
+    let bar = Bar::new();
+    let prepared = backup::prepare(&request, &bar).map_err(failed)?;
+    if !args.format.is_json() {
+        print(&foretold(prepared.expected(), &request))?;
+    }
+    let restored = match args.dry_run {
+        true => prepared.expected().clone(),
+        false => prepared.complete(&SystemClock).map_err(failed)?,
+    };
+    match (args.format.is_json(), args.dry_run) {
+        (true, _) => print_json(&as_json(&restored, args.dry_run))?,
+        (false, true) => {}
+        (false, false) => print(&said(&restored))?,
     }
     Ok(Exit::Done)
 }
@@ -118,59 +137,107 @@ fn shown(path: &Path) -> String {
 }
 
 fn as_json(restored: &Restored, dry_run: bool) -> serde_json::Value {
-    json!({
+    let content = |content: &Content| {
+        json!({
+            "schemaVersion": content.schema_version,
+            "records": content.records.map(|count| count.rows),
+            "provenanceRows": content.provenance_rows.map(|count| count.rows),
+        })
+    };
+    let mut text = json!({
         "database": shown(&restored.database),
         "log": restored.log.as_deref().map(shown),
         "replaced": restored.replaced.as_deref().map(shown),
         "createdAt": restored.created_at,
         "source": restored.source,
-        "schemaVersion": restored.schema_version,
-        "records": restored.records,
-        "provenanceRows": restored.provenance_rows,
+        "host": restored.host,
+        "present": restored.present.as_ref().map(|present| json!({
+            "modifiedAt": present.modified_at.map(|at| format!("{at:.0}")),
+            "bytes": present.bytes,
+            "content": present.content.as_ref().ok().map(content),
+            "unreadable": present.content.as_ref().err(),
+        })),
         "structure": restored.judged.structure,
         "checked": restored.judged.checked,
         "sums": restored.has_sums,
         "incomplete": restored.incomplete,
         "dryRun": dry_run,
-    })
+    });
+    if let (Some(text), serde_json::Value::Object(content)) = (text.as_object_mut(), content(&restored.content)) {
+        text.extend(content);
+    }
+    text
 }
 
-fn said(restored: &Restored, dry_run: bool) -> String {
-    let mut text = match dry_run {
+/// What a restore is about to do, before it changes anything.
+fn foretold(restored: &Restored, request: &RestoreRequest<'_>) -> String {
+    let mut text = match request.dry_run {
         true => format!("can be restored: {}\n", restored.database.display()),
-        false => format!("restored {}\n", restored.database.display()),
+        false => format!("restoring {}\n", restored.database.display()),
     };
     let mut say = |line: String| text.push_str(&format!("  {line}\n"));
     let outside = |text: &Option<String>| text.as_deref().map(|text| printable(text, MAX_SHOWN_BYTES));
     let made = outside(&restored.created_at).unwrap_or_else(|| "an unknown time".to_owned());
     let source = outside(&restored.source).map(|source| format!(" from {source}")).unwrap_or_default();
-    let version = restored.schema_version;
-    say(format!("the archive was made at {made}{source}, with schema version {version}"));
-    match (restored.records, restored.provenance_rows) {
-        (Some(records), Some(rows)) => say(format!("{} records, {} provenance rows", grouped(records), grouped(rows))),
-        (Some(records), None) => say(format!("{} records", grouped(records))),
-        _ => {}
-    }
+    let host = outside(&restored.host).map(|host| format!(" on the host {host}")).unwrap_or_default();
+    let holds_now = holds(&restored.content);
+    say(match restored.is_plain {
+        true => format!("{} is a plain copy of a database: {holds_now}", request.archive.display()),
+        false => format!("the archive was made at {made}{source}{host}: {holds_now}"),
+    });
     let judged = restored.judged.said("the database");
     say(match (&restored.judged.structure, restored.has_sums) {
         (Structure::NotChecked(_), _) => judged,
         (_, true) => format!("every checksum matches, and {judged}"),
+        (_, false) if restored.is_plain => judged,
         (_, false) => format!("the archive has no checksums to compare with; {judged}"),
     });
     if let Some(why) = &restored.incomplete {
         say(format!("rows that were committed before the backup are missing: {why}"));
     }
     if let Some(log) = &restored.log {
-        say(format!("the provenance export is {}", log.display()));
+        say(format!("the provenance export goes to {}", log.display()));
     }
+    let Some(present) = &restored.present else {
+        say("there is no database at the destination yet".to_owned());
+        if request.dry_run {
+            say("nothing was changed (--dry-run)".to_owned());
+        }
+        return text;
+    };
+    let written = present.modified_at.map(|at| format!(", last written at {at:.0}")).unwrap_or_default();
+    say(match &present.content {
+        Ok(content) => format!("it replaces the present database{written}: {}", holds(content)),
+        Err(why) => format!("it replaces the present database{written}, which cannot be read: {why}"),
+    });
+    if request.dry_run {
+        let force = if request.force { "" } else { "; the restore itself needs --force to replace the database" };
+        say(format!("nothing was changed (--dry-run){force}"));
+    }
+    text
+}
+
+/// What a database holds, in one line.
+fn holds(content: &Content) -> String {
+    let rows = |count: Option<RowCount>, of: &str| {
+        count.map(|RowCount { rows, exact }| {
+            let about = if exact { "" } else { "about " };
+            format!(", {about}{} {of}", grouped(rows))
+        })
+    };
+    let records = rows(content.records, "records").unwrap_or_default();
+    let provenance = rows(content.provenance_rows, "provenance rows").unwrap_or_default();
+    format!("schema version {}{records}{provenance}", content.schema_version)
+}
+
+/// What a restore has done.
+fn said(restored: &Restored) -> String {
+    let mut text = format!("restored {}\n", restored.database.display());
     if let Some(replaced) = &restored.replaced {
-        say(format!(
-            "the files that were there are kept in {}; `vitalsign restore --undo` puts them back",
+        text.push_str(&format!(
+            "  the files that were there are kept in {}; `vitalsign restore --undo` puts them back\n",
             replaced.display()
         ));
-    }
-    if dry_run {
-        say("nothing was changed (--dry-run)".to_owned());
     }
     text
 }

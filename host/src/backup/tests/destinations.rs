@@ -2,9 +2,9 @@
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
-use super::{Bench, Kind, REGISTRY, content, told};
+use super::{Bench, Kind, MustMatch, REGISTRY, TABLES, content, restore, told};
 use crate::{
-    backup::{Failure, Request, UndoRequest, journal, restore, swap::Swap, tests::at, undo},
+    backup::{Failure, Request, UndoRequest, journal, swap::Swap, tests::at, undo},
     files::{Lock, beside},
     sqlite::testing::Scene,
 };
@@ -71,6 +71,8 @@ fn one_that_is_open_is_refused_even_with_force() {
                 log: &log,
                 force: true,
                 schema_version: None,
+                must_match: MustMatch::Content,
+                tables: TABLES,
                 dry_run: false,
                 despite_faults: false,
                 scratch: &scratch,
@@ -101,6 +103,8 @@ fn a_log_that_a_killed_registry_left_is_never_mixed_in() {
         log: &log,
         force: true,
         schema_version: None,
+        must_match: MustMatch::Content,
+        tables: TABLES,
         dry_run: false,
         despite_faults: false,
         scratch: &scratch,

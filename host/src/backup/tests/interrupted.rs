@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::{Bench, Kind, REGISTRY, RestoreRequest, Silent, at, check::said, restore, told};
+use super::{Bench, Kind, MustMatch, REGISTRY, RestoreRequest, Silent, TABLES, at, check::said, restore, told};
 use crate::backup::{
     LastRun, journal,
     journal::{Journal, Step},
@@ -219,6 +219,8 @@ fn what_leads_out_of_a_copy_is_left_alone() {
             log: &log,
             force: true,
             schema_version: None,
+            must_match: MustMatch::Content,
+            tables: TABLES,
             dry_run: false,
             despite_faults: false,
             scratch: &scratch,

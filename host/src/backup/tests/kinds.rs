@@ -64,7 +64,7 @@ fn a_view_is_exported_unless_one_of_its_rows_fails() {
         let made = bench.back_up(|request| request.provenance_table = "trail").unwrap();
         assert_eq!(made.record.provenance_rows, rows, "{column}");
         let done = bench.restored(&made.path, "back", |_| ()).unwrap();
-        assert_eq!((done.log.is_some(), done.provenance_rows), (rows.is_some(), rows));
+        assert_eq!(done.log.is_some(), rows.is_some());
         if rows.is_some() {
             assert_eq!(bench.read("back.jsonl").iter().filter(|byte| **byte == b'\n').count(), 3);
         }

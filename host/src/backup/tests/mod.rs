@@ -15,6 +15,7 @@ mod destinations;
 mod interrupted;
 mod kinds;
 mod owners;
+mod preflight;
 
 use std::{
     fs,
@@ -26,7 +27,8 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{
-    Failure, Kind, Made, Request, RestoreRequest, Restored, Silent, UndoRequest, Undone, create, restore, undo,
+    Failure, Kind, Made, MustMatch, Progress, Request, RestoreRequest, Restored, Silent, Tables, UndoRequest, Undone,
+    create, prepare, undo,
 };
 use crate::{
     archive::Compression,
@@ -46,6 +48,19 @@ pub(super) fn at(text: &str) -> FixedClock {
 /// A folder with a registry at `r.sqlite` and archives in `out`.
 pub(super) struct Bench {
     pub(super) folder: TempDir,
+}
+
+/// The tables of [`REGISTRY`].
+pub(super) const TABLES: Tables<'static> = Tables { records: "records", provenance: "provenance" };
+
+/// Restores, or rehearses it.
+pub(super) fn restore(
+    request: &RestoreRequest<'_>,
+    clock: &FixedClock,
+    progress: &dyn Progress,
+) -> Result<Restored, Failure> {
+    let prepared = prepare(request, progress)?;
+    if request.dry_run { Ok(prepared.expected().clone()) } else { prepared.complete(clock) }
 }
 
 /// A small registry with a row of everything.
@@ -134,6 +149,8 @@ impl Bench {
             log: &log,
             force: false,
             schema_version: None,
+            must_match: MustMatch::Content,
+            tables: TABLES,
             dry_run: false,
             despite_faults: false,
             scratch: &scratch,

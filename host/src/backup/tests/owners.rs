@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::XattrFlags;
 
-use super::{Bench, Kind, REGISTRY, RestoreRequest, Silent, UndoRequest, at, restore, told, undo};
+use super::{Bench, Kind, MustMatch, REGISTRY, RestoreRequest, Silent, TABLES, UndoRequest, at, restore, told, undo};
 use crate::{backup::verify, files};
 
 const ACCESS_LIST: &str = "system.posix_acl_access";
@@ -91,6 +91,8 @@ fn root_does_only_what_it_has_written_itself() {
         log: &log,
         force: true,
         schema_version: None,
+        must_match: MustMatch::Content,
+        tables: TABLES,
         dry_run: false,
         despite_faults: false,
         scratch: &scratch,
@@ -209,6 +211,8 @@ fn what_root_unpacks_is_in_a_folder_of_the_owner() {
         log: &log,
         force: true,
         schema_version: None,
+        must_match: MustMatch::Content,
+        tables: TABLES,
         dry_run: false,
         despite_faults: false,
         scratch: &scratch,

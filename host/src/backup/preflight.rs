@@ -1,0 +1,153 @@
+//! What a restore would replace, and whether the archive is of the same database. Reads both, changes neither.
+
+use std::{path::Path, time::Duration};
+
+use super::{
+    Failure,
+    catalog::Own,
+    verify::{CHECK_LIMIT, LaidOut},
+};
+use crate::{
+    archive::Metadata,
+    clock::{Deadline, Timestamp},
+    files::{self, Stat},
+    sqlite::{Copy, Registry, RowCount, Snapshot, Trouble},
+};
+
+/// How long looking at the database that is there may take: it is told to people, and decides on nothing but a refusal.
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
+
+/// The tables whose rows are told.
+#[derive(Clone, Copy, Debug)]
+pub struct Tables<'a> {
+    /// The records.
+    pub records: &'a str,
+    /// The provenance.
+    pub provenance: &'a str,
+}
+
+/// What the archive must have in common with the database that it replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MustMatch {
+    /// Nothing: somebody asked for another database.
+    Nothing,
+    /// A table, and the application id: somebody named the database to be replaced, which may be a copy.
+    Content,
+    /// That, and it was made of this database.
+    Database,
+}
+
+/// What a database holds, in a few words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// `PRAGMA user_version`.
+    pub schema_version: i64,
+    /// Rows in the records table, if there is one.
+    pub records: Option<RowCount>,
+    /// Rows in the provenance table, if there is one.
+    pub provenance_rows: Option<RowCount>,
+    application_id: i64,
+    tables: Vec<String>,
+}
+
+/// The database that a restore would replace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Present {
+    /// When its file was last written.
+    pub modified_at: Option<Timestamp>,
+    /// Its size in bytes, without a log.
+    pub bytes: u64,
+    /// What it holds, or why that cannot be read.
+    pub content: Result<Content, String>,
+}
+
+impl Content {
+    fn of(snapshot: &Snapshot<'_>, tables: Tables<'_>) -> Result<Self, Trouble> {
+        let facts = snapshot.facts()?;
+        // A table that cannot be counted is no reason not to restore.
+        let rows = |table: &str| snapshot.row_count(table).ok().flatten();
+        Ok(Self {
+            schema_version: facts.user_version,
+            records: rows(tables.records),
+            provenance_rows: rows(tables.provenance),
+            application_id: facts.application_id,
+            tables: snapshot.tables()?,
+        })
+    }
+
+    /// What the database in an archive holds.
+    pub(super) fn laid_out(found: &LaidOut, tables: Tables<'_>) -> Result<Self, Failure> {
+        let shown = Path::new(found.database.file_name().unwrap_or_default());
+        let copy = Copy::open(&found.database, shown, CHECK_LIMIT).map_err(Failure::Database)?;
+        let mut content = copy.look(|snapshot| Self::of(snapshot, tables)).map_err(Failure::Database)?;
+        // The archive's own numbers were counted, not estimated.
+        let metadata = &found.unpacked.metadata;
+        let counted = |rows: Option<u64>| rows.map(|rows| RowCount { rows, exact: true });
+        content.records = counted(metadata.records).or(content.records);
+        content.provenance_rows = counted(metadata.provenance_rows).or(content.provenance_rows);
+        Ok(content)
+    }
+
+    /// Why this cannot be an older or a newer state of `other`.
+    fn differs(&self, other: &Self) -> Option<String> {
+        let (own, its) = (self.application_id, other.application_id);
+        if own != its && own != 0 && its != 0 {
+            return Some(format!("the archive's database has the application id {own}, and the present one {its}"));
+        }
+        let shares = |table: &String| other.tables.iter().any(|its| its.eq_ignore_ascii_case(table));
+        let is_apart = !self.tables.is_empty() && !other.tables.is_empty() && !self.tables.iter().any(shares);
+        is_apart.then(|| "the two databases have no table in common".to_owned())
+    }
+}
+
+impl Present {
+    /// Looks at the database at `real`, of which `stat` is known and which no other process uses.
+    pub(super) fn at(real: &Path, stat: &Stat, tables: Tables<'_>) -> Self {
+        // The registry closes its files before this returns, so that a lease on them can be had.
+        let content =
+            Registry::new(real.to_owned()).look(Deadline::after(LOOK_LIMIT), |snapshot| Content::of(snapshot, tables));
+        Self {
+            modified_at: Timestamp::from_nanosecond(stat.modified_ns).ok(),
+            bytes: stat.bytes,
+            content: content.map_err(|trouble| trouble.to_string()),
+        }
+    }
+}
+
+/// Refuses an archive of another database than the one that it would replace.
+pub(super) fn same_database(
+    must: MustMatch,
+    archive: &Path,
+    metadata: &Metadata,
+    archived: &Content,
+    present: &Present,
+    real: &Path,
+) -> Result<(), Failure> {
+    let made_of = || match (must, &metadata.source) {
+        (MustMatch::Database, Some(source)) => {
+            let is_own = Own::database(real).made(Some(source), metadata.host.as_deref(), metadata.identity.as_deref());
+            let here = files::host_name();
+            let host = match &metadata.host {
+                Some(host) if *host != here => format!(" on the host {host}, and this is the host {here}"),
+                _ => String::new(),
+            };
+            (!is_own).then(|| format!("it was made of {source}{host}"))
+        }
+        _ => None,
+    };
+    let differs = || present.content.as_ref().ok().and_then(|present| archived.differs(present));
+    let why = match must {
+        MustMatch::Nothing => None,
+        MustMatch::Content | MustMatch::Database => differs().or_else(made_of),
+    };
+    let Some(why) = why else { return Ok(()) };
+    let what = format!(
+        "{} is an archive of another database than {}: {why}; nothing was changed",
+        archive.display(),
+        real.display()
+    );
+    Err(Failure::refused(
+        what,
+        "`vitalsign list` shows of which database each archive is; add --another-database if this one is to replace it all the same",
+    ))
+}

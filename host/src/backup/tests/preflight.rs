@@ -1,0 +1,115 @@
+//! What a restore says before it changes anything, and what it refuses to replace.
+
+use std::fs;
+
+use rusqlite::Connection;
+
+use super::{Bench, Kind, MustMatch, REGISTRY, told};
+use crate::sqlite::testing::Scene;
+
+#[test]
+fn the_archive_and_what_it_replaces_are_told_before_the_swap() {
+    let bench = Bench::with(REGISTRY);
+    let archive = bench.back_up(|_| ()).unwrap().path;
+    bench.sql("INSERT INTO records VALUES ('later', ''); PRAGMA user_version = 8");
+    let before = bench.everything();
+    let expected = bench.restored(&archive, "r.sqlite", |request| request.dry_run = true).unwrap();
+    let rows = |content: &crate::backup::Content| content.records.map(|count| (count.rows, count.exact));
+    assert_eq!((expected.content.schema_version, rows(&expected.content)), (7, Some((2, true))));
+    let present = expected.present.unwrap();
+    let content = present.content.unwrap();
+    assert_eq!((content.schema_version, rows(&content)), (8, Some((3, true))));
+    assert_eq!(present.bytes, fs::metadata(bench.db()).unwrap().len());
+    assert_eq!(before, bench.everything());
+    assert_eq!(bench.restored(&archive, "new", |request| request.dry_run = true).unwrap().present, None);
+    // One that cannot be read is no obstacle: it is what a restore is for.
+    fs::write(bench.path("bad"), [7; 5000]).unwrap();
+    let done = bench.restored(&archive, "bad", |request| request.force = true).unwrap();
+    assert!(done.present.unwrap().content.is_err_and(|why| why.contains("is not a SQLite database")));
+}
+
+#[test]
+fn an_archive_of_another_database_replaces_nothing_unless_asked() {
+    let bench = Bench::with(REGISTRY);
+    let archive = bench.back_up(|_| ()).unwrap().path;
+    let sql = |name: &str, sql: &str| Connection::open(bench.path(name)).unwrap().execute_batch(sql).unwrap();
+    sql("shop", "CREATE TABLE orders(id)");
+    sql("app", "PRAGMA application_id = 3; CREATE TABLE records(id)");
+    sql("copy", "CREATE TABLE Records(id)");
+    sql("empty", "PRAGMA user_version = 1");
+    let before = bench.everything();
+    let try_to = |name: &str, must: MustMatch| {
+        bench.restored(&archive, name, |request| (request.force, request.must_match) = (true, must))
+    };
+    for (name, must, says) in [
+        ("shop", MustMatch::Content, "the two databases have no table in common"),
+        ("app", MustMatch::Content, "the archive's database has the application id 1234567, and the present one 3"),
+        ("copy", MustMatch::Database, "it was made of DIR/r.sqlite;"),
+    ] {
+        let (kind, text) = told(&bench, try_to(name, must));
+        assert_eq!(kind, Kind::Refused);
+        let begin = format!("DIR/{name}: {says}");
+        assert!(text.contains("is an archive of another database than") && text.contains(&begin), "{text}");
+    }
+    assert_eq!(before, bench.everything());
+    for (name, must) in [
+        ("shop", MustMatch::Nothing),
+        ("copy", MustMatch::Content),
+        ("empty", MustMatch::Content),
+        ("r.sqlite", MustMatch::Database),
+    ] {
+        try_to(name, must).unwrap();
+    }
+    // The file is another one now, but its path and the host are the same.
+    try_to("r.sqlite", MustMatch::Database).unwrap();
+}
+
+#[test]
+fn plain_copies_are_restored_with_what_lies_beside_them() {
+    let bench = Bench::with(REGISTRY);
+    let whole = bench.read("r.sqlite");
+    let gzip = {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packer, &whole).unwrap();
+        packer.finish().unwrap()
+    };
+    let zstd = zstd::encode_all(whole.as_slice(), 3).unwrap();
+    for (name, bytes) in [("copy.db", &whole), ("copy.db.gz", &gzip), ("copy.db.zst", &zstd)] {
+        fs::write(bench.path(name), bytes).unwrap();
+        let done = bench.restored(&bench.path(name), &format!("{name}.new"), |_| ()).unwrap();
+        assert_eq!(bench.read(&format!("{name}.new")), whole);
+        assert_eq!((done.is_plain, done.log, done.content.records.map(|count| count.rows)), (true, None, Some(2)));
+    }
+    // A compressed one that is cut off or flipped is noticed, and so is one with a page that is not.
+    for (name, bytes) in [("cut.gz", &gzip[..gzip.len() - 9]), ("cut.zst", &zstd[..zstd.len() - 1])] {
+        fs::write(bench.path(name), bytes).unwrap();
+        let (kind, text) = told(&bench, bench.restored(&bench.path(name), "cut", |_| ()));
+        assert_eq!((kind, text.contains("is incomplete")), (Kind::Damaged, true), "{text}");
+    }
+    let mut flipped = gzip.clone();
+    let last = flipped.len() - 6;
+    flipped[last] ^= 1;
+    fs::write(bench.path("flipped.gz"), &flipped).unwrap();
+    assert_eq!(told(&bench, bench.restored(&bench.path("flipped.gz"), "flip", |_| ())).0, Kind::Damaged);
+    fs::write(bench.path("short.db"), &whole[..4096]).unwrap();
+    assert_eq!(told(&bench, bench.restored(&bench.path("short.db"), "short", |_| ())).0, Kind::Damaged);
+    for name in ["cut", "flip", "short"] {
+        assert!(!bench.path(name).exists());
+    }
+}
+
+#[test]
+fn a_plain_copy_with_a_log_has_what_the_log_has_and_one_in_use_is_refused() {
+    let scene = Scene::with(&format!("PRAGMA journal_mode = wal; {REGISTRY}"));
+    let bench = Bench::empty();
+    let mut other = scene.other_process("PRAGMA wal_autocheckpoint = 0; INSERT INTO records VALUES ('in the log', '')");
+    let (kind, text) = told(&bench, bench.restored(&scene.path(), "new", |_| ()));
+    assert_eq!((kind, text.contains("is open in")), (Kind::Refused, true), "{text}");
+    other.sql("SELECT 1");
+    other.kill();
+    let before = scene.listing();
+    let done = bench.restored(&scene.path(), "new", |_| ()).unwrap();
+    assert_eq!(done.content.records.map(|count| count.rows), Some(3));
+    assert_eq!(before, scene.listing(), "the copy and its log stay as they are");
+    assert!(super::content(&bench.path("new")).contains("in the log"));
+}
