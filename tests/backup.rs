@@ -254,16 +254,13 @@ fn another_database_is_refused_and_a_plain_copy_is_restored() {
     let place = Place::with_registry(10);
     place.configure(|_| ());
     let archive = back_up(&place, &[]);
-    let rename = |from: &str, to: &str| fs::rename(place.path(from), place.path(to)).unwrap();
-    rename("registry.sqlite", "shop.sqlite");
+    Connection::open(place.path("shop.sqlite")).unwrap().execute_batch("CREATE TABLE orders(id)").unwrap();
     place.configure(|config| config["dbPath"] = "shop.sqlite".into());
-    fs::copy(place.path("shop.sqlite"), place.path("copy.sqlite")).unwrap();
-    rename("copy.sqlite", "shop.sqlite");
     let before = fs::read(place.path("shop.sqlite")).unwrap();
     let ran = restore(&place, &archive, &["--force"]);
     assert_eq!(ran.code, 4);
     insta::assert_snapshot!(settled(&ran.stderr), @"
-    vitalsign: [folder]/out/registry-backup-[stamp].tar.gz is an archive of another database than [folder]/shop.sqlite: it was made of [folder]/registry.sqlite; nothing was changed
+    vitalsign: [folder]/out/registry-backup-[stamp].tar.gz is an archive of another database than [folder]/shop.sqlite: the two databases have no table in common; nothing was changed
       → `vitalsign list` shows of which database each archive is; add --another-database if this one is to replace it all the same
     ");
     assert_eq!(fs::read(place.path("shop.sqlite")).unwrap(), before);

@@ -136,35 +136,17 @@ pub fn list(folder: &Path, described: bool) -> Result<Vec<Listed>, Failure> {
     Ok(listed)
 }
 
-/// A database, as archives tell of it.
-pub(super) struct Own {
-    identity: Option<String>,
-    real: String,
-    host: String,
-}
-
-impl Own {
-    /// The one at the real path `db`.
-    pub(super) fn database(db: &Path) -> Self {
-        Self { identity: files::identity(db), real: db.display().to_string(), host: files::host_name() }
-    }
-
-    /// Whether an archive that says this of itself was made of it; one that does not say counts.
-    pub(super) fn made(&self, source: Option<&str>, host: Option<&str>, identity: Option<&str>) -> bool {
-        match (identity, &self.identity) {
-            (Some(its), Some(own)) if its == own => true,
-            _ if source.is_some_and(|source| source != self.real) => false,
-            // After a restore the file is another one, but the host is not.
-            (Some(_), Some(_)) => host == Some(&self.host),
-            _ => true,
-        }
-    }
-}
-
 /// Parts archives into those of the database at the real path `db`, with those that do not say of which they are, and the others.
 pub(super) fn of_database(listed: Vec<Listed>, db: &Path) -> (Vec<Listed>, Vec<Listed>) {
-    let own = Own::database(db);
-    listed.into_iter().partition(|one| own.made(one.source.as_deref(), one.host.as_deref(), one.identity.as_deref()))
+    let (identity, real, host) = (files::identity(db), db.display().to_string(), files::host_name());
+    let is_own = |one: &Listed| match (&one.identity, &identity) {
+        (Some(its), Some(own)) if its == own => true,
+        _ if one.source.as_ref().is_some_and(|source| *source != real) => false,
+        // After a restore the file is another one, but the host is not.
+        (Some(_), Some(_)) => one.host.as_ref() == Some(&host),
+        _ => true,
+    };
+    listed.into_iter().partition(is_own)
 }
 
 /// The newest archive of the database at `db` that was made until `at` and can be restored as it is.

@@ -4,7 +4,6 @@ use std::{path::Path, time::Duration};
 
 use super::{
     Failure,
-    catalog::Own,
     verify::{CHECK_LIMIT, LaidOut},
 };
 use crate::{
@@ -31,9 +30,10 @@ pub struct Tables<'a> {
 pub enum MustMatch {
     /// Nothing: somebody asked for another database.
     Nothing,
-    /// A table, and the application id: somebody named the database to be replaced, which may be a copy.
+    /// A table, and the application id; and an archive of the same path was not made of another file on another host. Somebody
+    /// named the database to be replaced, which may be a copy.
     Content,
-    /// That, and it was made of this database.
+    /// That, and no archive of another file on another host at all.
     Database,
 }
 
@@ -123,22 +123,20 @@ pub(super) fn same_database(
     present: &Present,
     real: &Path,
 ) -> Result<(), Failure> {
-    let made_of = || match (must, &metadata.source) {
-        (MustMatch::Database, Some(source)) => {
-            let is_own = Own::database(real).made(Some(source), metadata.host.as_deref(), metadata.identity.as_deref());
-            let here = files::host_name();
-            let host = match &metadata.host {
-                Some(host) if *host != here => format!(" on the host {host}, and this is the host {here}"),
-                _ => String::new(),
-            };
-            (!is_own).then(|| format!("it was made of {source}{host}"))
-        }
-        _ => None,
+    // Several databases of one application may well replace each other on one host; of two hosts they are two that live.
+    let made_elsewhere = || {
+        let (own, here) = (files::identity(real), files::host_name());
+        let host = metadata.host.as_ref().filter(|host| **host != here)?;
+        let is_another = own.is_some() && metadata.identity.is_some() && own != metadata.identity;
+        let source = metadata.source.as_deref().unwrap_or("a path that it does not say");
+        let counts = must == MustMatch::Database || Path::new(source) == real;
+        (is_another && counts)
+            .then(|| format!("it was made of {source} on the host {host}, and this is the host {here}"))
     };
     let differs = || present.content.as_ref().ok().and_then(|present| archived.differs(present));
     let why = match must {
         MustMatch::Nothing => None,
-        MustMatch::Content | MustMatch::Database => differs().or_else(made_of),
+        MustMatch::Content | MustMatch::Database => differs().or_else(made_elsewhere),
     };
     let Some(why) = why else { return Ok(()) };
     let what = format!(

@@ -1,11 +1,15 @@
 //! What a restore says before it changes anything, and what it refuses to replace.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use rusqlite::Connection;
 
 use super::{Bench, Kind, MustMatch, REGISTRY, told};
-use crate::sqlite::testing::Scene;
+use crate::{
+    archive::Metadata,
+    backup::preflight::{Present, same_database},
+    sqlite::testing::Scene,
+};
 
 #[test]
 fn the_archive_and_what_it_replaces_are_told_before_the_swap() {
@@ -44,7 +48,6 @@ fn an_archive_of_another_database_replaces_nothing_unless_asked() {
     for (name, must, says) in [
         ("shop", MustMatch::Content, "the two databases have no table in common"),
         ("app", MustMatch::Content, "the archive's database has the application id 1234567, and the present one 3"),
-        ("copy", MustMatch::Database, "it was made of DIR/r.sqlite;"),
     ] {
         let (kind, text) = told(&bench, try_to(name, must));
         assert_eq!(kind, Kind::Refused);
@@ -54,7 +57,7 @@ fn an_archive_of_another_database_replaces_nothing_unless_asked() {
     assert_eq!(before, bench.everything());
     for (name, must) in [
         ("shop", MustMatch::Nothing),
-        ("copy", MustMatch::Content),
+        ("copy", MustMatch::Database),
         ("empty", MustMatch::Content),
         ("r.sqlite", MustMatch::Database),
     ] {
@@ -62,6 +65,37 @@ fn an_archive_of_another_database_replaces_nothing_unless_asked() {
     }
     // The file is another one now, but its path and the host are the same.
     try_to("r.sqlite", MustMatch::Database).unwrap();
+}
+
+#[test]
+fn an_archive_of_another_host_is_of_another_database_unless_the_file_is_the_same() {
+    let bench = Bench::with(REGISTRY);
+    let real = fs::canonicalize(bench.db()).unwrap();
+    let present = Present::at(&real, &crate::files::stat(&real).unwrap().unwrap(), super::TABLES);
+    let content = present.content.clone().unwrap();
+    let judge = |must, source: &Path, host: &str, identity: &str| {
+        let text = |text: &str| Some(text.to_owned());
+        let metadata = Metadata {
+            source: Some(source.display().to_string()),
+            host: text(host),
+            identity: text(identity),
+            ..Metadata::default()
+        };
+        same_database(must, Path::new("a.tar"), &metadata, &content, &present, &real)
+            .err()
+            .map(|failure| failure.to_string())
+    };
+    let own = crate::files::identity(&real).unwrap();
+    let (here, elsewhere) = (crate::files::host_name(), "elsewhere");
+    for must in [MustMatch::Content, MustMatch::Database] {
+        let text = judge(must, &real, elsewhere, "1").unwrap();
+        assert!(text.contains("on the host elsewhere, and this is the host"), "{text}");
+        assert_eq!(judge(must, &real, elsewhere, &own), None, "a container that has another name now");
+        assert_eq!(judge(must, &real, &here, "1"), None, "a file that a restore has put there");
+    }
+    assert_eq!(judge(MustMatch::Content, Path::new("/srv/live"), elsewhere, "1"), None, "a rehearsal");
+    assert!(judge(MustMatch::Database, Path::new("/srv/live"), elsewhere, "1").is_some());
+    assert_eq!(judge(MustMatch::Nothing, &real, elsewhere, "1"), None);
 }
 
 #[test]
