@@ -1,8 +1,8 @@
 //! Walks the members of an archive, and refuses everything that an archive of a registry does not hold.
 //!
-//! Allowed are regular files with plain names, at the top, under `./` or in one folder; a few of them, each once. Everything
-//! else (links, devices, `..`, absolute paths, sparse files, bytes after the end) is refused, not skipped: an archive with such
-//! members is not a backup. Does not know what a member means.
+//! Allowed are regular files with plain names, at the top, under `./` or in one folder; a few of them, each once; and below
+//! `include/` beside them, regular files in folders. Everything else (links, devices, `..`, absolute paths, sparse files, bytes
+//! after the end) is refused, not skipped: an archive with such members is not a backup. Does not know what a member means.
 
 use std::{
     cell::RefCell,
@@ -14,12 +14,17 @@ use std::{
 use super::{
     block::SLOT_BYTES,
     flaw::{Damage, Flaw, ReadError},
+    metadata::INCLUDE,
     source::Source,
 };
 use crate::value::{Digest, printable};
 
-/// A registry's archive has six members at the most, and a folder.
+/// A registry's archive has seven members at the most, and a folder.
 const MAX_ENTRIES: usize = 16;
+
+/// The most files below `include/`, and the folders that other tools store with them. With the digest of each, so many take some
+/// 20 MB of memory.
+pub const MAX_INCLUDED: usize = 50_000;
 
 /// The most bytes of headers before a member. Long names and the like are data of their own, which needs a limit.
 const MAX_HEADERS_BYTES: u64 = 64 * 1024;
@@ -30,10 +35,13 @@ const MAX_TRAILER_BYTES: u64 = 1 << 20;
 /// The longest name of a member.
 const MAX_NAME_BYTES: usize = 255;
 
+/// The longest name of a member below `include/`: the longest path that Linux takes.
+pub const MAX_INCLUDED_NAME_BYTES: usize = 4096;
+
 /// A member that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its name, without `./` and folder.
+    /// Its name, without `./` and folder. Below `include/` it has the folders there.
     pub name: String,
     /// Its size in bytes.
     pub bytes: u64,
@@ -43,6 +51,10 @@ pub struct Found {
     pub uid: u32,
     /// The group that owned it.
     pub gid: u32,
+    /// When it was last written, in seconds since 1970.
+    pub modified: u64,
+    /// Whether its content begins as a SQLite database does, once that is known.
+    pub is_database: bool,
     /// Where its content begins in the unpacked stream.
     at: u64,
 }
@@ -51,7 +63,13 @@ impl Found {
     /// A file that is no member of an archive, as if it were one.
     #[must_use]
     pub fn outside(name: String, bytes: u64, mode: u32, (uid, gid): (u32, u32)) -> Self {
-        Self { name, bytes, mode, uid, gid, at: 0 }
+        Self { name, bytes, mode, uid, gid, modified: 0, is_database: false, at: 0 }
+    }
+
+    /// Whether it lies below `include/`.
+    #[must_use]
+    pub fn is_included(&self) -> bool {
+        self.name.contains('/')
     }
 }
 
@@ -132,18 +150,23 @@ fn entries<E: From<ReadError>>(
     let mut tar = tar::Archive::new(gate.clone());
     let mut folder = None;
     let mut names = BTreeSet::new();
-    let mut end = 0;
+    let (mut end, mut own, mut included) = (0, 0, 0);
     let mut entries = tar.entries().map_err(|error| failed(gate, &error))?;
-    for count in 0.. {
+    loop {
         gate.limit(Some(MAX_HEADERS_BYTES));
         let Some(entry) = entries.next() else { break };
         let mut entry = entry.map_err(|error| failed(gate, &error))?;
         gate.limit(None);
-        if count >= MAX_ENTRIES {
-            return Err(refused(format!("it has more than {MAX_ENTRIES} members")).into());
+        let judged = judge(&entry, &mut folder)?;
+        let (count, most, of) = match judged.is_included {
+            true => (&mut included, MAX_INCLUDED, " below `include/`"),
+            false => (&mut own, MAX_ENTRIES, ""),
+        };
+        *count += 1;
+        if *count > most {
+            return Err(refused(format!("it has more than {most} members{of}")).into());
         }
-        let found = judge(&entry, &mut folder)?;
-        if let Some(found) = found {
+        if let Some(found) = judged.found {
             if !names.insert(found.name.clone()) {
                 return Err(refused(format!("it contains `{}` twice", found.name)).into());
             }
@@ -189,14 +212,21 @@ fn trailer(gate: &Gate) -> Result<(), ReadError> {
     }
 }
 
+/// What an entry is.
+struct Judged {
+    /// The member; `None` for a folder that may hold some.
+    found: Option<Found>,
+    /// Whether it lies below `include/`.
+    is_included: bool,
+}
+
 /// What an entry is: a member, or a folder that may hold them.
-fn judge(entry: &tar::Entry<'_, Gate>, folder: &mut Option<String>) -> Result<Option<Found>, ReadError> {
+fn judge(entry: &tar::Entry<'_, Gate>, folder: &mut Option<String>) -> Result<Judged, ReadError> {
     let path = entry.path_bytes();
     let path =
         std::str::from_utf8(&path).map_err(|_| refused("the name of one of its members is not UTF-8".to_owned()))?;
     let shown = printable(path, 200);
-    let header = entry.header();
-    let kind = header.entry_type();
+    let kind = entry.header().entry_type();
     let parts: Vec<&str> = path.split('/').filter(|part| *part != ".").collect();
     let (parts, is_folder) = match parts.split_last() {
         Some((&"", rest)) => (rest, true),
@@ -206,11 +236,24 @@ fn judge(entry: &tar::Entry<'_, Gate>, folder: &mut Option<String>) -> Result<Op
         return Err(refused(format!("its member `{shown}` is not a regular file")));
     }
     let clean = |part: &&str| !part.is_empty() && *part != ".." && !part.chars().any(char::is_control);
-    if !parts.iter().all(clean) || path.len() > MAX_NAME_BYTES {
+    // Only beside members whose place is known, so that a folder of this name may hold them all, as any other may.
+    let below = match (folder.as_deref(), parts) {
+        (Some(""), [INCLUDE, ..]) => Some(parts),
+        (Some(inside), [first, rest @ ..]) if inside == *first && rest.first() == Some(&INCLUDE) => Some(rest),
+        _ => None,
+    };
+    let below = below.filter(|below| is_folder || below.len() > 1);
+    let longest = if below.is_some() { MAX_INCLUDED_NAME_BYTES } else { MAX_NAME_BYTES };
+    if !parts.iter().all(clean) || path.len() > longest {
         return Err(refused(format!("the name of its member `{shown}` is not safe")));
     }
+    if let Some(below) = below {
+        let found = (!is_folder).then(|| member(entry, below.join("/")));
+        return Ok(Judged { found, is_included: true });
+    }
+    let none = Judged { found: None, is_included: false };
     let (inside, name) = match parts {
-        [] if is_folder => return Ok(None),
+        [] if is_folder => return Ok(none),
         [name] if is_folder => (*name, None),
         [name] => ("", Some(*name)),
         [inside, name] if !is_folder => (*inside, Some(*name)),
@@ -219,16 +262,22 @@ fn judge(entry: &tar::Entry<'_, Gate>, folder: &mut Option<String>) -> Result<Op
     if folder.get_or_insert_with(|| inside.to_owned()) != inside {
         return Err(refused(format!("its member `{shown}` is not in the same folder as the others")));
     }
-    let Some(name) = name else { return Ok(None) };
+    Ok(Judged { found: name.map(|name| member(entry, name.to_owned())), ..none })
+}
+
+fn member(entry: &tar::Entry<'_, Gate>, name: String) -> Found {
+    let header = entry.header();
     let number = |value: io::Result<u64>| value.ok().and_then(|value| u32::try_from(value).ok()).unwrap_or(0);
-    Ok(Some(Found {
-        name: name.to_owned(),
+    Found {
+        name,
         bytes: entry.size(),
         mode: header.mode().unwrap_or(0o600) & 0o777,
         uid: number(header.uid()),
         gid: number(header.gid()),
+        modified: header.mtime().unwrap_or(0),
+        is_database: false,
         at: entry.raw_file_position(),
-    }))
+    }
 }
 
 fn refused(why: String) -> ReadError {

@@ -15,8 +15,15 @@ pub const METADATA: &str = "metadata.json";
 /// The name of the last member.
 pub const SUMS: &str = "SHA256SUMS";
 
-/// The version of the format that is written here.
+/// The folder of the members that are neither the database nor made of it.
+pub const INCLUDE: &str = "include";
+/// The member that describes those.
+pub const CONTENTS: &str = "include.json";
+
+/// The version of the format that is written here, without and with members below `include/`. A program that knows only the first
+/// must not restore half of an archive.
 const FORMAT_VERSION: u64 = 1;
+const INCLUDE_VERSION: u64 = 2;
 
 /// The keys that hold text in every version of the format.
 const TEXTS: [&str; 3] = ["createdAt", "tool", "source"];
@@ -24,7 +31,7 @@ const TEXTS: [&str; 3] = ["createdAt", "tool", "source"];
 /// Whether a database of this file name goes under another in the archive.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
-    [METADATA, SUMS, "provenance.jsonl"].iter().any(|own| own.eq_ignore_ascii_case(name))
+    [METADATA, SUMS, CONTENTS, "provenance.jsonl"].iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 /// The names of the members; `null` for what is not there.
@@ -69,6 +76,15 @@ pub struct SqliteFacts {
     pub auto_vacuum: i64,
 }
 
+/// What else of the registry is in the archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncludedPath {
+    /// Its name below `include/`.
+    pub name: String,
+    /// The path that it was read from.
+    pub path: String,
+}
+
 /// The content of `metadata.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -99,6 +115,9 @@ pub struct Metadata {
     /// Why rows that were committed before the backup are missing; absent in an archive that has everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incomplete: Option<String>,
+    /// What else of the registry is in the archive; absent where there is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<IncludedPath>,
 }
 
 impl Metadata {
@@ -106,6 +125,13 @@ impl Metadata {
     #[must_use]
     pub fn new() -> Self {
         Self { format_version: Some(FORMAT_VERSION), ..Self::default() }
+    }
+
+    /// The same with members below `include/`, if there are any.
+    #[must_use]
+    pub fn including(self, include: Vec<IncludedPath>) -> Self {
+        let format_version = if include.is_empty() { self.format_version } else { Some(INCLUDE_VERSION) };
+        Self { format_version, include, ..self }
     }
 
     /// The text of the member.
@@ -126,7 +152,9 @@ impl Metadata {
         let mut found: Value = serde_json::from_slice(text).map_err(unreadable)?;
         let Some(keys) = found.as_object_mut() else { return Err(refused("is not a JSON object".to_owned())) };
         match keys.get("formatVersion") {
-            Some(version) if version.as_u64() == Some(FORMAT_VERSION) => {}
+            Some(version) if version.as_u64() == Some(INCLUDE_VERSION) => {}
+            // There it is a key that later programs may have added, and means nothing.
+            Some(version) if version.as_u64() == Some(FORMAT_VERSION) => drop(keys.remove("include")),
             None | Some(Value::Null) => {
                 // Other tools may store anything under the other keys, and a restore needs none of them.
                 keys.retain(|key, value| match key.as_str() {
@@ -136,7 +164,7 @@ impl Metadata {
             }
             Some(other) => {
                 return Err(refused(format!(
-                    "has formatVersion {}, but this version of Vitalsign supports {FORMAT_VERSION} at most; use a newer version",
+                    "has formatVersion {}, but this version of Vitalsign supports {INCLUDE_VERSION} at most; use a newer version",
                     printable(&other.to_string(), 40)
                 )));
             }
@@ -165,6 +193,26 @@ impl Sums {
     /// # Errors
     /// [`Flaw::Refused`] for a line that is not of this form, or a name that is there twice.
     pub fn parse(text: &[u8]) -> Result<Self, Flaw> {
+        Self::of_members(text, |name| name.rsplit('/').next().unwrap_or(name))
+    }
+
+    /// Reads the member of an archive that has members below `include/`, whose names keep their folders.
+    ///
+    /// # Errors
+    /// As [`Sums::parse`].
+    pub fn parse_included(text: &[u8]) -> Result<Self, Flaw> {
+        Self::of_members(text, |name| {
+            let name = name.strip_prefix("./").unwrap_or(name);
+            let is_below = |name: &str| name.strip_prefix(INCLUDE).is_some_and(|rest| rest.starts_with('/'));
+            match name.split_once('/') {
+                _ if is_below(name) => name,
+                Some((_, rest)) if is_below(rest) => rest,
+                _ => name.rsplit('/').next().unwrap_or(name),
+            }
+        })
+    }
+
+    fn of_members(text: &[u8], member: impl Fn(&str) -> &str) -> Result<Self, Flaw> {
         let refused = |line: &str| {
             Flaw::Refused(format!("its `{SUMS}` has a line that is not valid: `{}`", printable(line, 120)))
         };
@@ -175,7 +223,7 @@ impl Sums {
             let name = name.strip_prefix("  ").or_else(|| name.strip_prefix(" *")).ok_or_else(|| refused(line))?;
             let digest = Digest::parse(digest).map_err(|_| refused(line))?;
             // Where a folder was packed, the sums name its files by their paths.
-            let name = name.rsplit('/').next().unwrap_or(name);
+            let name = member(name);
             if name.is_empty() || sums.insert(name.to_owned(), digest).is_some() {
                 return Err(refused(line));
             }
@@ -199,7 +247,7 @@ mod tests {
         .unwrap();
         assert_eq!((old.format_version, old.files), (None, None));
         for (text, word) in
-            [("", "cannot be read"), ("[]", "not a JSON object"), (r#"{"formatVersion":2}"#, "formatVersion 2")]
+            [("", "cannot be read"), ("[]", "not a JSON object"), (r#"{"formatVersion":3}"#, "formatVersion 3")]
         {
             let error = Metadata::parse(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");

@@ -15,8 +15,8 @@ mod tests;
 mod write;
 
 pub use flaw::{Damage, Flaw, ReadError};
-pub use members::{Found, Walked, walk};
-pub use metadata::{Files, METADATA, Metadata, SUMS, SqliteFacts, Sums, is_reserved};
+pub use members::{Found, MAX_INCLUDED, MAX_INCLUDED_NAME_BYTES, Walked, walk};
+pub use metadata::{CONTENTS, Files, INCLUDE, IncludedPath, METADATA, Metadata, SUMS, SqliteFacts, Sums, is_reserved};
 pub use name::{BadTag, Stamp, Tag, file_name, parse_file_name};
 pub use source::{Counter, DATABASE_MAGIC, Source};
 pub use write::{Header, Member, Writer, Written};

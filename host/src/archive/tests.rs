@@ -76,7 +76,42 @@ fn a_member_has_the_size_that_it_promised() {
     writer.write(b"1234").unwrap();
     assert_eq!(writer.end().unwrap_err().kind(), std::io::ErrorKind::InvalidData);
     let name = "n".repeat(101);
-    assert!(writer.begin(header(&name, Some(0))).is_err());
+    assert!(writer.begin(header(&name, None)).is_err());
+}
+
+#[test]
+fn what_is_included_keeps_its_folders_and_long_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    let long = format!("include/var/{}/x", "long".repeat(300));
+    let put = |names: &[&str]| {
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+        let mut writer = Writer::new(file, Compression::Gzip, 1).unwrap();
+        for name in names {
+            writer.begin(header(name, Some(name.len() as u64))).unwrap();
+            writer.write(name.as_bytes()).unwrap();
+            writer.end().unwrap();
+        }
+        writer.finish(&header("", None)).unwrap();
+        read(&path)
+    };
+    let found = put(&["metadata.json", "include/a", "include/var/b", &long]).unwrap();
+    let names: Vec<_> = found.iter().map(|(found, _)| (found.name.as_str(), found.is_included())).collect();
+    let long = long.as_str();
+    let expected =
+        [("metadata.json", false), ("include/a", true), ("include/var/b", true), (long, true), (SUMS, false)];
+    assert_eq!(names, expected);
+    assert_eq!((found[3].1.as_slice(), found[3].0.modified), (long.as_bytes(), 1_000_000_000));
+    let sums = Sums::parse_included(&found.last().unwrap().1).unwrap();
+    assert_eq!(sums.0.get(long), Some(&Digest::of(long.as_bytes())));
+    assert_eq!(Sums::parse_included(format!("{} *./x/include/a/b\n", sums.0[long]).as_bytes()).unwrap().0.len(), 1);
+    for names in [["m", "other/a"], ["m", "include/../a"], ["x/m", "include/a/b"]] {
+        // The writer takes no such name; a header is made by hand.
+        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| put(&names)));
+        assert!(!matches!(made, Ok(Ok(_))), "{names:?}");
+    }
+    // Below a folder of that name, all of an archive may lie, as in any other folder.
+    assert!(put(&["include/metadata.json"]).is_err());
 }
 
 #[test]

@@ -20,10 +20,13 @@ use crate::{
     value::{Digest, Hasher},
 };
 
+/// The longest name that a tar header holds by itself.
+const MAX_SHORT_NAME_BYTES: usize = 100;
+
 /// What a member's tar header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Its name, at most 100 bytes.
+    /// Its name. One of more than 100 bytes is stored as GNU tar does, and the size has to be known then.
     pub name: String,
     /// Its size in bytes; `None` when only its end will tell.
     pub bytes: Option<u64>,
@@ -129,6 +132,9 @@ impl Writer {
         // Headers stand in blocks of their own, so that damage to a member's data leaves its name.
         self.flush()?;
         if header.bytes.is_some() {
+            if header.name.len() > MAX_SHORT_NAME_BYTES {
+                self.put(&long_name(&header.name))?;
+            }
             self.put(&block)?;
             self.flush()?;
         } else {
@@ -274,7 +280,13 @@ fn sink(mut file: File, drain: &Drain<Packed>) -> io::Result<Sunk> {
 fn tar_header(header: &Header, bytes: u64) -> io::Result<[u8; SLOT_BYTES]> {
     let mut tar = tar::Header::new_gnu();
     tar.set_entry_type(tar::EntryType::Regular);
-    tar.set_path(&header.name)?;
+    match header.name.as_bytes().get(..MAX_SHORT_NAME_BYTES) {
+        // The whole name stands before this header.
+        Some(start) if header.name.len() > MAX_SHORT_NAME_BYTES && header.bytes.is_some() => {
+            tar.as_old_mut().name.copy_from_slice(start);
+        }
+        _ => tar.set_path(&header.name)?,
+    }
     tar.set_size(bytes);
     tar.set_mode(header.mode);
     tar.set_uid(header.uid.into());
@@ -282,4 +294,23 @@ fn tar_header(header: &Header, bytes: u64) -> io::Result<[u8; SLOT_BYTES]> {
     tar.set_mtime(header.modified);
     tar.set_cksum();
     Ok(*tar.as_bytes())
+}
+
+/// A member of GNU tar that holds the name of the next one.
+fn long_name(name: &str) -> Vec<u8> {
+    let mut tar = tar::Header::new_gnu();
+    tar.set_entry_type(tar::EntryType::GNULongName);
+    let own = b"././@LongLink";
+    tar.as_old_mut().name[..own.len()].copy_from_slice(own);
+    tar.set_size(name.len() as u64 + 1);
+    tar.set_mode(0o644);
+    tar.set_uid(0);
+    tar.set_gid(0);
+    tar.set_mtime(0);
+    tar.set_cksum();
+    let mut bytes = tar.as_bytes().to_vec();
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.push(0);
+    bytes.resize(bytes.len().next_multiple_of(SLOT_BYTES), 0);
+    bytes
 }

@@ -108,6 +108,8 @@ pub struct Listed {
     pub records: Option<u64>,
     /// Rows in the provenance table.
     pub provenance_rows: Option<u64>,
+    /// What else of the registry is in it.
+    pub include: Vec<String>,
 }
 
 impl Listed {
@@ -199,6 +201,7 @@ fn one(folder: &Path, name: &str, pinned: bool, described: bool) -> Option<Liste
         database_bytes: None,
         records: None,
         provenance_rows: None,
+        include: Vec::new(),
         path,
     };
     match record {
@@ -222,13 +225,15 @@ fn one(folder: &Path, name: &str, pinned: bool, described: bool) -> Option<Liste
             (listed.source, listed.host, listed.identity) = (record.source, record.host, record.identity);
             listed.database_bytes = Some(record.database_bytes);
             (listed.records, listed.provenance_rows) = (record.records, record.provenance_rows);
+            listed.include = record.include;
         }
         None if described && found.is_ok() => {
-            if let Some(metadata) = metadata(&listed.path) {
+            if let Some(metadata) = metadata(&listed.path, false) {
                 (listed.source, listed.host, listed.identity) = (metadata.source, metadata.host, metadata.identity);
                 listed.database_bytes =
                     metadata.sqlite.map(|sqlite| sqlite.page_size.saturating_mul(sqlite.page_count));
                 (listed.records, listed.provenance_rows) = (metadata.records, metadata.provenance_rows);
+                listed.include = metadata.include.into_iter().map(|one| one.name).collect();
             }
         }
         None => {}
@@ -249,8 +254,8 @@ impl From<ReadError> for Enough {
     }
 }
 
-/// What an archive says of itself, if it does so first.
-fn metadata(path: &Path) -> Option<Metadata> {
+/// What an archive says of itself, if it does so first, or wherever it does.
+pub(super) fn metadata(path: &Path, anywhere: bool) -> Option<Metadata> {
     let mut text = Vec::new();
     let source = Source::open(path, false).ok()?;
     // It ends by `Enough` in any case; what was read until then is what counts.
@@ -258,7 +263,7 @@ fn metadata(path: &Path) -> Option<Metadata> {
         if found.name == METADATA {
             content.take(MAX_METADATA_BYTES).read_to_end(&mut text).map_err(|_| Enough)?;
         }
-        Err(Enough)
+        if anywhere && found.name != METADATA { Ok(()) } else { Err(Enough) }
     });
     Metadata::parse(&text).ok()
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Failure, Listed, Settings, Standing, attempt, catalog::of_database, journal, list};
+use super::{Failure, Include, Listed, Settings, Standing, Structure, attempt, catalog::of_database, journal, list};
 use crate::{
     check::{BoxFuture, Check, Context, NoConfig, Outcome, Overrides, Row, Schedule, Spec, every},
     clock::{Clock, Timestamp},
@@ -242,6 +242,9 @@ impl BackupCheck {
             );
         }
         outcome.findings.extend(not_proven(newest).map(|found| found.subject(name.clone())));
+        outcome
+            .findings
+            .extend(not_included(newest, self.settings.included()).map(|found| found.subject(name.clone())));
         since(newest, older, self.clock.now(), &name, &mut outcome);
         self.room(newest, own_pins(newest, older), &name, &mut outcome);
         outcome
@@ -296,6 +299,13 @@ fn not_proven(newest: &Listed) -> Option<Finding> {
             let message = "the newest backup has another size than when it was verified".to_owned();
             Finding::new(Status::Error, "changed", message).hint(hint)
         }
+        // The record tells what it found in the database by itself.
+        Standing::Flawed if !matches!(newest.structure, Some(Structure::Flawed(_))) => {
+            let message =
+                format!("what is included in the newest backup has faults: {}", why("the reason is not known"));
+            let hint = "correct each of them, or `backup.include`, then make a new backup";
+            Finding::new(Status::Warn, "include-flawed", message).hint(hint)
+        }
         Standing::Flawed => {
             let message =
                 format!("the database in the newest backup has faults: {}", why("an index or a rule is broken"));
@@ -318,6 +328,18 @@ fn not_proven(newest: &Listed) -> Option<Finding> {
         }
     };
     Some(found)
+}
+
+/// The finding that the newest archive does not have everything that is to be included.
+fn not_included(newest: &Listed, include: &[Include]) -> Option<Finding> {
+    let lacking: Vec<_> = include.iter().filter(|one| !newest.include.contains(&one.name)).collect();
+    let [first, more @ ..] = lacking.as_slice() else { return None };
+    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+    let message = format!(
+        "the newest backup does not contain `{}`{more}, which `backup.include` names",
+        value::printable(&first.name, value::MAX_NAME_BYTES)
+    );
+    Some(Finding::new(Status::Warn, "not-included", message).hint("make a new backup with `vitalsign backup`"))
 }
 
 /// What only shows when the newest is held against those before it.

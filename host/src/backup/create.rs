@@ -4,6 +4,7 @@
 
 use std::{
     cell::RefCell,
+    collections::HashMap,
     io::{self, Seek as _},
     path::{Path, PathBuf},
     thread::park_timeout,
@@ -11,16 +12,17 @@ use std::{
 };
 
 use super::{
-    Failure, Progress, Silent,
+    Failure, Include, Progress, Silent,
     attempt::Attempt,
+    include::{Contents, gather, wrongly_included},
     raw,
-    record::Record,
-    snapshot::{About, Proven, Taken, take},
+    record::{Judged, Record},
+    snapshot::{About, Proven, State, Taken, take},
     spool::Spool,
     unpack::{Unpacked, unpack},
 };
 use crate::{
-    archive::{Compression, Damage, Flaw, Member, Stamp, Tag, Writer, Written, file_name, parse_file_name},
+    archive::{Compression, Damage, Flaw, Member, Metadata, Stamp, Tag, Writer, Written, file_name, parse_file_name},
     clock::{Clock, Deadline, Timestamp},
     files::{self, Draft, Kind, Lock, Stat, beside},
     sqlite::{HoldLimits, Registry, SecondTruth, Snapshot, Trouble},
@@ -76,6 +78,8 @@ pub struct Request<'a> {
     pub records_table: &'a str,
     /// The table that holds the provenance.
     pub provenance_table: &'a str,
+    /// What else of the registry goes into the archive, unless it is raw.
+    pub include: &'a [Include],
     /// Where locks lie when the database's own folder may not be written.
     pub scratch: &'a Path,
 }
@@ -119,6 +123,7 @@ fn make(
     if let Some(attempt) = attempt {
         attempt.begin(clock);
     }
+    may_be_included(request)?;
     let incomplete = other_writer(&registry, request)?;
     let draft = Draft::new(request.out).map_err(|error| Failure::io("create a file in", request.out, error))?;
     // Whoever may read the database may read its archive, and nobody else.
@@ -133,6 +138,7 @@ fn make(
         provenance_table: request.provenance_table,
         checked: request.verify,
         incomplete,
+        include: if request.raw { &[] } else { request.include },
     };
     let prove = |written| proven(written, &draft, request, ground.database.bytes, progress);
     let taken = if request.raw {
@@ -140,10 +146,20 @@ fn make(
     } else {
         from_snapshot(&registry, &about, request, &draft, &prove, progress)?
     };
-    let mut record = record_of(&taken, request.out);
+    let Taken { state, metadata, judged } = taken;
+    let (proven, included) = match state {
+        State::Proven(proven) => (proven, Contents::default()),
+        State::Begun(writer) => included(*writer, &about, request, &prove, progress)?,
+    };
+    let mut record = record_of(&proven, &metadata, &judged, request.out);
+    record.include = request_names(&about);
+    record.include_faults = included.faults;
+    if record.flaw.is_none() {
+        record.flaw = record.include_fault();
+    }
     // A raw copy holds the files as they are on the disk; nothing has checked whether they are a database that can be restored.
     if request.verify && !request.raw {
-        record.verdict = taken.judged.verdict(about.incomplete.as_ref());
+        record.verdict = judged.verdict(about.incomplete.as_ref()).with(&record.include_faults);
         record.verified_at = Some(format!("{:.0}", clock.now()));
     }
     let path = publish(&draft, request, now)?;
@@ -156,6 +172,41 @@ fn make(
         );
     }
     Ok(Made { path, record })
+}
+
+/// Refuses what cannot be included: the configuration was judged by names, and there may be links since.
+fn may_be_included(request: &Request<'_>) -> Result<(), Failure> {
+    let wrong = wrongly_included(request.include, request.db, request.out);
+    let Some((index, why)) = wrong.first().filter(|_| !request.raw) else { return Ok(()) };
+    let name = request.include.get(*index).map_or("", |one| one.name.as_str());
+    let what = format!("`backup.include` names `{name}`, but {why}; no archive was made");
+    Err(Failure::refused(what, "correct `backup.include` in the configuration"))
+}
+
+fn request_names(about: &About<'_>) -> Vec<String> {
+    about.include.iter().map(|one| one.name.clone()).collect()
+}
+
+/// Adds what is included to an archive, and finishes it. The database of the registry is not held meanwhile.
+fn included(
+    mut writer: Writer,
+    about: &About<'_>,
+    request: &Request<'_>,
+    prove: &(dyn Fn(Written) -> Result<Proven, Failure> + Sync),
+    progress: &dyn Progress,
+) -> Result<(Proven, Contents), Failure> {
+    let filled = |failure| match failure {
+        Failure::Io { source, .. } if is_full(&source) => full(source, request.out, SPARE_BYTES),
+        failure => failure,
+    };
+    let contents =
+        gather(about.include, about, &mut writer, (request.out, request.limits), progress).map_err(filled)?;
+    if progress.is_cancelled() {
+        return Err(Failure::Interrupted);
+    }
+    let written = writer.finish(&about.header("", None));
+    let written = written.map_err(|error| full(error, request.out, SPARE_BYTES))?;
+    Ok((prove(written)?, contents))
 }
 
 /// Refuses a backup that lacks what a process commits which works on the database in a way that does not show at its path; gives
@@ -338,10 +389,14 @@ fn has_room_for_copy(snapshot: &Snapshot<'_>, request: &Request<'_>) -> Result<b
 
 /// Adds how much space was needed, where the system only says that there was too little.
 fn full(error: io::Error, out: &Path, needed: u64) -> Failure {
-    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+    if is_full(&error) {
         return Failure::Space { folder: out.to_owned(), free: files::free_bytes(out).unwrap_or(0), needed };
     }
     Failure::io("write the archive in", out, error)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// About how large an archive of `bytes` will be, by the ratio of the newest one in the folder that has a record.
@@ -375,34 +430,32 @@ pub(super) fn room(folder: &Path, needed: u64) -> Result<(), Failure> {
     if free >= needed { Ok(()) } else { Err(Failure::Space { folder: folder.to_owned(), free, needed }) }
 }
 
-fn record_of(taken: &Taken, out: &Path) -> Record {
-    let database = taken.metadata.files.as_ref().and_then(|files| files.database.as_ref());
-    let database = taken.proven.written.members.iter().find(|member| Some(&member.name) == database);
+fn record_of(proven: &Proven, metadata: &Metadata, judged: &Judged, out: &Path) -> Record {
+    let database = metadata.files.as_ref().and_then(|files| files.database.as_ref());
+    let database = proven.written.members.iter().find(|member| Some(&member.name) == database);
     Record {
-        bytes: taken.proven.written.bytes,
-        sha256: taken.proven.digest,
-        created_at: taken.metadata.created_at.clone(),
-        structure: taken.judged.structure.clone(),
-        checked: Some(taken.judged.checked.clone()),
-        flaw: taken.metadata.incomplete.clone().or(taken.judged.faults()),
-        source: taken.metadata.source.clone(),
-        host: taken.metadata.host.clone(),
-        identity: taken.metadata.identity.clone(),
+        bytes: proven.written.bytes,
+        sha256: proven.digest,
+        created_at: metadata.created_at.clone(),
+        structure: judged.structure.clone(),
+        checked: Some(judged.checked.clone()),
+        flaw: metadata.incomplete.clone().or(judged.faults()),
+        source: metadata.source.clone(),
+        host: metadata.host.clone(),
+        identity: metadata.identity.clone(),
         database_bytes: database.map_or(0, |member| member.bytes),
         database_sha256: database.map(|member| member.digest),
-        records: taken.metadata.records,
-        provenance_rows: taken.metadata.provenance_rows,
+        records: metadata.records,
+        provenance_rows: metadata.provenance_rows,
         ..Record::unknown(out)
     }
 }
 
 /// Compares what was read back with what was hashed while the snapshot was read.
 fn held_against(found: &Unpacked, taken: &[Member]) -> Result<(), Flaw> {
-    let same = |member: &&Member| {
-        found.pieces.iter().any(|piece| {
-            (&piece.found.name, piece.found.bytes, piece.digest) == (&member.name, member.bytes, member.digest)
-        })
-    };
+    let read: HashMap<_, _> =
+        found.pieces.iter().map(|piece| (&piece.found.name, (piece.found.bytes, piece.digest))).collect();
+    let same = |member: &&Member| read.get(&member.name) == Some(&(member.bytes, member.digest));
     let damages: Vec<Damage> = taken
         .iter()
         .filter(|member| !same(member))

@@ -68,6 +68,14 @@ pub enum Failure {
         /// What is wrong.
         faults: Vec<String>,
     },
+    /// What an archive has beside its database has faults.
+    #[error("what is included in {} has faults: {}; nothing was changed", .path.display(), .faults.join("; "))]
+    IncludeFaults {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong.
+        faults: Vec<String>,
+    },
     /// The archive cannot be used.
     #[error("{} {flaw}", .path.display())]
     Archive {
@@ -145,7 +153,8 @@ impl Failure {
             | Self::Another { .. }
             | Self::NewArchive { .. }
             | Self::Structure { .. }
-            | Self::Faults { .. } => Kind::Damaged,
+            | Self::Faults { .. }
+            | Self::IncludeFaults { .. } => Kind::Damaged,
             Self::Database(trouble) if trouble.is_corrupt() => Kind::Damaged,
             Self::Database(_) | Self::Space { .. } | Self::Io { .. } | Self::Interrupted => Kind::Environment,
         }
@@ -177,6 +186,9 @@ impl Failure {
             Self::Database(trouble) => return trouble.hint(),
             Self::Interrupted => "",
             Self::Structure { hint, .. } => hint,
+            Self::IncludeFaults { .. } => {
+                "`--despite-faults` restores it as it is; or use an archive from before, which `vitalsign list` shows"
+            }
             Self::Faults { .. } => {
                 "every row can be read: `--despite-faults` restores it, and then the check `integrity` says how to correct each fault"
             }
@@ -241,6 +253,7 @@ mod tests {
                 what: "process 7 (`app`) writes elsewhere".to_owned(),
                 hint: "stop it".to_owned(),
             },
+            Failure::IncludeFaults { path: path.to_owned(), faults: vec!["a".into(), "b".into()] },
             Failure::Faults { path: path.to_owned(), faults: vec!["a".into(), "b".into()] },
             archive(Flaw::Empty),
             archive(Flaw::CutOff(2048)),
@@ -263,6 +276,8 @@ mod tests {
         → restore
         Refused: r.sqlite: process 7 (`app`) writes elsewhere; no archive was made
         → stop it; `--despite-other-writers` makes an archive all the same, which lacks what that process commits
+        Damaged: what is included in out/a.tar.gz has faults: a; b; nothing was changed
+        → `--despite-faults` restores it as it is; or use an archive from before, which `vitalsign list` shows
         Damaged: the database in out/a.tar.gz has faults: a; b; nothing was changed
         → every row can be read: `--despite-faults` restores it, and then the check `integrity` says how to correct each fault
         Damaged: out/a.tar.gz is empty (0 bytes)

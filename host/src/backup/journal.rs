@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     Failure,
     failure::stat,
-    kept::{self, Note},
+    kept::{self, Note, SIDES},
     nearby::Nearby,
 };
-use crate::files::{self, Lock, Stat, WholeFileLock, beside, heir};
+use crate::files::{self, Lock, Node, Stat, WholeFileLock, beside, heir};
 
 /// More than any journal has, and an end.
 const MAX_JOURNAL_BYTES: u64 = 1 << 20;
@@ -39,6 +39,9 @@ pub(super) enum Step {
     /// A file that SQLite keeps beside a database is moved away from that database, or back to it. Beside a database that was
     /// written to since, SQLite could mix it in.
     Move { from: Nearby, to: Nearby },
+    /// A file or a folder that belongs to the registry is moved away, if one was there, and a new one takes its place, if there is
+    /// one. For a moment nothing is there, which the journal tells.
+    Exchange { from: Option<Nearby>, place: Nearby, kept: Option<Nearby> },
     /// What was kept is not needed any more.
     Remove { folder: Nearby },
 }
@@ -158,6 +161,7 @@ impl Journal {
         let mut steps = self.before.iter().chain([&self.decisive]);
         let is_used = steps.any(|step| match step {
             Step::Keep { name: to, .. } | Step::Put { to, .. } | Step::Move { to, .. } => to.is_in(&folder),
+            Step::Exchange { kept, .. } => kept.as_ref().is_some_and(|kept| kept.is_in(&folder)),
             Step::Remove { .. } => false,
         });
         self.kept = is_used.then_some(folder);
@@ -171,8 +175,19 @@ impl Journal {
             | Step::Move { from: one, to: other } => {
                 vec![one, other]
             }
+            Step::Exchange { from, place, kept } => from.iter().chain([place]).chain(kept).collect(),
             Step::Remove { folder } => vec![folder],
         })
+    }
+
+    /// The places of what belongs to the registry beside its database and the export.
+    pub(super) fn exchanged(&self) -> Vec<PathBuf> {
+        let steps = self.before.iter().chain([&self.decisive]);
+        let place = |step: &Step| match step {
+            Step::Exchange { place, .. } => Some(self.at(place)),
+            _ => None,
+        };
+        steps.filter_map(place).collect()
     }
 
     /// The export that is replaced or moved aside.
@@ -233,6 +248,12 @@ impl Journal {
             }
             Step::Put { from, to } => put(&self.at(from), &self.at(to)),
             Step::Move { from, to } => moved(&self.at(from), &self.at(to)),
+            Step::Exchange { from, place, kept } => {
+                if let Some(kept) = kept {
+                    moved(&self.at(place), &self.at(kept))?;
+                }
+                from.as_ref().map_or(Ok(()), |from| moved(&self.at(from), &self.at(place)))
+            }
             Step::Remove { folder } => {
                 let folder = self.at(folder);
                 files::remove_folder(&folder).map_err(|error| Failure::io("remove", &folder, error))
@@ -242,6 +263,14 @@ impl Journal {
 
     /// Whether the new files are in place.
     pub(super) fn is_decided(&self) -> Result<bool, Failure> {
+        if let Step::Exchange { from, place, kept } = &self.decisive {
+            let is_there = |path: &Nearby| exists(&self.at(path));
+            return match (from, kept) {
+                (Some(from), _) => Ok(!is_there(from)?),
+                (None, Some(kept)) => Ok(is_there(kept)? && !is_there(place)?),
+                (None, None) => Ok(false),
+            };
+        }
         let (Step::Put { from, to } | Step::Move { from, to }) = &self.decisive else { return Ok(false) };
         // A rename takes the name away from where the file was.
         if stat(&self.at(from))?.is_some() {
@@ -277,9 +306,10 @@ impl Journal {
     pub(super) fn take_back(&self) -> Result<(), Failure> {
         self.take_back_decisive()?;
         let is_unchanged = stat(&self.real)?.map(|found| stamp(&found)) == self.old;
-        let mut is_left = false;
+        let mut is_left = matches!(&self.decisive, Step::Exchange { .. }) && self.exchange_back(&self.decisive)?;
         for step in self.before.iter().rev() {
             match step {
+                Step::Exchange { .. } => is_left |= self.exchange_back(step)?,
                 Step::Keep { name, .. } => {
                     let name = self.at(name);
                     files::remove(&name).map_err(|error| Failure::io("remove", &name, error))?;
@@ -311,6 +341,32 @@ impl Journal {
             kept::remove_emptied(&kept)?;
         }
         self.remove()
+    }
+
+    /// Takes an exchange back. Gives whether something else was in the place meanwhile, which is kept then: a program that was
+    /// started after an interruption may have put it there.
+    fn exchange_back(&self, step: &Step) -> Result<bool, Failure> {
+        let Step::Exchange { from, place, kept } = step else { return Ok(false) };
+        let (place, mut is_left) = (self.at(place), false);
+        if let Some(from) = from.as_ref().map(|from| self.at(from))
+            && !exists(&from)?
+            && exists(&place)?
+        {
+            moved(&place, &from)?;
+            sides_along(&place, &from)?;
+        }
+        if let Some(kept) = kept.as_ref().map(|kept| self.at(kept))
+            && exists(&kept)?
+        {
+            if exists(&place)? {
+                let found = beside(&kept, FOUND);
+                moved(&place, &found)?;
+                sides_along(&place, &found)?;
+                is_left = true;
+            }
+            moved(&kept, &place)?;
+        }
+        Ok(is_left)
     }
 
     /// Puts the old database back where a process opened it at the last moment: see [`Self::give_back`].
@@ -358,6 +414,26 @@ impl Journal {
         let removed = files::remove(&path).and_then(|()| files::sync_folder(files::folder_of(&path)));
         removed.map_err(|error| Failure::io("remove", &path, error))
     }
+}
+
+/// What the name of something ends with that was in a place where nothing should have been.
+const FOUND: &str = ".found";
+
+/// Whether anything is at a path, a link that leads nowhere included.
+fn exists(path: &Path) -> Result<bool, Failure> {
+    files::node(path).map(|node| node.is_some()).map_err(|error| Failure::io("access", path, error))
+}
+
+/// Moves what SQLite keeps beside a file along with it: beside another database it would be mixed into that.
+fn sides_along(from: &Path, to: &Path) -> Result<(), Failure> {
+    let is_file = matches!(files::node(to), Ok(Some(Node::File(_))));
+    for side in SIDES.iter().filter(|_| is_file) {
+        let (from, to) = (beside(from, side), beside(to, side));
+        if exists(&from)? && !exists(&to)? {
+            moved(&from, &to)?;
+        }
+    }
+    Ok(())
 }
 
 /// Puts `from` in the place of `to`, on another file system too.

@@ -25,7 +25,8 @@ pub(super) const LOG: &str = "provenance.jsonl";
 const NOTE: &str = "replaced.json";
 /// What a process that is killed leaves of an export that it copies here from another file system.
 const HALF_COPIED_LOG: &str = "provenance.jsonl.vitalsign-restoring";
-const MAX_NOTE_BYTES: u64 = 64 * 1024;
+/// A few hundred bytes, and a path for each that is included.
+const MAX_NOTE_BYTES: u64 = 1 << 20;
 
 /// The files that SQLite keeps beside a database.
 pub(super) const SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -42,12 +43,27 @@ pub(super) struct Note {
     /// That folder, since a path that leads out of it only counts there.
     #[serde(default)]
     folder: Option<Nearby>,
+    /// Where what was included lay, in the order of their names here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    include: Vec<Nearby>,
+}
+
+/// The name of what was included and replaced.
+pub(super) fn included(index: usize) -> String {
+    format!("include-{index}")
 }
 
 impl Note {
     pub(super) fn new(at: &str, by: &str, log: Option<&Path>, folder: &Path) -> Self {
         let log = log.map(|log| Nearby::of(log, folder));
-        Self { at: at.to_owned(), by: by.to_owned(), log, folder: Some(Nearby::whole(folder)) }
+        Self { at: at.to_owned(), by: by.to_owned(), log, folder: Some(Nearby::whole(folder)), include: Vec::new() }
+    }
+
+    /// The same with what was included.
+    pub(super) fn including<'a>(self, places: impl Iterator<Item = &'a Path>) -> Self {
+        let Some(folder) = &self.folder else { return self };
+        let include = places.map(|place| Nearby::of(place, folder.path())).collect();
+        Self { include, ..self }
     }
 
     /// The note in a folder of replaced files.
@@ -69,24 +85,49 @@ impl Note {
     /// [`Failure::Refused`] where it may be that of another registry, of which this is a copy, or where another user could have root
     /// replace a file of which he only wrote the name.
     pub(super) fn log(kept: &Path, folder: &Path) -> Result<Option<PathBuf>, Failure> {
-        let Some((note, log)) = Self::read(kept).and_then(|note| Some((note.clone(), note.log?))) else {
-            return Ok(None);
+        let Some(note) = Self::read(kept) else { return Ok(None) };
+        let Some(log) = &note.log else { return Ok(None) };
+        note.trusted(log, kept, folder)?.map(Some).map_err(|(path, why)| {
+            let what = format!("{why}, so the provenance export {} may belong to another registry", path.display());
+            let what = format!("{what}; nothing was changed");
+            Failure::refused(what, "say with --log which provenance export to put back")
+        })
+    }
+
+    /// Where what was included belongs to, and its name in the folder `kept`.
+    ///
+    /// # Errors
+    /// As [`Note::log`].
+    pub(super) fn included(kept: &Path, folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
+        let Some(note) = Self::read(kept) else { return Ok(Vec::new()) };
+        let place = |(index, place): (usize, &Nearby)| {
+            let place = note.trusted(place, kept, folder)?.map_err(|(path, why)| {
+                let what = format!("{why}, so {} may belong to another registry; nothing was changed", path.display());
+                Failure::refused(what, format!("move what is in {} to its places by hand", kept.display()).as_str())
+            })?;
+            Ok((place, kept.join(included(index))))
         };
-        let path = log.at(folder);
+        note.include.iter().enumerate().map(place).collect()
+    }
+
+    /// The path that was written down here, beside a database in `folder`; or that path and why it may be another's.
+    fn trusted(
+        &self,
+        written: &Nearby,
+        kept: &Path,
+        folder: &Path,
+    ) -> Result<Result<PathBuf, (PathBuf, String)>, Failure> {
+        let path = written.at(folder);
         let is_beside = path.parent() == Some(folder);
-        let is_here = note.folder.is_some_and(|written| written.is(folder)) || !log.leads_out();
+        let is_here = self.folder.as_ref().is_some_and(|written| written.is(folder)) || !written.leads_out();
         let is_trusted = !files::is_root() || stat(&kept.join(NOTE))?.is_some_and(|found| found.uid == 0);
         let why = match (is_here, is_trusted) {
-            _ if is_beside => return Ok(Some(path)),
-            (true, true) => return Ok(Some(path)),
+            _ if is_beside => return Ok(Ok(path)),
+            (true, true) => return Ok(Ok(path)),
             (false, _) => format!("{} was copied or moved to here since the restore", folder.display()),
             (true, false) => format!("another user than root could have changed the note in {}", kept.display()),
         };
-        let what = format!("{why}, so the provenance export {} may belong to another registry", path.display());
-        Err(Failure::refused(
-            format!("{what}; nothing was changed"),
-            "say with --log which provenance export to put back",
-        ))
+        Ok(Err((path, why)))
     }
 }
 
@@ -130,7 +171,11 @@ pub(super) fn newest(real: &Path) -> Result<Option<(PathBuf, Option<PathBuf>)>, 
     for (_, folder) in all(real)?.into_iter().rev() {
         let database = folder.join(DATABASE);
         let database = stat(&database)?.map(|_| database);
-        if database.is_some() || stat(&folder.join(LOG))?.is_some() {
+        let has_included = || {
+            let count = Note::read(&folder).map_or(0, |note| note.include.len());
+            (0..count).any(|index| matches!(files::node(&folder.join(included(index))), Ok(Some(_))))
+        };
+        if database.is_some() || stat(&folder.join(LOG))?.is_some() || has_included() {
             return Ok(Some((folder, database)));
         }
     }

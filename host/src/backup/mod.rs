@@ -8,6 +8,7 @@ mod catalog;
 mod check;
 mod create;
 mod failure;
+mod include;
 mod journal;
 mod jsonl;
 mod kept;
@@ -35,6 +36,7 @@ pub use catalog::{Listed, Standing, list, newest_until};
 pub use check::{BackupCheck, LastRun, ROW};
 pub use create::{Made, Request, create};
 pub use failure::{Failure, Kind};
+pub use include::{Include, Put, Putting, wrongly_included};
 pub use preflight::{Content, MustMatch, Present, Tables};
 pub use record::{Checked, Judged, Record, Structure, Verdict, pin};
 pub use replaced::{Replaced, prune_replaced, replaced};
@@ -65,6 +67,16 @@ pub struct Settings {
     pub schedule: Option<Schedule>,
     /// What the read transaction of a backup may use up.
     pub limits: HoldLimits,
+    /// What else of the registry goes into its archives; `None` where the database is not that of the registry.
+    pub include: Option<Vec<Include>>,
+}
+
+impl Settings {
+    /// What goes into an archive beside the database.
+    #[must_use]
+    pub fn included(&self) -> &[Include] {
+        self.include.as_deref().unwrap_or_default()
+    }
 }
 
 /// A path as text: it need not be UTF-8, and JSON has nothing else.

@@ -50,6 +50,11 @@ impl Nearby {
         Self(folder.to_owned())
     }
 
+    /// As it is written down.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
     pub(super) fn is(&self, folder: &Path) -> bool {
         self.0 == folder
     }

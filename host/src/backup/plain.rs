@@ -8,6 +8,7 @@ use std::{fs::File, io::Read as _, path::Path};
 use super::{
     Failure, Progress,
     failure::stat,
+    include::Contents,
     swap::refuse_if_open,
     unpack::{Unpacked, copied},
 };
@@ -77,7 +78,15 @@ pub(super) fn plain(
         return Err(Failure::refused(what, "use `vitalsign backup` for a database that is in use"));
     }
     let digest = source.finish().map_err(|flaw| reading(ReadError::Flaw(flaw)))?;
-    Ok(Unpacked { metadata: Metadata::default(), pieces, files, has_sums: false, digest, is_plain: true })
+    Ok(Unpacked {
+        metadata: Metadata::default(),
+        pieces,
+        files,
+        has_sums: false,
+        digest,
+        is_plain: true,
+        contents: Contents::default(),
+    })
 }
 
 /// The database and what lies beside it.

@@ -10,7 +10,7 @@ use super::{
     create::{estimate, room},
     failure::stat,
     record::Judged,
-    snapshot::{About, Proven, Taken, text},
+    snapshot::{About, Proven, State, Taken, text},
 };
 use crate::{
     archive::{Files, Metadata, Writer, Written},
@@ -48,7 +48,7 @@ pub(super) fn take(
         let still = |part: &Part| stat(&part.path).is_ok_and(|now| now.is_some_and(|now| now.same_content(&part.stat)));
         if parts.iter().all(still) && self::parts(about)?.len() == parts.len() {
             let (written, metadata) = taken;
-            return Ok(Taken { proven: prove(written)?, metadata, judged: Judged::not_checked("--raw") });
+            return Ok(Taken { state: State::Proven(prove(written)?), metadata, judged: Judged::not_checked("--raw") });
         }
     }
     let what = format!("{} changed during each of {MAX_TRIES} attempts to copy its files", about.real.display());

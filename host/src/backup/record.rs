@@ -40,6 +40,13 @@ pub enum Verdict {
     Damaged,
 }
 
+impl Verdict {
+    /// The verdict on an archive in which this is wrong with what is included.
+    pub(super) fn with(self, include_faults: &[String]) -> Self {
+        if self == Self::Verified && !include_faults.is_empty() { Self::Flawed } else { self }
+    }
+}
+
 /// What was found in the database in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -168,6 +175,12 @@ pub struct Record {
     pub records: Option<u64>,
     /// Rows in the provenance table.
     pub provenance_rows: Option<u64>,
+    /// What else of the registry is in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
+    /// What is wrong with that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include_faults: Vec<String>,
 }
 
 /// The path of an archive's record.
@@ -227,7 +240,15 @@ impl Record {
             database_sha256: None,
             records: None,
             provenance_rows: None,
+            include: Vec::new(),
+            include_faults: Vec::new(),
         }
+    }
+
+    /// What is wrong with what is included, in one sentence.
+    #[must_use]
+    pub fn include_fault(&self) -> Option<String> {
+        (!self.include_faults.is_empty()).then(|| self.include_faults.join("; "))
     }
 
     /// What was found in the database, and what was looked at for it.

@@ -15,10 +15,13 @@ use super::{
     journal,
     kept::{self, MAX_KEPT, Note, STAGED, staged_beside},
 };
-use crate::files::{self, beside};
+use crate::{
+    archive::MAX_INCLUDED,
+    files::{self, beside},
+};
 
-/// Files in such a folder: the database, three beside it, the export and the note, and what somebody puts there.
-const MAX_FILES: usize = 1000;
+/// Files in such a folder: the database, three beside it, the export and the note, what was included, and what somebody puts there.
+const MAX_FILES: usize = MAX_INCLUDED + 1000;
 
 /// What a restore has replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -44,10 +47,8 @@ pub fn replaced(db: &Path) -> Result<Vec<Replaced>, Failure> {
     let one = |(_, path): (u32, PathBuf)| {
         let note = Note::read(&path);
         let (at, by) = note.map_or((None, None), |note| (Some(note.at), Some(note.by)));
-        let sizes =
-            files::found_in(&path, MAX_FILES, |name| files::stat(&path.join(name)).ok().flatten().map(|one| one.bytes));
-        let sizes = sizes.map_err(|error| Failure::io("list the folder", &path, error))?;
-        Ok(Replaced { at, by, bytes: sizes.iter().sum(), path })
+        let bytes = files::files_below(&path, MAX_FILES).iter().map(|(_, found)| found.bytes).sum();
+        Ok(Replaced { at, by, bytes, path })
     };
     kept::all(&real)?.into_iter().rev().map(one).collect()
 }

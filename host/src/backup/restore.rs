@@ -10,14 +10,16 @@ use std::{
 
 use super::{
     Failure, Progress,
+    catalog::metadata,
     create::lock,
     failure::stat,
+    include::{Plan, Put, Putting, Stages},
     journal,
     kept::staged_beside,
     preflight::{Content, MustMatch, Present, Tables, same_database},
     record::{Judged, LEDGER, Structure, note},
     snapshot::INDEX_LIMIT,
-    swap::{Swap, recover, refuse_if_export_open, refuse_if_open, refuse_mount_point, swap},
+    swap::{Exchange, Swap, recover, refuse_if_export_open, refuse_if_open, refuse_mount_point, swap},
     verify::{LaidOut, Layout},
 };
 use crate::{
@@ -47,6 +49,8 @@ pub struct RestoreRequest<'a> {
     pub dry_run: bool,
     /// Whether a database is restored that has faults which lose no row.
     pub despite_faults: bool,
+    /// Where what is included goes.
+    pub include: Putting<'a>,
     /// Where locks lie when the database's own folder may not be written.
     pub scratch: &'a Path,
 }
@@ -78,6 +82,10 @@ pub struct Restored {
     pub has_sums: bool,
     /// Why rows that were committed before the backup are missing, if they are.
     pub incomplete: Option<String>,
+    /// What comes with the database.
+    pub include: Vec<Put>,
+    /// What the configuration includes and the archive does not contain: it stays as it is.
+    pub not_included: Vec<String>,
 }
 
 /// A restore that can be done: the archive is unpacked and checked beside the destination, and nothing there has changed.
@@ -90,6 +98,7 @@ pub struct Prepared<'a> {
     restored: Restored,
     // In this order: what is unpacked goes before the lock does.
     staging: Staging,
+    stages: Stages,
     _lock: Lock,
 }
 
@@ -104,6 +113,8 @@ pub fn prepare<'a>(request: &'a RestoreRequest<'a>, progress: &'a dyn Progress) 
     let database = Place::of(request.db)?;
     let log = Place::of(request.log)?;
     are_apart(&database, &log, request.archive)?;
+    let plan = Plan::new(request.archive, metadata(request.archive, true).as_ref(), request.include, &database.real)?;
+    plan.are_apart(&plan.places()?, &[&database.real, &log.real, request.archive])?;
     let any = database.stat.or(files::stat(&database.base).ok().flatten());
     let any = any.ok_or_else(|| Failure::io("use", &database.base, rustix::io::Errno::NOENT.into()))?;
     let lock = lock(&database.base.join(database.name()), &any, request.scratch)?;
@@ -117,13 +128,21 @@ pub fn prepare<'a>(request: &'a RestoreRequest<'a>, progress: &'a dyn Progress) 
     recover(&database.real)?;
     // A power loss may have left the new database under its old name too.
     Staging::at(&database, &log).remove()?;
+    Stages::at(&plan, &database.real)?.remove()?;
     // Again: this may have changed both.
     let (database, log) = (Place::of(request.db)?, Place::of(request.log)?);
     // A rehearsal says what would be replaced, and so needs no permission to do it.
     may_be_replaced(&database, &log, request.force || request.dry_run)?;
     let present = database.stat.map(|stat| Present::at(&database.real, &stat, request.tables));
+    let stages = Stages::at(&plan, &database.real)?;
+    stages.make(request.force || request.dry_run)?;
     let staging = Staging::new(&database, &log)?;
-    let found = staging.layout().lay_out(request.archive, false, progress)?;
+    let layout = staging.layout().including(stages.targets());
+    let found = layout.lay_out(request.archive, false, progress)?;
+    if let (false, [_, ..]) = (request.despite_faults, found.include_faults.as_slice()) {
+        let (path, faults) = (request.archive.to_owned(), found.include_faults.clone());
+        return Err(Failure::IncludeFaults { path, faults });
+    }
     if let (Structure::Flawed(faults), false) = (&found.judged.structure, request.despite_faults) {
         return Err(Failure::Faults { path: request.archive.to_owned(), faults: faults.clone() });
     }
@@ -135,6 +154,7 @@ pub fn prepare<'a>(request: &'a RestoreRequest<'a>, progress: &'a dyn Progress) 
     }
     let exported = found.unpacked.files.provenance.is_some();
     staging.prepare(&found, &database, &log)?;
+    let include = stages.prepare(&found.unpacked.contents, &found.unpacked.pieces)?;
     let restored = Restored {
         database: database.real.clone(),
         log: exported.then(|| log.real.clone()),
@@ -148,11 +168,13 @@ pub fn prepare<'a>(request: &'a RestoreRequest<'a>, progress: &'a dyn Progress) 
         judged: found.judged.clone(),
         has_sums: found.unpacked.has_sums,
         incomplete: metadata.incomplete.clone(),
+        include,
+        not_included: plan.lacking().to_vec(),
     };
     if progress.is_cancelled() {
         return Err(Failure::Interrupted);
     }
-    Ok(Prepared { request, progress, database, log, found, restored, staging, _lock: lock })
+    Ok(Prepared { request, progress, database, log, found, restored, staging, stages, _lock: lock })
 }
 
 impl Prepared<'_> {
@@ -167,7 +189,7 @@ impl Prepared<'_> {
     /// # Errors
     /// [`Failure`]; nothing at the destination has changed then, unless it was the very last sync that failed.
     pub fn complete(self, clock: &dyn Clock) -> Result<Restored, Failure> {
-        let Self { request, database, log, found, staging, mut restored, .. } = self;
+        let Self { request, database, log, found, staging, stages, mut restored, .. } = self;
         if self.progress.is_cancelled() {
             return Err(Failure::Interrupted);
         }
@@ -178,6 +200,10 @@ impl Prepared<'_> {
         for place in [&database, &log] {
             place.make_folder(owner)?;
         }
+        stages.make_folders(owner)?;
+        let exchanges = stages.exchanges()?;
+        let include: Vec<_> =
+            exchanges.iter().map(|(new, place)| Exchange { new: Some(new.as_path()), place }).collect();
         restored.replaced = swap(&Swap {
             real: &database.real,
             new: Some(&found.database),
@@ -186,6 +212,7 @@ impl Prepared<'_> {
             at: &at,
             by: &by,
             from: None,
+            include: &include,
         })?;
         written_down(request.archive, &at, &restored);
         Ok(restored)
@@ -243,17 +270,17 @@ fn written_down(archive: &Path, at: &str, restored: &Restored) {
 }
 
 /// Where a file goes.
-struct Place {
+pub(super) struct Place {
     /// Links resolved.
-    real: PathBuf,
+    pub(super) real: PathBuf,
     /// What is there.
-    stat: Option<Stat>,
+    pub(super) stat: Option<Stat>,
     /// The nearest parent folder that exists: everything that is created below it is in the same file system.
-    base: PathBuf,
+    pub(super) base: PathBuf,
 }
 
 impl Place {
-    fn of(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn of(path: &Path) -> Result<Self, Failure> {
         let failed = |error| Failure::io("use", path, error);
         let absolute = std::path::absolute(path).map_err(failed)?;
         let (base, missing) = nearest(&absolute).map_err(failed)?;
@@ -287,9 +314,25 @@ impl Place {
         staged_beside(&self.base.join(self.name()))
     }
 
-    fn make_folder(&self, owner: Option<(u32, u32)>) -> Result<(), Failure> {
+    pub(super) fn make_folder(&self, owner: Option<(u32, u32)>) -> Result<(), Failure> {
         let folder = self.real.parent().unwrap_or(Path::new("/"));
         files::folder(folder, owner).map_err(|error| Failure::io("create the folder", folder, error))
+    }
+
+    /// Gives a new file the owner, the rights and the attributes that it will have here.
+    pub(super) fn give(&self, file: &Path, archived: Option<(u32, u32, u32)>) -> Result<(), Failure> {
+        let (owner, mode) = self.rights(archived);
+        files::hand_over(file, owner, mode)
+            .map_err(|error| Failure::io("set the owner and mode of", &self.real, error))?;
+        if self.stat.is_none() {
+            return Ok(());
+        }
+        let lost = files::copy_attributes(&self.real, file)
+            .map_err(|error| Failure::io("set the access control list of", &self.real, error))?;
+        if !lost.is_empty() {
+            tracing::warn!("{} loses its extended attributes {}", self.real.display(), lost.join(", "));
+        }
+        Ok(())
     }
 
     /// The owner and mode of the new file: those of the old one, else those in the archive, without execute bits. In a folder with
@@ -379,22 +422,8 @@ impl Staging {
 
     /// Gives the new files the owner, the rights and the attributes that they will have.
     fn prepare(&self, found: &LaidOut, database: &Place, log: &Place) -> Result<(), Failure> {
-        let give = |file: &Path, place: &Place| {
-            let (owner, mode) = place.rights(archived(found));
-            files::hand_over(file, owner, mode)
-                .map_err(|error| Failure::io("set the owner and mode of", &place.real, error))?;
-            if place.stat.is_none() {
-                return Ok(());
-            }
-            let lost = files::copy_attributes(&place.real, file)
-                .map_err(|error| Failure::io("set the access control list of", &place.real, error))?;
-            if !lost.is_empty() {
-                tracing::warn!("{} loses its extended attributes {}", place.real.display(), lost.join(", "));
-            }
-            Ok(())
-        };
-        give(&found.database, database)?;
-        if found.unpacked.files.provenance.is_some() { give(&self.log, log) } else { Ok(()) }
+        database.give(&found.database, archived(found))?;
+        if found.unpacked.files.provenance.is_some() { log.give(&self.log, archived(found)) } else { Ok(()) }
     }
 
     fn remove(&self) -> Result<(), Failure> {

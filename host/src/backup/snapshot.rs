@@ -5,12 +5,12 @@
 use std::{io, path::Path, thread, time::Duration};
 
 use super::{
-    Failure, Progress,
+    Failure, Include, Progress,
     jsonl::Lines,
     record::{Checked, Judged, Structure},
 };
 use crate::{
-    archive::{Files, Header, METADATA, Metadata, SqliteFacts, Writer, Written, is_reserved},
+    archive::{Files, Header, INCLUDE, METADATA, Metadata, SqliteFacts, Writer, Written, is_reserved},
     files::{self, Stat},
     sqlite::{Depth, Examined, Facts, Snapshot, Trouble, linked_version},
     value::{Digest, printable},
@@ -56,6 +56,8 @@ pub(super) struct About<'a> {
     pub(super) checked: bool,
     /// Why committed rows are missing, if they are.
     pub(super) incomplete: Option<String>,
+    /// What else goes into the archive.
+    pub(super) include: &'a [Include],
 }
 
 /// An archive that is finished, synced and, if that was asked for, proven.
@@ -65,9 +67,18 @@ pub(super) struct Proven {
     pub(super) digest: Option<Digest>,
 }
 
+/// How far an archive is.
+pub(super) enum State {
+    /// It holds the registry's own database, and what is included is still to come: reading that takes its time, in which the
+    /// database is not to be held.
+    Begun(Box<Writer>),
+    /// It is finished.
+    Proven(Proven),
+}
+
 /// What was written.
 pub(super) struct Taken {
-    pub(super) proven: Proven,
+    pub(super) state: State,
     pub(super) metadata: Metadata,
     pub(super) judged: Judged,
 }
@@ -96,6 +107,7 @@ impl About<'_> {
             incomplete: self.incomplete.clone(),
             ..Metadata::new()
         }
+        .including(self.include.iter().map(Include::stated).collect())
     }
 
     /// The database's own file name, where it fits a member.
@@ -105,7 +117,8 @@ impl About<'_> {
         let fits = own.len() + 4 <= MAX_NAME_BYTES && !own.contains('\\') && !own.chars().any(char::is_control);
         // A reader of an archive without metadata goes by these endings.
         let means_another = [".jsonl", "-wal", "-shm", "-journal"].iter().any(|ending| own.ends_with(ending));
-        if fits && !means_another && !is_reserved(own) { own.to_owned() } else { PLAIN_NAME.to_owned() }
+        let is_folder = own == INCLUDE && !self.include.is_empty();
+        if fits && !means_another && !is_folder && !is_reserved(own) { own.to_owned() } else { PLAIN_NAME.to_owned() }
     }
 }
 
@@ -172,6 +185,13 @@ fn written(
     if let Err(error) = ended {
         return Ok(Err(Failure::io("write the archive in", archive, error)));
     }
+    if !about.include.is_empty() {
+        let judged = match known {
+            Some(known) => Ok(known.clone()),
+            None => source_judged(snapshot, about.real, progress)?,
+        };
+        return Ok(judged.map(|judged| Taken { state: State::Begun(Box::new(writer)), metadata, judged }));
+    }
     // The archive is finished and proven while its pages are checked: neither needs the other.
     let (proven, judged) = thread::scope(|scope| {
         let finish = || {
@@ -189,7 +209,7 @@ fn written(
     });
     let judged = judged?;
     let proven = proven.unwrap_or_else(|error| Err(Failure::io("write the archive in", archive, error)));
-    Ok(judged.and_then(|judged| Ok(Taken { proven: proven?, metadata, judged })))
+    Ok(judged.and_then(|judged| Ok(Taken { state: State::Proven(proven?), metadata, judged })))
 }
 
 /// What the archive says of itself.
@@ -215,21 +235,26 @@ fn described(
         _ => Vec::new(),
     };
     Ok(Metadata {
-        sqlite: Some(SqliteFacts {
-            version: linked_version().to_owned(),
-            page_size: facts.page_bytes,
-            page_count: facts.pages,
-            user_version: facts.user_version,
-            application_id: facts.application_id,
-            journal_mode: facts.journal_mode.clone(),
-            encoding: facts.encoding.clone(),
-            auto_vacuum: facts.auto_vacuum,
-        }),
+        sqlite: Some(facts_of(facts)),
         records,
         provenance_rows: provenance,
         faults,
         ..about.metadata(files)
     })
+}
+
+/// What SQLite says of a database, as an archive writes it.
+pub(super) fn facts_of(facts: &Facts) -> SqliteFacts {
+    SqliteFacts {
+        version: linked_version().to_owned(),
+        page_size: facts.page_bytes,
+        page_count: facts.pages,
+        user_version: facts.user_version,
+        application_id: facts.application_id,
+        journal_mode: facts.journal_mode.clone(),
+        encoding: facts.encoding.clone(),
+        auto_vacuum: facts.auto_vacuum,
+    }
 }
 
 /// The rows of the provenance table, or of a view in its place; `None` where there is none that can be read.

@@ -3,6 +3,7 @@
 //! It lies beside the archive that is made of it and goes when that is done. Knows no archive.
 
 use std::{
+    fs::File,
     io::{self, BufWriter, Write as _},
     path::{Path, PathBuf},
 };
@@ -23,6 +24,11 @@ pub(super) struct Spool {
 }
 
 impl Spool {
+    /// A copy that was made of the files of a database, in a private folder.
+    pub(super) fn at(path: PathBuf, folder: tempfile::TempDir) -> Self {
+        Self { path, _folder: folder }
+    }
+
     /// Copies what the snapshot holds into a private folder in `out`. The outer error comes from the database, and the read may be started
     /// again after it; the inner error is final.
     pub(super) fn of(
@@ -57,6 +63,13 @@ impl Spool {
             return Ok(Err(Failure::Interrupted));
         }
         Ok(ended.and_then(|()| file.flush()).map(|()| spool).map_err(failed))
+    }
+
+    /// The copy as a file, and its size in bytes.
+    pub(super) fn opened(&self) -> io::Result<(File, u64)> {
+        let file = files::open_regular(&self.path)?;
+        let bytes = files::stat_of(&file)?.bytes;
+        Ok((file, bytes))
     }
 
     /// Asks questions of the copy, of which nobody has to wait for the end.

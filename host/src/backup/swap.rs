@@ -24,8 +24,9 @@ use super::{
     nearby::Nearby,
 };
 use crate::{
+    archive::{DATABASE_MAGIC, MAX_INCLUDED},
     clock::Deadline,
-    files::{self, FileId, Occupant, WholeFileLock, beside},
+    files::{self, FileId, Node, Occupant, WholeFileLock, beside},
     sqlite::{self, Trouble},
 };
 
@@ -47,6 +48,17 @@ pub(super) struct Swap<'a> {
     pub(super) by: &'a str,
     /// The folder that the new files come from, when they were kept there; it is used up.
     pub(super) from: Option<&'a Path>,
+    /// What changes place with the database.
+    pub(super) include: &'a [Exchange<'a>],
+}
+
+/// A file or a folder that belongs to the registry and is replaced with its database.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exchange<'a> {
+    /// The new one; without one the old one is only moved aside.
+    pub(super) new: Option<&'a Path>,
+    /// Where it goes; links resolved.
+    pub(super) place: &'a Path,
 }
 
 /// How a swap that was interrupted ended at last.
@@ -68,6 +80,7 @@ pub(super) fn recover(real: &Path) -> Result<Option<Recovered>, Failure> {
     if let Some(log) = journal.export() {
         refuse_if_export_open(&log)?;
     }
+    journal.exchanged().iter().try_for_each(|place| refuse_if_in_use(place))?;
     if journal.is_decided()? {
         journal.complete()?;
         return Ok(Some(Recovered::Completed(journal.kind)));
@@ -114,6 +127,23 @@ pub(super) fn refuse_mount_point(path: &Path) -> Result<(), Failure> {
 pub(super) fn refuse_if_export_open(log: &Path) -> Result<(), Failure> {
     let there = those_who_stay(|| Ok(stat(log)?.into_iter().map(|found| found.id).collect()))?;
     if there.is_empty() { Ok(()) } else { Err(open_in(log, &there)) }
+}
+
+/// Refuses while any process has a file at or below `path` open.
+pub(super) fn refuse_if_in_use(path: &Path) -> Result<(), Failure> {
+    let mut plain = Vec::new();
+    for (file, found) in files::files_below(path, MAX_INCLUDED) {
+        if is_database(&file) { refuse_if_open(&file)? } else { plain.push((file, found.id)) }
+    }
+    let ids: Vec<FileId> = plain.iter().map(|(_, id)| *id).collect();
+    let there = if ids.is_empty() { Vec::new() } else { those_who_stay(|| Ok(ids.clone()))? };
+    if there.is_empty() { Ok(()) } else { Err(open_in(path, &there)) }
+}
+
+/// Whether a file is a database, which then may have a log.
+fn is_database(path: &Path) -> bool {
+    let is_file = matches!(files::node(path), Ok(Some(Node::File(_))));
+    is_file && files::read_at(path, 0, DATABASE_MAGIC.len()).is_ok_and(|head| head == DATABASE_MAGIC)
 }
 
 fn unoccupied(real: &Path) -> Result<(), Failure> {
@@ -166,12 +196,14 @@ pub(super) fn swap(swap: &Swap<'_>) -> Result<Option<PathBuf>, Failure> {
         Some(new) if stat(swap.real)?.is_some() => Some(Locks::take(swap.real, new)?),
         _ => None,
     };
+    let included = lock_included(swap.include)?;
     let Some(journal) = plan(swap)? else { return Ok(None) };
-    let note = Note::new(swap.at, swap.by, swap.log.map(|(_, log)| log), files::folder_of(swap.real));
+    let places = swap.include.iter().map(|one| one.place);
+    let note = Note::new(swap.at, swap.by, swap.log.map(|(_, log)| log), files::folder_of(swap.real)).including(places);
     journal.write()?;
     let run = journal.run(&note, locks.as_ref().map(|locks| &locks.old));
-    let done = run.and_then(|()| locks.as_ref().map_or(Ok(()), |locks| decide(swap.real, &journal, locks)));
-    drop(locks);
+    let done = run.and_then(|()| locks.as_ref().map_or(Ok(()), |locks| decide(swap.real, &journal, locks, &included)));
+    drop((locks, included));
     let ended = match &done {
         Ok(()) => journal.complete(),
         // The last sync has failed, or a process has the old database open: the new one is in place all the same.
@@ -184,6 +216,21 @@ pub(super) fn swap(swap: &Swap<'_>) -> Result<Option<PathBuf>, Failure> {
     done.map(|()| journal.kept_folder())
 }
 
+/// Folds the logs of the included databases in and locks these as SQLite locks them, while nobody has any of it open.
+fn lock_included(include: &[Exchange<'_>]) -> Result<Vec<WholeFileLock>, Failure> {
+    let mut locks = Vec::new();
+    for Exchange { place, .. } in include {
+        refuse_if_in_use(place)?;
+        if is_database(place) {
+            settle(place)?;
+            let lock = locked(place)?;
+            refuse_if_open_unseen(place, &lock)?;
+            locks.push(lock);
+        }
+    }
+    Ok(locks)
+}
+
 /// The steps of a swap; `None` when there is nothing to do.
 pub(super) fn plan(swap: &Swap<'_>) -> Result<Option<Journal>, Failure> {
     let real = swap.real;
@@ -191,6 +238,25 @@ pub(super) fn plan(swap: &Swap<'_>) -> Result<Option<Journal>, Failure> {
     let seen = |path: &Path| Nearby::of(path, files::folder_of(real));
     let kept = |name: &str| seen(&folder.join(name));
     let mut steps = Vec::new();
+    for (index, Exchange { new, place }) in swap.include.iter().enumerate() {
+        let own = kept::included(index);
+        let mut exchange = |new: Option<&Path>, place: &Path, name: &str| -> Result<(), Failure> {
+            let new = new.filter(|new| matches!(files::node(new), Ok(Some(_))));
+            let is_over = files::node(place).map_err(|error| Failure::io("access", place, error))?.is_some();
+            if is_over || new.is_some() {
+                let (from, kept) = (new.map(seen), is_over.then(|| kept(name)));
+                steps.push(Step::Exchange { from, place: seen(place), kept });
+            }
+            Ok(())
+        };
+        if is_database(place) || new.is_some_and(is_database) {
+            for side in SIDES {
+                let new = new.map(|new| beside(new, side));
+                exchange(new.as_deref(), &beside(place, side), &format!("{own}{side}"))?;
+            }
+        }
+        exchange(*new, place, &own)?;
+    }
     match swap.log {
         Some((Some(new), log)) => {
             if stat(log)?.is_some() {
@@ -261,10 +327,11 @@ impl Locks {
 
 /// A process that opened the old file while it was locked has read nothing yet, but would go on using it. Then the old file is put
 /// back, unless a process already has the new one open.
-fn decide(real: &Path, journal: &Journal, locks: &Locks) -> Result<(), Failure> {
+fn decide(real: &Path, journal: &Journal, locks: &Locks, included: &[WholeFileLock]) -> Result<(), Failure> {
     let id = |lock: &WholeFileLock| lock.id().map_err(|error| Failure::io("access", real, error));
     let (old, new) = (id(&locks.old)?, id(&locks.new)?);
-    let late = those_who_stay(|| Ok(vec![old]))?;
+    let olds = included.iter().map(id).chain([Ok(old)]).collect::<Result<Vec<_>, _>>()?;
+    let late = those_who_stay(|| Ok(olds.clone()))?;
     let Some(kept) = journal.kept_folder().filter(|_| !late.is_empty()) else { return Ok(()) };
     // A copy is another file than the one that the process has open.
     let is_kept = stat(&kept.join(DATABASE))?.is_some_and(|found| found.id == old);

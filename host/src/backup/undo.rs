@@ -8,7 +8,10 @@ use super::{
     failure::stat,
     journal,
     kept::{self, LOG, Note, staged_beside},
-    swap::{Recovered, Swap, recover, refuse_if_export_open, refuse_if_open, refuse_mount_point, swap},
+    swap::{
+        Exchange, Recovered, Swap, recover, refuse_if_export_open, refuse_if_in_use, refuse_if_open,
+        refuse_mount_point, swap,
+    },
 };
 use crate::{
     clock::Clock,
@@ -64,9 +67,14 @@ pub fn undo(request: &UndoRequest<'_>, clock: &dyn Clock) -> Result<Undone, Fail
         Some(log) => Some(files::resolved(log).map_err(|error| Failure::io("find", log, error))?),
         None => Note::log(&from, files::folder_of(&real))?,
     };
+    let included = Note::included(&from, files::folder_of(&real))?;
     let old_log = from.join(LOG);
     for path in [Some(&real), log.as_ref()].into_iter().flatten() {
         refuse_mount_point(path)?;
+    }
+    for (place, _) in &included {
+        refuse_mount_point(place)?;
+        refuse_if_in_use(place)?;
     }
     refuse_if_open(&real)?;
     match &log {
@@ -86,6 +94,7 @@ pub fn undo(request: &UndoRequest<'_>, clock: &dyn Clock) -> Result<Undone, Fail
         _ => None,
     };
     let at = format!("{:.0}", clock.now());
+    let include: Vec<_> = included.iter().map(|(place, kept)| Exchange { new: Some(kept.as_path()), place }).collect();
     let replaced = swap(&Swap {
         real: &real,
         new: database.as_deref(),
@@ -94,6 +103,7 @@ pub fn undo(request: &UndoRequest<'_>, clock: &dyn Clock) -> Result<Undone, Fail
         at: &at,
         by: &format!("restore --undo, from {}", from.display()),
         from: Some(&from),
+        include: &include,
     })?;
     Ok(Undone { replaced, interrupted: false })
 }

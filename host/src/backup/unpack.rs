@@ -3,20 +3,30 @@
 //! The caller decides, for each member, where its content goes. Does not look into the database.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{self, Read, Write as _},
     path::Path,
 };
 
-use super::{Failure, Progress, plain::plain};
+use super::{
+    Failure, Progress,
+    include::{self, Contents},
+    plain::plain,
+};
 use crate::{
-    archive::{DATABASE_MAGIC, Damage, Files, Flaw, Found, METADATA, Metadata, ReadError, SUMS, Source, Sums, walk},
+    archive::{
+        CONTENTS, DATABASE_MAGIC, Damage, Files, Flaw, Found, METADATA, Metadata, ReadError, SUMS, Source, Sums, walk,
+    },
     files::{self, Flusher},
     value::{Digest, Hasher, printable},
 };
 
-/// The largest `metadata.json` or `SHA256SUMS`: some hundred bytes, and room for what other tools write.
+/// The largest `metadata.json`: some hundred bytes, and room for what other tools write.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
+
+/// The largest `SHA256SUMS` or `include.json`: a line for each of the files that are included, and room.
+pub(super) const MAX_LIST_BYTES: u64 = 32 << 20;
 
 /// Bytes handled at a time.
 const STEP_BYTES: usize = 256 * 1024;
@@ -45,6 +55,8 @@ pub(super) struct Unpacked {
     pub(super) digest: Option<Digest>,
     /// Whether it is no archive but a database, which may be compressed.
     pub(super) is_plain: bool,
+    /// What of it is included beside the database.
+    pub(super) contents: Contents,
 }
 
 /// What went wrong while a member was handled.
@@ -96,20 +108,29 @@ pub(super) fn unpack(
     }
     let counter = source.counter();
     progress.begin("reading the archive", total);
-    let (mut metadata, mut sums) = (None, None);
+    let (mut metadata, mut sums, mut contents) = (None, None, None);
+    let mut expected = None;
     let mut pieces = Vec::new();
     let walked = walk::<Stop>(source, |found, content| {
-        let mut text = match found.name.as_str() {
-            METADATA | SUMS => Some(Vec::new()),
+        let most = match found.name.as_str() {
+            METADATA => Some(MAX_TEXT_BYTES),
+            SUMS | CONTENTS => Some(MAX_LIST_BYTES),
             _ => None,
         };
-        if text.is_some() && found.bytes > MAX_TEXT_BYTES {
-            let why =
-                format!("its `{}` has {} bytes, but at most {MAX_TEXT_BYTES} are allowed", found.name, found.bytes);
+        let mut text = most.map(|_| Vec::new());
+        if let Some(most) = most.filter(|most| found.bytes > *most) {
+            let why = format!("its `{}` has {} bytes, but at most {most} are allowed", found.name, found.bytes);
             return Err(Stop::Read(Flaw::Refused(why).into()));
         }
-        let expected = metadata.as_deref().and_then(|text| Metadata::parse(text).ok());
         may_be_that_large(found, expected.as_ref())?;
+        let mut head = Vec::with_capacity(DATABASE_MAGIC.len());
+        if found.is_included() {
+            (&mut *content).take(DATABASE_MAGIC.len() as u64).read_to_end(&mut head).map_err(ReadError::from)?;
+        }
+        let mut found = found.clone();
+        found.is_database = head == DATABASE_MAGIC;
+        let found = &found;
+        let content = &mut head.as_slice().chain(content);
         let to = if text.is_some() { None } else { place(found).map_err(Stop::Failure)? };
         let mut step = || {
             progress.at(counter.bytes());
@@ -118,8 +139,12 @@ pub(super) fn unpack(
         let piece =
             copy(found, content, to, text.as_mut(), &mut step).map_err(|error| error.into_stop(folder, found))?;
         match found.name.as_str() {
-            METADATA => metadata = text,
+            METADATA => {
+                expected = text.as_deref().and_then(|text| Metadata::parse(text).ok());
+                metadata = text;
+            }
             SUMS => sums = text,
+            CONTENTS => contents = text,
             _ => {}
         }
         pieces.push(piece);
@@ -130,11 +155,15 @@ pub(super) fn unpack(
     let flawed = |flaw| Failure::Archive { path: path.to_owned(), flaw };
     let none = || Flaw::Refused(format!("it contains no `{METADATA}`"));
     let metadata = metadata.ok_or_else(none).and_then(|text| Metadata::parse(&text)).map_err(flawed)?;
-    let sums = sums.map(|text| Sums::parse(&text)).transpose().map_err(flawed)?;
+    let parse = if metadata.include.is_empty() { Sums::parse } else { Sums::parse_included };
+    let sums = sums.map(|text| parse(&text)).transpose().map_err(flawed)?;
     let files = roles(&metadata, &pieces).map_err(flawed)?;
     hold_sums(&metadata, sums.as_ref(), &pieces).map_err(flawed)?;
     hold_size(&metadata, &files, &pieces).map_err(flawed)?;
-    Ok(Unpacked { metadata, pieces, files, has_sums: sums.is_some(), digest: walked.digest, is_plain: false })
+    let contents = contents.filter(|_| !metadata.include.is_empty()).map(|text| Contents::parse(&text)).transpose();
+    let contents = contents.and_then(|contents| include::hold(&metadata, contents, &pieces)).map_err(flawed)?;
+    let (has_sums, digest) = (sums.is_some(), walked.digest);
+    Ok(Unpacked { metadata, pieces, files, has_sums, digest, is_plain: false, contents })
 }
 
 /// Refuses a database that is larger than the metadata says, before any of it is written.
@@ -234,6 +263,7 @@ fn roles(metadata: &Metadata, pieces: &[Piece]) -> Result<Files, Flaw> {
         (None, _) => completed(Files::default(), &the_database(pieces)?, pieces),
     };
     let mut known = vec![METADATA, SUMS];
+    known.extend((!metadata.include.is_empty()).then_some(CONTENTS));
     for name in [&files.database, &files.wal, &files.shm, &files.journal, &files.provenance].into_iter().flatten() {
         let shown = printable(name, MAX_SHOWN_BYTES);
         if !pieces.iter().any(|piece| piece.found.name == *name) {
@@ -244,7 +274,12 @@ fn roles(metadata: &Metadata, pieces: &[Piece]) -> Result<Files, Flaw> {
         }
         known.push(name);
     }
-    match pieces.iter().find(|piece| !known.contains(&piece.found.name.as_str())) {
+    let is_stranger = |piece: &&Piece| match piece.found.is_included() {
+        // Each of them is held against the description that the archive has then.
+        true => metadata.include.is_empty(),
+        false => !known.contains(&piece.found.name.as_str()),
+    };
+    match pieces.iter().find(is_stranger) {
         Some(piece) => {
             let shown = printable(&piece.found.name, MAX_SHOWN_BYTES);
             Err(Flaw::Refused(format!("its member `{shown}` does not belong in a backup")))
@@ -293,6 +328,7 @@ fn hold_sums(metadata: &Metadata, sums: Option<&Sums>, pieces: &[Piece]) -> Resu
         };
     };
     let mut damages = Vec::new();
+    let names: HashSet<_> = pieces.iter().map(|piece| &piece.found.name).collect();
     for piece in pieces.iter().filter(|piece| piece.found.name != SUMS) {
         match sums.get(&piece.found.name) {
             Some(digest) if *digest == piece.digest => {}
@@ -306,7 +342,7 @@ fn hold_sums(metadata: &Metadata, sums: Option<&Sums>, pieces: &[Piece]) -> Resu
             }
         }
     }
-    if let Some(name) = sums.keys().find(|name| !pieces.iter().any(|piece| piece.found.name == **name)) {
+    if let Some(name) = sums.keys().find(|name| !names.contains(name)) {
         let shown = printable(name, MAX_SHOWN_BYTES);
         return Err(Flaw::Refused(format!("its `{SUMS}` names `{shown}`, but it contains no such member")));
     }

@@ -13,6 +13,7 @@ use std::{
 use super::{
     Failure, Progress,
     failure::stat,
+    include::{self, Places},
     record::{Judged, Record, Verdict},
     snapshot::{INDEX_LIMIT, judged},
     unpack::{Unpacked, unpack},
@@ -34,6 +35,7 @@ const RESERVE_BYTES: u64 = 16 << 20;
 pub(super) struct Layout {
     folder: PathBuf,
     export: Option<PathBuf>,
+    included: Places,
     depth: Depth,
 }
 
@@ -45,6 +47,8 @@ pub(super) struct LaidOut {
     pub(super) judged: Judged,
     /// Its `user_version`, read from the database itself: older archives do not say it.
     pub(super) schema_version: i64,
+    /// What is wrong with what is included.
+    pub(super) include_faults: Vec<String>,
 }
 
 /// What a verification found.
@@ -59,14 +63,24 @@ pub struct Verified {
 impl Layout {
     /// Everything goes into `folder`, and the export in the end to the file `export`, if that is wanted.
     pub(super) fn new(folder: PathBuf, export: Option<PathBuf>, depth: Depth) -> Self {
-        Self { folder, export, depth }
+        Self { included: Places::Databases(folder.clone()), folder, export, depth }
+    }
+
+    /// The same with a place for everything that is included.
+    pub(super) fn including(self, places: Vec<(String, PathBuf)>) -> Self {
+        Self { included: Places::Named(places), ..self }
     }
 
     /// A place for the member: by its name, since what it is may only be known later.
-    fn place(&self, found: &Found) -> Result<Option<File>, Failure> {
-        let path = self.folder.join(&found.name);
+    fn place(&self, found: &Found, archive: &Path) -> Result<Option<File>, Failure> {
+        let path = match found.is_included() {
+            true => include::target(&self.included, found, archive)?,
+            false => Some(self.folder.join(&found.name)),
+        };
+        let Some(path) = path else { return Ok(None) };
         // The folder itself is hidden, so what is said of room is said of the one that holds it.
-        super::create::room(files::folder_of(&self.folder), found.bytes.saturating_add(RESERVE_BYTES))?;
+        let into = if found.is_included() { files::folder_of(&path) } else { files::folder_of(&self.folder) };
+        super::create::room(into, found.bytes.saturating_add(RESERVE_BYTES))?;
         files::create_private(&path).map(Some).map_err(|error| Failure::io("create", &path, error))
     }
 
@@ -98,7 +112,7 @@ impl Layout {
                     let checking = thread::Builder::new().name("check".to_owned()).spawn_scoped(scope, checking);
                     early = checking.ok().map(|checking| (String::clone(only), checking));
                 }
-                let file = self.place(found)?;
+                let file = self.place(found, archive)?;
                 placed.extend(file.is_some().then(|| found.name.clone()));
                 Ok(file)
             };
@@ -127,7 +141,9 @@ impl Layout {
             if let Some(name) = &unpacked.files.provenance {
                 self.place_export(name)?;
             }
-            Ok(LaidOut { judged, schema_version, unpacked, database })
+            let Unpacked { contents, pieces, .. } = &unpacked;
+            let include_faults = include::checked(&self.included, contents, pieces, archive, self.depth, progress)?;
+            Ok(LaidOut { judged, schema_version, include_faults, unpacked, database })
         })
     }
 }
@@ -248,11 +264,12 @@ fn fresh(path: &Path, found: &LaidOut) -> Record {
     let unpacked = &found.unpacked;
     let database = unpacked.database();
     let metadata = &unpacked.metadata;
+    let joined = (!found.include_faults.is_empty()).then(|| found.include_faults.join("; "));
     Record {
         sha256: unpacked.digest,
         created_at: metadata.created_at.clone(),
-        verdict: found.judged.verdict(metadata.incomplete.as_ref()),
-        flaw: metadata.incomplete.clone().or(found.judged.faults()),
+        verdict: found.judged.verdict(metadata.incomplete.as_ref()).with(&found.include_faults),
+        flaw: metadata.incomplete.clone().or(found.judged.faults()).or(joined),
         structure: found.judged.structure.clone(),
         checked: Some(found.judged.checked.clone()),
         source: metadata.source.clone(),
@@ -262,6 +279,8 @@ fn fresh(path: &Path, found: &LaidOut) -> Record {
         database_sha256: database.map(|piece| piece.digest),
         records: metadata.records,
         provenance_rows: metadata.provenance_rows,
+        include: metadata.include.iter().map(|one| one.name.clone()).collect(),
+        include_faults: found.include_faults.clone(),
         ..Record::unknown(path)
     }
 }

@@ -131,6 +131,7 @@ pub(super) fn backup_request<'a>(settled: &'a Settled, scratch: &'a Path) -> bac
         limits: settled.backup.limits,
         records_table: &settled.checks.records_table.name,
         provenance_table: &settled.checks.provenance_table.name,
+        include: settled.backup.included(),
         scratch,
     }
 }

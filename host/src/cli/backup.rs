@@ -22,6 +22,9 @@ use crate::{
 pub(super) const FAULTS_HINT: &str = "no row is lost: correct the faults in the registry as `vitalsign check --only integrity` says, then \
      make a new backup; `vitalsign restore --despite-faults` restores this one";
 
+/// What to do about faults in what is included.
+pub(super) const INCLUDE_HINT: &str = "everything else is in it: correct each of them, or `backup.include`, then make a new backup; `vitalsign      restore --despite-faults` restores this one";
+
 pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
     let settled = settle(global, None)?;
     let scratch = env::temp_dir();
@@ -50,6 +53,9 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Usage, why));
     }
     (request.raw, request.verify) = (args.raw, !args.no_verify);
+    if args.raw && !request.include.is_empty() {
+        complain("vitalsign: with --raw the archive contains the database only, and not what `backup.include` names\n");
+    }
     request.despite_other_writers = args.despite_other_writers;
     request.wait = args.wait.unwrap_or_default();
     let watch = Stopwatch::start();
@@ -93,11 +99,13 @@ fn passing(args: &BackupArgs) -> Result<tempfile::TempDir, Failure> {
 /// What is said of an archive that was made, and yet is not what was wanted.
 pub(super) fn caution(made: &Made) -> Option<Failure> {
     let flaw = made.record.flaw.as_ref()?;
-    let exit = if made.record.judged().faults().is_some() { Exit::Damaged } else { Exit::Done };
+    let has_faults = made.record.judged().faults().is_some();
+    let exit = if has_faults || !made.record.include_faults.is_empty() { Exit::Damaged } else { Exit::Done };
     let (what, hint) = match made.record.verdict {
         Verdict::Incomplete => {
             ("the archive was made, but it is incomplete", "see to that process, then make a new backup")
         }
+        _ if !has_faults => ("the archive was made, but what `backup.include` adds to it has faults", INCLUDE_HINT),
         _ => ("the archive was made, but the database in it has faults", FAULTS_HINT),
     };
     Some(Failure::new(exit, format!("{what}: {flaw}")).hint(hint))
@@ -143,7 +151,17 @@ fn said(made: &Made) -> String {
     };
     let records = record.records.map(|count| format!("{} records, ", grouped(count))).unwrap_or_default();
     let (from, to) = (bytes(record.database_bytes), bytes(record.bytes));
-    format!("{records}{from} in an archive of {to}, {verdict}")
+    let include = included(record).map(|more| format!("{more}, ")).unwrap_or_default();
+    format!("{records}{include}{from} in an archive of {to}, {verdict}")
+}
+
+/// What else is in an archive, in a few words.
+pub(super) fn included(record: &backup::Record) -> Option<String> {
+    match record.include.as_slice() {
+        [] => None,
+        [one] => Some(format!("with `{one}`")),
+        more => Some(format!("with {} more paths", grouped(more.len() as u64))),
+    }
 }
 
 /// A folder of archives: as the command line says, else as the configuration does.

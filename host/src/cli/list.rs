@@ -38,7 +38,7 @@ fn table(listed: &[Listed], now: Timestamp) -> String {
             one.database_bytes.map_or("-".to_owned(), bytes),
             count(one.records),
             count(one.provenance_rows),
-            format!("{}{}", one.standing.as_str(), if one.pinned { ", pinned" } else { "" }),
+            proof(one),
             one.path.display().to_string(),
         ]
     }));
@@ -53,6 +53,15 @@ fn table(listed: &[Listed], now: Timestamp) -> String {
         cells.collect::<Vec<_>>().join("  ") + "\n"
     };
     rows.iter().map(line).collect()
+}
+
+fn proof(one: &Listed) -> String {
+    let pinned = if one.pinned { ", pinned" } else { "" };
+    let included = match one.include.len() {
+        0 => String::new(),
+        more => format!(", {} included", grouped(more as u64)),
+    };
+    format!("{}{included}{pinned}", one.standing.as_str())
 }
 
 fn age(at: Timestamp, now: Timestamp) -> String {

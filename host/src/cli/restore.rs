@@ -18,7 +18,7 @@ use super::{
     within,
 };
 use crate::{
-    backup::{self, Content, MustMatch, RestoreRequest, Restored, Structure, Tables, UndoRequest, Undone},
+    backup::{self, Content, MustMatch, Putting, RestoreRequest, Restored, Structure, Tables, UndoRequest, Undone},
     clock::{Clock as _, SystemClock},
     files,
     sqlite::RowCount,
@@ -89,6 +89,7 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
         },
         dry_run: args.dry_run,
         despite_faults: args.despite_faults,
+        include: settled.backup.include.as_deref().map_or(Putting::Beside, Putting::ByName),
         scratch: &scratch,
     };
     let failed = |failure: backup::Failure| Failure::backup(&failure);
@@ -161,6 +162,13 @@ fn as_json(restored: &Restored, dry_run: bool) -> serde_json::Value {
         "checked": restored.judged.checked,
         "sums": restored.has_sums,
         "incomplete": restored.incomplete,
+        "include": restored.include.iter().map(|put| json!({
+            "name": put.name,
+            "path": shown(&put.path),
+            "replaces": put.replaces,
+            "inArchive": put.is_there,
+        })).collect::<Vec<_>>(),
+        "notIncluded": restored.not_included,
         "dryRun": dry_run,
     });
     if let (Some(text), serde_json::Value::Object(content)) = (text.as_object_mut(), content(&restored.content)) {
@@ -197,6 +205,17 @@ fn foretold(restored: &Restored, request: &RestoreRequest<'_>) -> String {
     }
     if let Some(log) = &restored.log {
         say(format!("the provenance export goes to {}", log.display()));
+    }
+    for put in &restored.include {
+        let (name, path) = (printable(&put.name, MAX_SHOWN_BYTES), put.path.display());
+        say(match (put.is_there, put.replaces) {
+            (false, _) => format!("`{name}` was not there when the archive was made; {path} stays as it is"),
+            (true, false) => format!("`{name}` goes to {path}"),
+            (true, true) => format!("`{name}` replaces {path}"),
+        });
+    }
+    for name in &restored.not_included {
+        say(format!("the archive does not contain `{name}`, which `backup.include` names; it stays as it is"));
     }
     let Some(present) = &restored.present else {
         say("there is no database at the destination yet".to_owned());

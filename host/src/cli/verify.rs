@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     Exit, Failure,
     args::{Global, VerifyArgs},
-    backup::{FAULTS_HINT, folder},
+    backup::{FAULTS_HINT, INCLUDE_HINT, folder, included},
     complain, interrupt, print, print_json,
     progress::Bar,
     stream,
@@ -98,6 +98,11 @@ fn one(archive: &Path, full: bool, told: Option<&mut Vec<Value>>) -> Result<Exit
         print(&format!("{}{word}: {}\n", archive.display(), said(&found)))?;
     }
     match &found.record {
+        Record { verdict: Verdict::Flawed, flaw, .. } if found.record.judged().faults().is_none() => {
+            let why = flaw.as_deref().unwrap_or_default();
+            let what = format!("what is included in {} has faults: {why}", archive.display());
+            Err(Failure::new(Exit::Damaged, what).hint(INCLUDE_HINT))
+        }
         Record { verdict: Verdict::Flawed, .. } => {
             let what = format!("the database in {} has faults", archive.display());
             Err(Failure::new(Exit::Damaged, what).hint(FAULTS_HINT))
@@ -116,5 +121,6 @@ fn said(found: &Verified) -> String {
     let sums = if found.has_sums { "every checksum matches" } else { "it has no checksums to compare with" };
     let judged = record.judged().said("its database");
     let rows = record.records.map(|count| format!(", {} records", grouped(count))).unwrap_or_default();
-    format!("{sums}, and {judged}; {}{rows}", bytes(record.database_bytes))
+    let include = included(record).map(|more| format!(", {more}")).unwrap_or_default();
+    format!("{sums}, and {judged}; {}{rows}{include}", bytes(record.database_bytes))
 }

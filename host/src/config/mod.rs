@@ -7,6 +7,7 @@
 mod assertions;
 mod defaults;
 mod discover;
+mod include;
 mod init;
 mod locate;
 mod mistake;

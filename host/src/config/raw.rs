@@ -66,6 +66,8 @@ const MAX_ASSERTIONS: u32 = 1000;
 const MAX_SQL: u32 = 64 * 1024;
 /// The longest hint that still reads as one.
 const MAX_HINT: u32 = 1000;
+/// Paths beside the database that go into each archive: a registry has a few, and a folder counts as one.
+const MAX_INCLUDE: u32 = 64;
 /// Grants of one kind for one plugin.
 const MAX_GRANTS: u32 = 64;
 /// `value::Name` as a pattern, for editors; the settled configuration holds the parsed name.
@@ -96,6 +98,13 @@ pub(super) struct Config {
     pub(super) server: Option<Server>,
     /// What `vitalsign guard` lets start.
     pub(super) guard: Option<Guard>,
+}
+
+impl Config {
+    /// The database, as it is written or not.
+    pub(super) fn db_path(&self) -> &str {
+        self.db_path.as_deref().unwrap_or(defaults::DB)
+    }
 }
 
 /// What `vitalsign guard` lets start.
@@ -322,6 +331,10 @@ pub(super) struct Backup {
     pub(super) max_wal_growth_bytes: Option<u64>,
     /// Which archives to keep. Without it, no archive is removed.
     pub(super) keep: Option<Keep>,
+    /// Other databases, files and folders of the registry that go into each archive, are verified with it and restored with it. A
+    /// relative path starts from `--root`.
+    #[schemars(length(max = MAX_INCLUDE), inner(length(min = 1, max = MAX_PATH)))]
+    pub(super) include: Option<Vec<String>>,
 }
 
 /// Which archives to keep. An archive that one of these keys keeps is not removed.

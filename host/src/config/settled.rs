@@ -110,7 +110,7 @@ fn read(value: &serde_json::Value, top: &Spot<'_>) -> Result<raw::Config, Unplac
 }
 
 pub(super) struct Settler<'a> {
-    asked: &'a Asked<'a>,
+    pub(super) asked: &'a Asked<'a>,
     builtins: &'a [Row],
     pub(super) ledger: Ledger,
     wrong: Vec<Unplaced>,
@@ -142,7 +142,7 @@ impl Settler<'_> {
         checks.checks.extend(changes);
         let plugins = self.plugins(config, top, &mut taken);
         self.check_names(config, top);
-        let backup = self.backup(config.backup.as_ref(), &top.key("backup"));
+        let backup = self.backup_of(config, top, &db);
         let server = self.server(config.server.as_ref(), &top.key("server"));
         let guard = self.guard(config.guard.as_ref(), &top.key("guard"));
         let config_file = choice.map(|choice| choice.file);
@@ -188,7 +188,7 @@ impl Settler<'_> {
                 self.ledger.path("dbPath", &path, Origin::Flag("--db"));
                 path
             }
-            None => self.path(&top.key("dbPath"), config.db_path.as_deref().unwrap_or(defaults::DB)),
+            None => self.path(&top.key("dbPath"), config.db_path()),
         }
     }
 
@@ -423,7 +423,7 @@ impl Settler<'_> {
         }
     }
 
-    fn backup(&mut self, raw: Option<&raw::Backup>, spot: &Spot<'_>) -> backup::Settings {
+    pub(super) fn backup(&mut self, raw: Option<&raw::Backup>, spot: &Spot<'_>) -> backup::Settings {
         let configured = raw.is_some();
         let raw = raw.cloned().unwrap_or_default();
         let dir = self.path(&spot.key("dir"), raw.dir.as_deref().unwrap_or(defaults::BACKUP_DIR));
@@ -449,7 +449,8 @@ impl Settler<'_> {
         self.ledger.note(&spot.key("maxWalGrowthBytes"), wal_growth);
         let keep = self.keep(raw.keep, spot);
         let limits = HoldLimits { time, wal_growth };
-        backup::Settings { configured, dir, compression, level: raw.level, max_age, keep, schedule, limits }
+        let (level, include) = (raw.level, None);
+        backup::Settings { configured, dir, compression, level, max_age, keep, schedule, limits, include }
     }
 
     fn level(&mut self, level: Option<u8>, compression: Compression, spot: &Spot<'_>) {

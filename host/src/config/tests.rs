@@ -329,6 +329,7 @@ fn every_settled_value_is_shown_with_its_origin() {
     backup.keep.weekly                   0                                  default
     backup.keep.monthly                  0                                  default
     backup.keep.yearly                   0                                  default
+    backup.include                       []                                 default
     server.listen                        "127.0.0.1:8080"                   default
     server.details                       "token"                            c.json:6:26
     server.tokenEnv                      "TOKEN"                            c.json:6:47

@@ -19,6 +19,7 @@ mod quota;
 mod rights;
 mod space;
 mod stat;
+mod tree;
 
 pub use attributes::{copy_attributes, hand_over, has_default_list, heir};
 pub use draft::Draft;
@@ -39,6 +40,9 @@ pub use quota::{QuotaLeft, quota_left};
 pub use rights::{Refusal, Right, refusal};
 pub use space::{Space, free_bytes, space};
 pub use stat::{FileId, Kind, Stat, is_read_only, may_read, read_at, stat};
+pub use tree::{
+    Node, files_below, finish_folder, make_folders, make_link, names_in, node, open_beneath, set_modified, stat_of,
+};
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},

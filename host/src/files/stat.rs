@@ -51,6 +51,31 @@ pub struct Stat {
 }
 
 impl Stat {
+    /// What the system said.
+    pub(super) fn of(found: &fs::Metadata) -> Self {
+        let kind = match found.file_type() {
+            kind if kind.is_file() => Kind::File,
+            kind if kind.is_dir() => Kind::Directory,
+            _ => Kind::Other,
+        };
+        Self {
+            id: FileId { device: found.dev(), inode: found.ino() },
+            kind,
+            bytes: found.len(),
+            modified_ns: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),
+            mode: found.mode() & 0o7777,
+            uid: found.uid(),
+            gid: found.gid(),
+            links: found.nlink(),
+        }
+    }
+
+    /// When it was last written, in whole seconds since 1970.
+    #[must_use]
+    pub fn modified_seconds(&self) -> u64 {
+        u64::try_from(self.modified_ns / 1_000_000_000).unwrap_or(0)
+    }
+
     /// Whether both are the same file with the same content, as far as `stat` can tell.
     #[must_use]
     pub fn same_content(&self, other: &Self) -> bool {
@@ -70,21 +95,7 @@ pub fn stat(path: &Path) -> io::Result<Option<Stat>> {
         }
         Err(error) => return Err(error),
     };
-    let kind = match found.file_type() {
-        kind if kind.is_file() => Kind::File,
-        kind if kind.is_dir() => Kind::Directory,
-        _ => Kind::Other,
-    };
-    Ok(Some(Stat {
-        id: FileId { device: found.dev(), inode: found.ino() },
-        kind,
-        bytes: found.len(),
-        modified_ns: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),
-        mode: found.mode() & 0o7777,
-        uid: found.uid(),
-        gid: found.gid(),
-        links: found.nlink(),
-    }))
+    Ok(Some(Stat::of(&found)))
 }
 
 /// Whether this process may read `path`.

@@ -13,6 +13,7 @@ fn listed(times: &[(&str, Standing)]) -> Vec<Listed> {
     let one = |(at, standing): &(&str, Standing)| {
         let at: Timestamp = at.parse().unwrap();
         Listed {
+            include: Vec::new(),
             path: at.to_string().into(),
             created_at: at,
             stamp: Stamp { at, number: 1 },

@@ -18,6 +18,7 @@ fn says(bench: &Bench, configured: bool, now: &str, last: LastRun) -> String {
 /// What the check on the archives of `db` in `dir` says.
 pub(super) fn said(db: PathBuf, dir: PathBuf, configured: bool, now: &str, last: LastRun) -> String {
     let settings = Settings {
+        include: None,
         configured,
         dir,
         compression: Compression::Gzip,

@@ -313,7 +313,7 @@ fn archives_that_say_too_little_or_too_much() {
     a folder's worth of nothing: is not a valid backup archive: it contains no `metadata.json`
     no metadata: is not a valid backup archive: it contains no `metadata.json`
     metadata only: is not a valid backup archive: it contains no SQLite database
-    a version to come: is not a valid backup archive: its `metadata.json` has formatVersion 9, but this version of Vitalsign supports 1 at most; use a newer version
+    a version to come: is not a valid backup archive: its `metadata.json` has formatVersion 9, but this version of Vitalsign supports 2 at most; use a newer version
     two databases: is not a valid backup archive: it contains two databases, `a.db` and `b.db`, and its `metadata.json` does not say which one was backed up
     no database: is not a valid backup archive: it contains no SQLite database
     a name that is not there: is not a valid backup archive: its `metadata.json` names `x`, but it contains no such member

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
-use super::{Bench, Kind, MustMatch, REGISTRY, TABLES, content, restore, told};
+use super::{Bench, Kind, MustMatch, Putting, REGISTRY, TABLES, content, restore, told};
 use crate::{
     backup::{Failure, Request, UndoRequest, journal, swap::Swap, tests::at, undo},
     files::{Lock, beside},
@@ -75,6 +75,7 @@ fn one_that_is_open_is_refused_even_with_force() {
                 tables: TABLES,
                 dry_run: false,
                 despite_faults: false,
+                include: Putting::Beside,
                 scratch: &scratch,
             };
             let found = restore(&request, &at("2026-11-24T13:00:00Z"), &super::Silent);
@@ -107,6 +108,7 @@ fn a_log_that_a_killed_registry_left_is_never_mixed_in() {
         tables: TABLES,
         dry_run: false,
         despite_faults: false,
+        include: Putting::Beside,
         scratch: &scratch,
     };
     let done = restore(&request, &at("2026-11-24T13:00:00Z"), &super::Silent).unwrap();
@@ -237,6 +239,7 @@ fn a_database_in_use_at_the_last_moment_leaves_the_export_as_it_was() {
             at: "",
             by: "",
             from: None,
+            include: &[],
         };
         assert_eq!(crate::backup::swap::swap(&swap).unwrap_err().kind(), Kind::Refused);
         assert_eq!(fs::read_to_string(&log).ok().as_deref(), old);

@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path};
 
-use super::{Bench, Kind, MustMatch, REGISTRY, RestoreRequest, Silent, TABLES, at, check::said, restore, told};
+use super::{
+    Bench, Kind, MustMatch, Putting, REGISTRY, RestoreRequest, Silent, TABLES, at, check::said, restore, told,
+};
 use crate::backup::{
     LastRun, journal,
     journal::{Journal, Step},
@@ -58,6 +60,7 @@ impl Cut {
             at: "now",
             by: "a test",
             from: Some(&from),
+            include: &[],
         };
         let journal = plan(&swap).unwrap().unwrap();
         journal.write().unwrap();
@@ -179,6 +182,7 @@ fn an_undo_ends_before_the_restore_however_often_it_is_interrupted() {
             at: "now",
             by: "a test",
             from: Some(from.as_path()).filter(|_| is_undo),
+            include: &[],
         };
         let journal = plan(&swap).unwrap().unwrap();
         journal.write().unwrap();
@@ -223,6 +227,7 @@ fn what_leads_out_of_a_copy_is_left_alone() {
             tables: TABLES,
             dry_run: false,
             despite_faults: false,
+            include: Putting::Beside,
             scratch: &scratch,
         };
         restore(&request, &at("2026-11-24T13:00:00Z"), &Silent).unwrap();

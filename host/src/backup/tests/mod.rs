@@ -12,6 +12,7 @@ mod catalog;
 mod check;
 mod damage;
 mod destinations;
+mod include;
 mod interrupted;
 mod kinds;
 mod owners;
@@ -27,8 +28,8 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{
-    Failure, Kind, Made, MustMatch, Progress, Request, RestoreRequest, Restored, Silent, Tables, UndoRequest, Undone,
-    create, prepare, undo,
+    Failure, Kind, Made, MustMatch, Progress, Putting, Request, RestoreRequest, Restored, Silent, Tables, UndoRequest,
+    Undone, create, prepare, undo,
 };
 use crate::{
     archive::Compression,
@@ -129,6 +130,7 @@ impl Bench {
             limits: HoldLimits { time: Duration::from_secs(600), wal_growth: 1 << 30 },
             records_table: "records",
             provenance_table: "provenance",
+            include: &[],
             scratch: &scratch,
         };
         change(&mut request);
@@ -153,6 +155,7 @@ impl Bench {
             tables: TABLES,
             dry_run: false,
             despite_faults: false,
+            include: Putting::Beside,
             scratch: &scratch,
         };
         change(&mut request);

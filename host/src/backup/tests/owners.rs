@@ -8,7 +8,9 @@ use std::{
 
 use rustix::fs::XattrFlags;
 
-use super::{Bench, Kind, MustMatch, REGISTRY, RestoreRequest, Silent, TABLES, UndoRequest, at, restore, told, undo};
+use super::{
+    Bench, Kind, MustMatch, Putting, REGISTRY, RestoreRequest, Silent, TABLES, UndoRequest, at, restore, told, undo,
+};
 use crate::{backup::verify, files};
 
 const ACCESS_LIST: &str = "system.posix_acl_access";
@@ -95,6 +97,7 @@ fn root_does_only_what_it_has_written_itself() {
         tables: TABLES,
         dry_run: false,
         despite_faults: false,
+        include: Putting::Beside,
         scratch: &scratch,
     };
     restore(&request, &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
@@ -215,6 +218,7 @@ fn what_root_unpacks_is_in_a_folder_of_the_owner() {
         tables: TABLES,
         dry_run: false,
         despite_faults: false,
+        include: Putting::Beside,
         scratch: &scratch,
     };
     let looking = Looking(&bench, Mutex::new(None));

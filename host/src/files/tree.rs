@@ -1,0 +1,153 @@
+//! Whole folders: what is in one, links seen as links; a file in it opened without following any; and one made again.
+//!
+//! Decides nothing about what is wanted of a folder.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    io,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Component, Path, PathBuf},
+};
+
+use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps};
+
+use super::{Kind, Stat};
+
+/// What is at a path, which is not followed where it is a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// A regular file.
+    File(Stat),
+    /// A folder.
+    Folder(Stat),
+    /// A symbolic link to this path.
+    Link(PathBuf),
+    /// A device, a pipe or a socket.
+    Other(Stat),
+}
+
+/// What is at `path`; `None` when there is nothing.
+///
+/// # Errors
+/// What the system says.
+pub fn node(path: &Path) -> io::Result<Option<Node>> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    if found.is_symlink() {
+        return fs::read_link(path).map(Node::Link).map(Some);
+    }
+    let stat = Stat::of(&found);
+    Ok(Some(match stat.kind {
+        Kind::File => Node::File(stat),
+        Kind::Directory => Node::Folder(stat),
+        Kind::Other => Node::Other(stat),
+    }))
+}
+
+/// The names in a folder, in their order.
+///
+/// # Errors
+/// What the system says; `FileTooLarge` beyond `most` of them.
+pub fn names_in(folder: &Path, most: usize) -> io::Result<Vec<OsString>> {
+    super::found_in(folder, most, |name| Some(name.to_owned()))
+}
+
+/// Opens the regular file at `inside`, seen from the folder `root`, following no link below it: whoever may write there could lead
+/// out of it otherwise.
+///
+/// # Errors
+/// What the system says; `InvalidInput` for what is no regular file, or a path that leads out.
+pub fn open_beneath(root: &Path, inside: &Path) -> io::Result<(File, Stat)> {
+    let mut at = rustix::fs::openat(CWD, root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let mut parts = inside.components().peekable();
+    while let Some(part) = parts.next() {
+        let Component::Normal(name) = part else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let kind = match parts.peek() {
+            Some(_) => OFlags::PATH | OFlags::DIRECTORY,
+            None => OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+        };
+        at = rustix::fs::openat(&at, name, kind | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    }
+    let file = File::from(at);
+    let stat = Stat::of(&file.metadata()?);
+    if stat.kind == Kind::File { Ok((file, stat)) } else { Err(io::ErrorKind::InvalidInput.into()) }
+}
+
+/// What `stat` says of an open file now.
+///
+/// # Errors
+/// What the system says.
+pub fn stat_of(file: &File) -> io::Result<Stat> {
+    file.metadata().map(|found| Stat::of(&found))
+}
+
+/// Makes a folder of mode 0700 with its parents, or accepts the one that is there. Nothing is synced.
+///
+/// # Errors
+/// What the system says.
+pub fn make_folders(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Makes a symbolic link for `owner`, when root makes it.
+///
+/// # Errors
+/// `AlreadyExists`, or what the system says.
+pub fn make_link(target: &Path, path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+    std::os::unix::fs::symlink(target, path)?;
+    owner.map_or(Ok(()), |(uid, gid)| std::os::unix::fs::lchown(path, Some(uid), Some(gid)))
+}
+
+/// Gives a file or a folder the time at which it was last written, in seconds since 1970, and syncs it.
+///
+/// # Errors
+/// What the system says.
+pub fn set_modified(path: &Path, seconds: u64) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let at = Timespec { tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX), tv_nsec: 0 };
+    rustix::fs::futimens(&file, &Timestamps { last_access: at, last_modification: at })?;
+    file.sync_all()
+}
+
+/// Gives a folder that is not in use yet its owner, its mode and its time, and syncs it.
+///
+/// # Errors
+/// What the system says.
+pub fn finish_folder(path: &Path, owner: Option<(u32, u32)>, mode: u32, seconds: u64) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if let Some((uid, gid)) = owner {
+        std::os::unix::fs::fchown(&folder, Some(uid), Some(gid))?;
+    }
+    let at = Timespec { tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX), tv_nsec: 0 };
+    rustix::fs::futimens(&folder, &Timestamps { last_access: at, last_modification: at })?;
+    // Last: a mode may take the right to do the rest away.
+    folder.set_permissions(fs::Permissions::from_mode(mode))?;
+    folder.sync_all()
+}
+
+/// The files at and below `path`, at most so many; links are not followed. What cannot be looked at is left out.
+#[must_use]
+pub fn files_below(path: &Path, most: usize) -> Vec<(PathBuf, Stat)> {
+    let (mut found, mut waiting) = (Vec::new(), vec![path.to_owned()]);
+    while let Some(path) = waiting.pop() {
+        if found.len() + waiting.len() > most {
+            break;
+        }
+        match node(&path) {
+            Ok(Some(Node::File(stat))) => found.push((path, stat)),
+            Ok(Some(Node::Folder(_))) => {
+                waiting.extend(names_in(&path, most).unwrap_or_default().iter().map(|name| path.join(name)));
+            }
+            _ => {}
+        }
+    }
+    found
+}
