@@ -21,6 +21,7 @@ mod deployments;
 mod docs;
 mod env;
 mod guard;
+mod include;
 mod loading;
 mod other;
 mod plugins;

@@ -69,6 +69,8 @@ struct Scenario {
     rows: [i64; 2],
     /// The export of the provenance table.
     log: &'static str,
+    /// Whether a folder and another database belong to the registry.
+    has_more: bool,
 }
 
 /// What a command did, and the files after it.
@@ -154,8 +156,25 @@ fn stamps(root: &Path) -> BTreeMap<PathBuf, SystemTime> {
 
 /// A registry with an older and a newer archive, whose database and export are those of the older one.
 fn scenario(args: &[&str]) -> Scenario {
+    scenario_with(args, false)
+}
+
+/// The same, with a folder and another database that belong to the registry.
+fn scenario_with(args: &[&str], has_more: bool) -> Scenario {
     let place = Place::with_registry(10);
-    place.configure(|_| ());
+    place.configure(|config| {
+        if has_more {
+            config["backup"] = serde_json::json!({ "include": ["uploads", "more.db"] });
+        }
+    });
+    let is = |age: &str| {
+        if has_more {
+            place.write("uploads/deep/a", age);
+            let conn = Connection::open(place.path("more.db")).unwrap();
+            conn.execute_batch(&format!("DROP TABLE IF EXISTS t; CREATE TABLE t AS SELECT '{age}' AS age")).unwrap();
+        }
+    };
+    is("old");
     let older = back_up(&place, &["--tag", "older"]);
     let conn = Connection::open(place.path("registry.sqlite")).unwrap();
     for new in ["urn:new", "urn:newer"] {
@@ -164,12 +183,13 @@ fn scenario(args: &[&str]) -> Scenario {
     }
     conn.execute("DELETE FROM provenance WHERE seq = 1", []).unwrap();
     drop(conn);
+    is("new");
     let newer = back_up(&place, &["--tag", "newer"]);
     run(&place, &["restore", "--archive", older.to_str().unwrap(), "--log", "log.jsonl", "--force"], &[0]);
     fs::remove_dir_all(place.path("registry.sqlite.replaced-1")).unwrap();
     let archives = vec![named(&older), named(&newer)];
     let args = args.iter().map(|arg| if *arg == "NEWER" { archives[1].0.clone() } else { (*arg).to_owned() }).collect();
-    Scenario { place, args, archives, rows: [20, 20], log: "log.jsonl" }
+    Scenario { place, args, archives, rows: [20, 20], log: "log.jsonl", has_more }
 }
 
 /// The name and the content of an archive.
@@ -258,6 +278,8 @@ fn go_on(scenario: &Scenario, recorded: &Recorded, state: &State, at: usize) {
             ["check"] => &[0, 1],
             // Without the index of its log a database is only read where it may be written, which a backup does not do.
             ["backup", ..] if has_lone_log(&place) => &[6],
+            // In the middle of a restore a folder may be on its way, and the archive says that it lacks it.
+            ["backup", ..] if scenario.has_more && place.path(JOURNAL).exists() => &[0, 5],
             ["restore", ..] if !place.path(newer).exists() => continue,
             // What is there by then stays without `--force`.
             ["restore", .., "--log", "other/var/log.jsonl"] => &[0, 4],
@@ -276,7 +298,11 @@ fn go_on(scenario: &Scenario, recorded: &Recorded, state: &State, at: usize) {
             start_the_registry(&place);
         }
         // Whatever it did, everything goes on.
-        run(&place, &["backup", "--out", "out"], &[0]);
+        let is_on_its_way = scenario.has_more && place.path(JOURNAL).exists();
+        run(&place, &["backup", "--out", "out"], if is_on_its_way { &[0, 5] } else { &[0] });
+        if is_on_its_way {
+            continue;
+        }
         let is_known = |name: &String| scenario.archives.iter().any(|(known, _)| known == name);
         archives(&place).iter().filter(|name| !is_known(name)).for_each(|name| run(&place, &["verify", name], &[0]));
     }
@@ -300,6 +326,13 @@ fn is_old_or_new(scenario: &Scenario, place: &Place) {
     assert!(lines == OLD_LINES || lines == NEW_LINES, "neither the old export nor the new one: {lines} lines");
     let is_pair = (now == NEW_ROWS) == (lines == NEW_LINES);
     assert!(is_pair || place.path(JOURNAL).exists(), "{now} rows with an export of {lines} lines");
+    if scenario.has_more && !place.path(JOURNAL).exists() {
+        let age = if now == NEW_ROWS { "new" } else { "old" };
+        assert_eq!(fs::read_to_string(place.path("uploads/deep/a")).unwrap(), age, "the folder beside {now} rows");
+        let more = Connection::open_with_flags(place.path("more.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        let its: String = more.query_row("SELECT age FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(its, age, "the other database beside {now} rows");
+    }
 }
 
 fn is_archive(path: &Path) -> bool {
@@ -370,6 +403,27 @@ fn power_fails_during_a_restore() {
 }
 
 /// The export has a folder of its own, so that a sync for the one is none for the other.
+/// What else belongs to the registry is replaced with its database, or not at all.
+#[test]
+fn power_fails_during_a_restore_and_an_undo_with_what_is_included() {
+    if !has("strace") {
+        return;
+    }
+    let restore = ["restore", "--archive", "NEWER", "--log", "log.jsonl", "--force"];
+    let scenario = scenario_with(&restore, true);
+    let is_new = |place: &Place, state: &State| {
+        assert!(!state.is_done || rows(&place.path("registry.sqlite")) == Some(NEW_ROWS), "it said done, and is not");
+    };
+    torture(&scenario, &is_new);
+    let mut scenario = scenario_with(&["restore", "--undo"], true);
+    let newer = scenario.archives[1].0.clone();
+    run(&scenario.place, &["restore", "--archive", &newer, "--log", "log.jsonl", "--force"], &[0]);
+    scenario.rows = [20, NEW_ROWS];
+    torture(&scenario, &|place, state| {
+        assert!(!state.is_done || rows(&place.path("registry.sqlite")) == Some(20), "it said done, and is not");
+    });
+}
+
 #[test]
 fn power_fails_during_a_restore_with_an_export_elsewhere() {
     if !has("strace") {

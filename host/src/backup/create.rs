@@ -176,7 +176,7 @@ fn make(
 
 /// Refuses what cannot be included: the configuration was judged by names, and there may be links since.
 fn may_be_included(request: &Request<'_>) -> Result<(), Failure> {
-    let wrong = wrongly_included(request.include, request.db, request.out);
+    let wrong = wrongly_included(request.include, request.db, request.out, true);
     let Some((index, why)) = wrong.first().filter(|_| !request.raw) else { return Ok(()) };
     let name = request.include.get(*index).map_or("", |one| one.name.as_str());
     let what = format!("`backup.include` names `{name}`, but {why}; no archive was made");

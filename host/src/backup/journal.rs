@@ -348,6 +348,15 @@ impl Journal {
     fn exchange_back(&self, step: &Step) -> Result<bool, Failure> {
         let Step::Exchange { from, place, kept } = step else { return Ok(false) };
         let (place, mut is_left) = (self.at(place), false);
+        // A power loss may leave a file under the name that it was given and under the one that it had.
+        for other in from.iter().chain(kept).map(|other| self.at(other)) {
+            if let (Some(Node::File(one)), Some(Node::File(two))) = (node(&place)?, node(&other)?)
+                && one.id == two.id
+            {
+                let second = if kept.as_ref().is_some_and(|kept| self.at(kept) == other) { &other } else { &place };
+                files::remove(second).map_err(|error| Failure::io("remove", second, error))?;
+            }
+        }
         if let Some(from) = from.as_ref().map(|from| self.at(from))
             && !exists(&from)?
             && exists(&place)?
@@ -419,9 +428,13 @@ impl Journal {
 /// What the name of something ends with that was in a place where nothing should have been.
 const FOUND: &str = ".found";
 
+fn node(path: &Path) -> Result<Option<Node>, Failure> {
+    files::node(path).map_err(|error| Failure::io("access", path, error))
+}
+
 /// Whether anything is at a path, a link that leads nowhere included.
 fn exists(path: &Path) -> Result<bool, Failure> {
-    files::node(path).map(|node| node.is_some()).map_err(|error| Failure::io("access", path, error))
+    node(path).map(|node| node.is_some())
 }
 
 /// Moves what SQLite keeps beside a file along with it: beside another database it would be mixed into that.

@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, failure::stat, nearby::Nearby};
+use super::{Failure, Include, failure::stat, nearby::Nearby, restore::Place};
 use crate::files::{self, beside};
 
 /// The highest number of such a folder: each is a restore that somebody started by hand.
@@ -98,13 +98,23 @@ impl Note {
     ///
     /// # Errors
     /// As [`Note::log`].
-    pub(super) fn included(kept: &Path, folder: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
+    pub(super) fn included(kept: &Path, folder: &Path, known: &[Include]) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
+        let is_known =
+            |path: &Path| known.iter().any(|one| Place::of(&one.path).is_ok_and(|place| place.real == *path));
         let Some(note) = Self::read(kept) else { return Ok(Vec::new()) };
         let place = |(index, place): (usize, &Nearby)| {
-            let place = note.trusted(place, kept, folder)?.map_err(|(path, why)| {
-                let what = format!("{why}, so {} may belong to another registry; nothing was changed", path.display());
-                Failure::refused(what, format!("move what is in {} to its places by hand", kept.display()).as_str())
-            })?;
+            let place = match note.trusted(place, kept, folder)? {
+                Ok(path) => path,
+                Err((path, _)) if is_known(&path) => path,
+                Err((path, why)) => {
+                    let what =
+                        format!("{why}, so {} may belong to another registry; nothing was changed", path.display());
+                    return Err(Failure::refused(
+                        what,
+                        "name it in `backup.include`, which says that it belongs to this one",
+                    ));
+                }
+            };
             Ok((place, kept.join(included(index))))
         };
         note.include.iter().enumerate().map(place).collect()

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Failure,
+    Failure, Include,
     create::lock,
     failure::stat,
     journal,
@@ -25,6 +25,8 @@ pub struct UndoRequest<'a> {
     pub db: &'a Path,
     /// Where the export goes, if not to where the restore found it.
     pub log: Option<&'a Path>,
+    /// What belongs to the registry, as somebody says who may be trusted more than what is written beside the database.
+    pub include: &'a [Include],
     /// Where locks lie when the database's own folder may not be written.
     pub scratch: &'a Path,
 }
@@ -67,7 +69,7 @@ pub fn undo(request: &UndoRequest<'_>, clock: &dyn Clock) -> Result<Undone, Fail
         Some(log) => Some(files::resolved(log).map_err(|error| Failure::io("find", log, error))?),
         None => Note::log(&from, files::folder_of(&real))?,
     };
-    let included = Note::included(&from, files::folder_of(&real))?;
+    let included = Note::included(&from, files::folder_of(&real), request.include)?;
     let old_log = from.join(LOG);
     for path in [Some(&real), log.as_ref()].into_iter().flatten() {
         refuse_mount_point(path)?;

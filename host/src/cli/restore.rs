@@ -56,7 +56,8 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
     };
     let Some(archive) = found.or(given) else {
         let log = args.log.as_deref().map(|log| within(global, log));
-        let request = UndoRequest { db: &settled.db, log: log.as_deref(), scratch: &scratch };
+        let include = settled.backup.included();
+        let request = UndoRequest { db: &settled.db, log: log.as_deref(), include, scratch: &scratch };
         let undone = backup::undo(&request, &SystemClock).map_err(|failure| Failure::backup(&failure))?;
         if args.format.is_json() {
             let kept = undone.replaced.as_deref().map(shown);

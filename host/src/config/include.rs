@@ -32,7 +32,7 @@ impl Settler<'_> {
         let registry = within(self.asked.root, Path::new(config.db_path()));
         let is_registry =
             self.asked.db.is_none() || files::are_same(&registry, db) || absolute(&registry).ok() == absolute(db).ok();
-        for (index, why) in backup::wrongly_included(&include, &registry, &settings.dir) {
+        for (index, why) in backup::wrongly_included(&include, &registry, &settings.dir, false) {
             if let Some(at) = spots.get(index) {
                 self.fault(at, why);
             }

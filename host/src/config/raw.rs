@@ -331,8 +331,7 @@ pub(super) struct Backup {
     pub(super) max_wal_growth_bytes: Option<u64>,
     /// Which archives to keep. Without it, no archive is removed.
     pub(super) keep: Option<Keep>,
-    /// Other databases, files and folders of the registry that go into each archive, are verified with it and restored with it. A
-    /// relative path starts from `--root`.
+    /// Other databases, files and folders of the registry that go into each archive. A relative path starts from `--root`.
     #[schemars(length(max = MAX_INCLUDE), inner(length(min = 1, max = MAX_PATH)))]
     pub(super) include: Option<Vec<String>>,
 }

@@ -1,5 +1,5 @@
-//! Plugins held against the configuration once they were asked what they need: `config check` says before a roll-out what
-//! would stop them after it.
+//! What `config check` says before a roll-out of what would not work after it: plugins held against the configuration once they
+//! were asked what they need, and what is included in backups held against what is there.
 //!
 //! Knows no plugin; it is told what became of each.
 
@@ -9,8 +9,9 @@ use super::{
     mistake::Mistakes,
     shape,
 };
+use crate::backup::wrongly_included;
 
-/// Refuses what would keep the plugins from running: `asked` holds for each, in the order of the configuration, the JSON
+/// Refuses what would keep the plugins or a backup from running: `asked` holds for each, in the order of the configuration, the JSON
 /// Schema of its configuration, or a sentence that says why it cannot be loaded.
 ///
 /// # Errors
@@ -28,6 +29,10 @@ pub fn review(settled: &Settled, asked: &[Result<String, String>]) -> Result<(),
             // A schema that is none says nothing of the configuration; what the plugin itself makes of it is seen when it runs.
             Ok(Err(_)) => {}
         }
+    }
+    let backup = &settled.backup;
+    for (index, why) in wrongly_included(backup.included(), &settled.db, &backup.dir, true) {
+        wrong.push(top.key("backup").key("include").index(index).mistake(why));
     }
     if wrong.is_empty() { Ok(()) } else { Err(Error::Wrong(Mistakes::new(wrong, written.map(|(source, _)| source)))) }
 }

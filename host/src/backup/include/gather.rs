@@ -4,6 +4,8 @@
 //! had as it should be is a fault that the archive tells of. Databases are read through SQLite, into a private copy each.
 
 use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
     fs::File,
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::ffi::OsStrExt as _,
@@ -503,10 +505,13 @@ fn is_database(root: &Path, inside: &Path) -> bool {
 
 /// What lies beside the databases in a folder, each with the path of its database.
 fn sides_of_databases(root: &Path, found: &[(PathBuf, Node)]) -> Vec<(PathBuf, PathBuf)> {
-    let files = || found.iter().filter(|(_, node)| matches!(node, Node::File(_))).map(|(inside, _)| inside);
-    let database = |side: &PathBuf| {
-        let ending = SIDES.iter().find(|ending| side.as_os_str().as_bytes().ends_with(ending.as_bytes()))?;
-        files().find(|of| files::beside(of, ending) == *side).filter(|of| is_database(root, of))
+    let files: BTreeSet<_> =
+        found.iter().filter(|(_, node)| matches!(node, Node::File(_))).map(|(inside, _)| inside.as_path()).collect();
+    let database = |side: &Path| {
+        let name = side.as_os_str().as_bytes();
+        let of = SIDES.iter().find_map(|ending| name.strip_suffix(ending.as_bytes()))?;
+        let of = Path::new(OsStr::from_bytes(of));
+        (files.contains(of) && is_database(root, of)).then(|| of.to_owned())
     };
-    files().filter_map(|side| Some((database(side)?.clone(), side.clone()))).collect()
+    files.iter().filter_map(|side| Some((database(side)?, side.to_path_buf()))).collect()
 }

@@ -4,7 +4,7 @@
 //! No member reaches a place that the caller has not named, whatever its name is. Changes nothing but the staging folders.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -84,19 +84,17 @@ pub(in crate::backup) fn hold(
         let shown = printable(&piece.found.name, MAX_SHOWN_BYTES);
         return Err(Flaw::Refused(format!("its member `{shown}` does not belong in a backup")));
     }
-    let members: BTreeSet<_> = included().map(|piece| piece.found.name.as_str()).collect();
+    let members: BTreeMap<_, _> = included().map(|piece| (piece.found.name.as_str(), &piece.found)).collect();
     for entry in contents.entries.iter().filter(|entry| matches!(entry.kind, Kind::Database | Kind::File)) {
-        if !members.contains(format!("{INCLUDE}/{}", entry.name).as_str()) {
+        if !members.contains_key(format!("{INCLUDE}/{}", entry.name).as_str()) {
             return Err(missing(&entry.name));
         }
     }
     for (member, database) in &contents.databases {
         let said = database.sqlite.page_size.saturating_mul(database.sqlite.page_count);
-        let piece = members.contains(member.as_str()).then(|| included().find(|piece| piece.found.name == *member));
-        let Some(piece) = piece.flatten() else { return Err(missing(member)) };
-        if piece.found.bytes != said || !piece.found.is_database {
-            let shown = printable(member, MAX_SHOWN_BYTES);
-            let bytes = piece.found.bytes;
+        let Some(found) = members.get(member.as_str()) else { return Err(missing(member)) };
+        if found.bytes != said || !found.is_database {
+            let (shown, bytes) = (printable(member, MAX_SHOWN_BYTES), found.bytes);
             return Err(Flaw::Refused(format!(
                 "its member `{shown}` is no database of {bytes} bytes, but its `{CONTENTS}` says {said}"
             )));

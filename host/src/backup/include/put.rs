@@ -112,7 +112,14 @@ impl Plan {
 
     /// Looks at the places.
     pub(in crate::backup) fn places(&self) -> Result<Vec<Place>, Failure> {
-        self.paths.iter().map(|path| Place::of(path)).collect()
+        let place = |path: &PathBuf| {
+            if files::is_link(path) {
+                let what = format!("{} is a symbolic link; nothing was changed", path.display());
+                return Err(Failure::refused(what, "write the path that it leads to in `backup.include`"));
+            }
+            Place::of(path)
+        };
+        self.paths.iter().map(place).collect()
     }
 
     /// Refuses a place that is that of the database, of the export or of the archive, or holds one of them.

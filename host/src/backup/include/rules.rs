@@ -11,8 +11,12 @@ use crate::{
 };
 
 /// Which of the paths cannot be included with the database `db` into archives in `dir`, and why.
+///
+/// Where links count, they are followed, and an included path must be none. Where only words do, no change on the disk can make a
+/// configuration wrong, which other commands need as well.
 #[must_use]
-pub fn wrongly_included(include: &[Include], db: &Path, dir: &Path) -> Vec<(usize, String)> {
+pub fn wrongly_included(include: &[Include], db: &Path, dir: &Path, links_count: bool) -> Vec<(usize, String)> {
+    let real = |path: &Path| if links_count { real(path) } else { as_written(path) };
     let (db, dir) = (real(db), real(dir));
     let paths: Vec<_> = include.iter().map(|one| real(&one.path)).collect();
     let mut wrong = Vec::new();
@@ -20,7 +24,7 @@ pub fn wrongly_included(include: &[Include], db: &Path, dir: &Path) -> Vec<(usiz
         let others = || include.iter().zip(&paths).enumerate().filter(|(other, _)| *other != index);
         let twice = others().find(|(other, (it, its))| *other < index && (it.name == one.name || *its == path));
         let above = others().find(|(_, (_, its))| path != *its && path.starts_with(its));
-        let why = if matches!(files::node(&one.path), Ok(Some(Node::Link(_)))) {
+        let why = if links_count && matches!(files::node(&one.path), Ok(Some(Node::Link(_)))) {
             "it is a symbolic link; write the path that it leads to".to_owned()
         } else if belongs_to(path, &db) {
             "it is the database of the registry, or belongs to it, and every archive contains that anyway; remove it"
@@ -53,12 +57,17 @@ fn belongs_to(path: &Path, db: &Path) -> bool {
         let begins = |start: &&str| rest.starts_with(start.as_bytes());
         rest.is_empty() || SIDES.iter().chain(&[".vitalsign-", ".replaced-"]).any(begins)
     });
-    path.parent() == db.parent() && is_side || files::are_same(path, db)
+    path.parent() == db.parent() && is_side
+}
+
+/// The path from the root of the file system, without looking at that.
+fn as_written(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The path with all links resolved as far as there is anything.
 pub(super) fn real(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let path = as_written(path);
     for above in path.ancestors() {
         if let Ok(found) = files::resolved(above) {
             let rest = path.strip_prefix(above).unwrap_or(Path::new(""));

@@ -117,7 +117,7 @@ fn a_log_that_a_killed_registry_left_is_never_mixed_in() {
     // What was replaced is one file that has the row.
     let kept = done.replaced.unwrap().join("database");
     assert!(content(&kept).contains("after the backup"));
-    let request = UndoRequest { db: &db, log: None, scratch: &scratch };
+    let request = UndoRequest { db: &db, log: None, include: &[], scratch: &scratch };
     undo(&request, &at("2026-11-24T14:00:00Z")).unwrap();
     assert!(content(&db).contains("after the backup"));
 }

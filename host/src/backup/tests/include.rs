@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use rusqlite::Connection;
@@ -13,7 +14,7 @@ use super::{Bench, Kind, Putting, REGISTRY, content, told};
 use crate::{
     archive::{Compression, Header, METADATA, Source, Writer, walk},
     backup::{
-        Include, Made, Verdict, Verified, journal,
+        Include, Made, Progress, Verdict, Verified, journal,
         journal::{Journal, Step},
         kept::Note,
         swap::{Exchange, Recovered, Swap, plan, recover},
@@ -271,7 +272,7 @@ fn what_cannot_be_included_is_told() {
     let said = |names: &[&str]| -> Vec<String> {
         let include: Vec<_> =
             names.iter().map(|name| Include { name: (*name).to_owned(), path: real.join(name) }).collect();
-        let wrong = wrongly_included(&include, &bench.db(), &bench.path("out"));
+        let wrong = wrongly_included(&include, &bench.db(), &bench.path("out"), true);
         wrong.into_iter().map(|(at, why)| format!("{}: {why}", names[at])).collect()
     };
     insta::assert_snapshot!(
@@ -499,4 +500,41 @@ fn a_hostile_archive_puts_nothing_anywhere_else() {
     whole("uploads", &entry("uploads", ""), &[("include/uploads/b", b"b")]);
     bench.restored(&archive, "copy.sqlite", |_| {}).unwrap();
     assert_eq!(fs::read(bench.path("copy.sqlite.include/uploads/b")).unwrap(), b"b");
+}
+
+/// Writes to a file whenever it is asked whether to go on, which is in the middle of reading it.
+struct Restless {
+    file: PathBuf,
+    left: AtomicU32,
+}
+
+impl Progress for Restless {
+    fn begin(&self, _: &'static str, _: u64) {}
+    fn at(&self, _: u64) {}
+    fn end(&self) {}
+    fn is_cancelled(&self) -> bool {
+        if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            let bytes = fs::read(&self.file).unwrap();
+            fs::write(&self.file, [bytes.as_slice(), b"+"].concat()).unwrap();
+        }
+        false
+    }
+}
+
+#[test]
+fn a_file_that_changes_is_read_again_and_told_where_that_does_not_help() {
+    for (size, changes, verdict) in
+        [(10, 10, Verdict::Verified), (10, 1000, Verdict::Flawed), (5 << 20, 10_000, Verdict::Flawed)]
+    {
+        let bench = Bench::with(REGISTRY);
+        fs::create_dir(bench.path("var")).unwrap();
+        fs::write(bench.path("var/log"), vec![b'x'; size]).unwrap();
+        let progress = Restless { file: bench.path("var/log"), left: AtomicU32::new(changes) };
+        let include = include(&bench, &["var"]);
+        let made = bench.back_up_with(&progress, |request| request.include = include).unwrap();
+        assert_eq!(made.record.verdict, verdict, "{:?}", made.record.include_faults);
+        let fault = "`var/log` changed during each of 5 attempts to read it";
+        assert_eq!(made.record.include_faults == [fault], verdict == Verdict::Flawed);
+        assert_eq!(verified(&made.path).record.verdict, verdict);
+    }
 }

@@ -116,6 +116,24 @@ impl Bench {
         out: &Path,
         change: impl FnOnce(&mut Request<'_>),
     ) -> Result<Made, Failure> {
+        self.back_up_all((db, out), &Silent, change)
+    }
+
+    pub(super) fn back_up_with(
+        &self,
+        progress: &dyn Progress,
+        change: impl FnOnce(&mut Request<'_>),
+    ) -> Result<Made, Failure> {
+        self.back_up_all((&self.db(), &self.path("out")), progress, change)
+    }
+
+    #[allow(clippy::unused_self, reason = "as its callers are called")]
+    fn back_up_all(
+        &self,
+        (db, out): (&Path, &Path),
+        progress: &dyn Progress,
+        change: impl FnOnce(&mut Request<'_>),
+    ) -> Result<Made, Failure> {
         let scratch = std::env::temp_dir();
         let mut request = Request {
             db,
@@ -134,7 +152,7 @@ impl Bench {
             scratch: &scratch,
         };
         change(&mut request);
-        create(&request, &at("2026-11-24T12:00:00Z"), &Silent)
+        create(&request, &at("2026-11-24T12:00:00Z"), progress)
     }
 
     /// Restores to `name`, with the export beside it.
@@ -165,7 +183,7 @@ impl Bench {
     /// Brings back what the last restore to `name` replaced.
     pub(super) fn undone(&self, name: &str) -> Result<Undone, Failure> {
         let (db, scratch) = (self.path(name), std::env::temp_dir());
-        let request = UndoRequest { db: &db, log: None, scratch: &scratch };
+        let request = UndoRequest { db: &db, log: None, include: &[], scratch: &scratch };
         undo(&request, &at("2026-11-24T14:00:00Z"))
     }
 

@@ -104,7 +104,7 @@ fn root_does_only_what_it_has_written_itself() {
     let (kind, text) = told(&bench, bench.undone("r.sqlite"));
     assert_eq!(kind, Kind::Refused);
     assert!(text.contains("another user than root could have changed the note in DIR/r.sqlite.replaced-1"), "{text}");
-    let request = UndoRequest { db: &db, log: Some(&log), scratch: &scratch };
+    let request = UndoRequest { db: &db, log: Some(&log), include: &[], scratch: &scratch };
     undo(&request, &at("2026-11-24T14:00:00Z")).unwrap();
     assert_eq!(fs::read(&log).unwrap(), b"old");
 
