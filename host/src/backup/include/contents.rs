@@ -93,18 +93,18 @@ impl Contents {
     }
 
     /// Notes what is wrong, up to a limit.
-    pub(super) fn fault(&mut self, fault: String) {
+    pub(super) fn fault(&mut self, fault: &str) {
         match self.faults.len() {
-            0..MAX_FAULTS => self.faults.push(printable(&fault, MAX_TEXT_BYTES)),
+            0..MAX_FAULTS => self.faults.push(printable(fault, MAX_TEXT_BYTES)),
             MAX_FAULTS => self.faults.push("and more".to_owned()),
             _ => {}
         }
     }
 
     /// Notes what is not in the archive and is not missed there, up to a limit.
-    pub(super) fn leaves_out(&mut self, what: String) {
+    pub(super) fn leaves_out(&mut self, what: &str) {
         match self.left_out.len() {
-            0..MAX_FAULTS => self.left_out.push(printable(&what, MAX_TEXT_BYTES)),
+            0..MAX_FAULTS => self.left_out.push(printable(what, MAX_TEXT_BYTES)),
             MAX_FAULTS => self.left_out.push("and more".to_owned()),
             _ => {}
         }

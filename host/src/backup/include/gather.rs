@@ -139,9 +139,9 @@ impl Gatherer<'_> {
                 entry.kind = Kind::Folder;
                 self.folder(&path, Path::new(""), &stat, &mut entry, 0)?;
             }
-            Ok(Some(_)) => self.contents.fault(format!("`{name}` is neither a file nor a folder")),
-            Ok(None) => self.contents.fault(format!("`{name}` did not exist when the backup was made")),
-            Err(error) => self.contents.fault(format!("`{name}` could not be accessed: {error}")),
+            Ok(Some(_)) => self.contents.fault(&format!("`{name}` is neither a file nor a folder")),
+            Ok(None) => self.contents.fault(&format!("`{name}` did not exist when the backup was made")),
+            Err(error) => self.contents.fault(&format!("`{name}` could not be accessed: {error}")),
         }
         self.contents.entries.push(entry);
         Ok(())
@@ -169,7 +169,7 @@ impl Gatherer<'_> {
             Ok(names) => names,
             Err(error) => {
                 let fault = format!("the folder {} could not be read: {error}", shown(inside));
-                self.contents.fault(fault);
+                self.contents.fault(&fault);
                 return Ok(());
             }
         };
@@ -181,12 +181,12 @@ impl Gatherer<'_> {
                 && inside.as_os_str().len() + entry.name.len() + INCLUDE.len() + 2 <= MAX_INCLUDED_NAME_BYTES;
             match files::node(&root.join(&inside)) {
                 _ if !is_named => {
-                    self.contents.fault(format!("an archive cannot hold the name {shown}, so it is not in it"))
+                    self.contents.fault(&format!("an archive cannot hold the name {shown}, so it is not in it"))
                 }
                 Ok(Some(node)) => found.push((inside, node)),
                 // It was removed meanwhile.
                 Ok(None) => {}
-                Err(error) => self.contents.fault(format!("{shown} could not be accessed: {error}")),
+                Err(error) => self.contents.fault(&format!("{shown} could not be accessed: {error}")),
             }
         }
         // What SQLite keeps beside a database is in the consistent copy of the database.
@@ -210,14 +210,14 @@ impl Gatherer<'_> {
                         let (uid, gid) = (stat.uid, stat.gid);
                         entry.links.push(Link { path: path.to_owned(), target: to.to_owned(), uid, gid });
                     }
-                    _ => self.contents.fault(format!(
+                    _ => self.contents.fault(&format!(
                         "{shown} is a symbolic link that leads out of its folder, so it is not in the archive"
                     )),
                 },
                 Node::Other(_) => {
                     let what = format!("{shown} is a socket, a pipe or a device");
                     tracing::warn!("{what}, which no archive holds; it is left out");
-                    self.contents.leaves_out(what);
+                    self.contents.leaves_out(&what);
                 }
             }
         }
@@ -253,7 +253,7 @@ impl Gatherer<'_> {
         self.count(at.member, stat.bytes)?;
         let shown = shown(at.member);
         if stat.id == self.about.stat.id {
-            self.contents.fault(format!(
+            self.contents.fault(&format!(
                 "{shown} is another name of the registry's own database, so it is not in the archive twice"
             ));
             return Ok(None);
@@ -263,7 +263,7 @@ impl Gatherer<'_> {
                 Ok(()) => return Ok(Some(Kind::Database)),
                 Err(trouble) => {
                     let beside = if sides.is_empty() { "" } else { ", with what lies beside it" };
-                    self.contents.fault(format!("the database {shown} was copied as a file{beside}: {trouble}"));
+                    self.contents.fault(&format!("the database {shown} was copied as a file{beside}: {trouble}"));
                 }
             }
             for side in sides {
@@ -289,23 +289,22 @@ impl Gatherer<'_> {
                 Ok((had, stat, false)) => last = Some((had, stat)),
                 // It was removed meanwhile, as files of a registry in use are.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && last.is_none() => {
-                    self.contents.leaves_out(format!("{shown} was removed while the backup was made"));
+                    self.contents.leaves_out(&format!("{shown} was removed while the backup was made"));
                     return Ok(false);
                 }
                 Err(error) => {
-                    self.contents.fault(format!("{shown} could not be read: {error}"));
+                    self.contents.fault(&format!("{shown} could not be read: {error}"));
                     return Ok(false);
                 }
             }
         }
         let Some((had, stat)) = last else { return Ok(false) };
-        self.contents.fault(format!("{shown} changed during each of {MAX_TRIES} attempts to read it"));
+        self.contents.fault(&format!("{shown} changed during each of {MAX_TRIES} attempts to read it"));
         self.member(at, &stat, had)?;
         Ok(true)
     }
 
     /// Reads a file once, and says whether it held still. The inner error comes from the file, the outer one is final.
-    #[expect(clippy::type_complexity, reason = "what was read, its state, and whether that held")]
     fn had(&self, at: &At<'_>) -> Result<io::Result<(Had, Stat, bool)>, Failure> {
         let (mut file, before) = match files::open_beneath(at.root, at.inside) {
             Ok(opened) => opened,
@@ -399,7 +398,7 @@ impl Gatherer<'_> {
                 Some(spool) => {
                     // A process that was killed leaves it so, and nobody has it open: the files are all there is.
                     if !matches!(trouble, Trouble::WalWithoutShm(_) | Trouble::HotJournal(_)) {
-                        self.contents.fault(format!(
+                        self.contents.fault(&format!(
                             "the database {shown} was copied with its log as they lay there: {trouble}"
                         ));
                     }
@@ -409,7 +408,7 @@ impl Gatherer<'_> {
             },
         };
         if let Some(truth) = truth {
-            self.contents.fault(format!("rows of the database {shown} are missing: {truth}"));
+            self.contents.fault(&format!("rows of the database {shown} are missing: {truth}"));
         }
         let what = format!("the database {shown}");
         let looked = spool.look(|snapshot| {
@@ -423,7 +422,7 @@ impl Gatherer<'_> {
             Err(trouble) => return Ok(Err(trouble)),
         };
         if let Some(fault) = said(&shown, judged)? {
-            self.contents.fault(fault);
+            self.contents.fault(&fault);
         }
         let writing = |error| Failure::io("write the archive in", self.out, error);
         let (file, copied) = spool.opened().map_err(writing)?;

@@ -183,7 +183,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(&self) -> PathBuf {
+    fn unpacked(&self) -> PathBuf {
         self.folder.join(NEW)
     }
 }
@@ -214,7 +214,7 @@ impl Stages {
 
     /// Where each is unpacked to.
     pub(in crate::backup) fn targets(&self) -> Vec<(String, PathBuf)> {
-        self.stages.iter().map(|stage| (stage.name.clone(), stage.new())).collect()
+        self.stages.iter().map(|stage| (stage.name.clone(), stage.unpacked())).collect()
     }
 
     /// Completes what was unpacked: folders, links, owners, modes and times.
@@ -237,7 +237,7 @@ impl Stages {
                         "restore to another path with --db and --log, then copy the folder from beside it",
                     ));
                 }
-                folder(&stage.new(), entry, pieces)?;
+                folder(&stage.unpacked(), entry, pieces)?;
             } else if kind != Kind::Missing {
                 file(stage, pieces)?;
             }
@@ -252,7 +252,7 @@ impl Stages {
     pub(in crate::backup) fn exchanges(&self) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
         let mut exchanges = Vec::new();
         for stage in &self.stages {
-            let new = stage.new();
+            let new = stage.unpacked();
             if stat(&new)?.is_some() {
                 exchanges.push((new, stage.place.real.clone()));
             }
@@ -308,7 +308,7 @@ fn owner(uid: u32, gid: u32) -> Option<(u32, u32)> {
 
 /// A single file, which takes the owner, the mode and the access list of the one that it replaces.
 fn file(stage: &Stage, pieces: &[Piece]) -> Result<(), Failure> {
-    let (new, place) = (stage.new(), &stage.place);
+    let (new, place) = (stage.unpacked(), &stage.place);
     let member = format!("{INCLUDE}/{}", stage.name);
     let Some(piece) = pieces.iter().find(|piece| piece.found.name == member) else { return Ok(()) };
     let (mode, uid, gid) = (piece.found.mode, piece.found.uid, piece.found.gid);
