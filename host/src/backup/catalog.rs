@@ -252,7 +252,7 @@ impl From<ReadError> for Enough {
 /// What an archive says of itself, if it does so first.
 fn metadata(path: &Path) -> Option<Metadata> {
     let mut text = Vec::new();
-    let source = Source::open(path, false).ok()?;
+    let source = Source::open_head(path).ok()?;
     // It ends by `Enough` in any case; what was read until then is what counts.
     let _ = walk::<Enough>(source, |found, content| {
         if found.name == METADATA {
