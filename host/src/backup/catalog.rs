@@ -32,6 +32,9 @@ const MAX_METADATA_BYTES: u64 = 1 << 20;
 /// was wrong: how old it is, nobody knows.
 pub(super) const FUTURE_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
 
+/// What is said of a name that leads nowhere.
+const DANGLING: &str = "it is a symbolic link to a file that does not exist";
+
 /// The state of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -149,23 +152,51 @@ pub(super) fn of_database(listed: Vec<Listed>, db: &Path) -> (Vec<Listed>, Vec<L
     listed.into_iter().partition(is_own)
 }
 
-/// The newest archive of the database at `db` that was made until `at` and can be restored as it is.
+/// The newest archive of the database at `db` that can be restored as it is, or the newest that was made until a time.
 ///
 /// # Errors
-/// [`Failure`] when there is none, or what the system says of the folder.
-pub fn newest_until(folder: &Path, db: &Path, at: Timestamp) -> Result<Listed, Failure> {
+/// [`Failure`] when there is none, or it cannot be told of which of several databases; what the system says of the folder.
+pub fn newest_until(folder: &Path, db: &Path, until: Option<Timestamp>, now: Timestamp) -> Result<Listed, Failure> {
     let real = files::resolved(db).unwrap_or_else(|_| db.to_owned());
-    let (own, _) = of_database(list(folder, true)?, &real);
-    let usable =
-        |one: &Listed| matches!(one.standing, Standing::Verified | Standing::Unverified) && one.created_at <= at;
-    own.into_iter().find(usable).ok_or_else(|| {
+    let (mut own, _) = of_database(list(folder, true)?, &real);
+    own.retain(|one| {
+        // A clock that was set back a little must not hide the newest one.
+        let is_in_time = until.map_or_else(|| !one.is_future(now), |until| one.created_at <= until);
+        is_in_time && matches!(one.standing, Standing::Verified | Standing::Unverified)
+    });
+    const HINT: &str = "`vitalsign list` shows all archives; name the one to restore";
+    if files::identity(&real).is_none() {
+        own = of_lost_database(own).ok_or_else(|| {
+            let what = format!(
+                "there is no database at {}, and {} has archives of several databases that had this path on other hosts; nothing was changed",
+                real.display(),
+                folder.display()
+            );
+            Failure::refused(what, HINT)
+        })?;
+    }
+    own.into_iter().next().ok_or_else(|| {
+        let until =
+            until.map(|until| format!(" that was made until {until:.0} and")).unwrap_or_else(|| " that".to_owned());
         let what = format!(
-            "{} has no archive of {} that was made until {at:.0} and can be restored; nothing was changed",
+            "{} has no archive of {}{until} can be restored; nothing was changed",
             folder.display(),
             real.display()
         );
-        Failure::refused(what, "`vitalsign list` shows all archives; name the one to restore")
+        Failure::refused(what, HINT)
     })
+}
+
+/// Those of a database that is not there any more, so that only its path tells it from others: those of this host. Where there are
+/// none, as in a container with a new name, all of them if they are of one database; `None` if they are of several.
+fn of_lost_database(own: Vec<Listed>) -> Option<Vec<Listed>> {
+    let host = files::host_name();
+    let is_here = |one: &Listed| one.host.as_ref().is_none_or(|its| *its == host);
+    if own.iter().any(is_here) {
+        return Some(own.into_iter().filter(is_here).collect());
+    }
+    let identities: HashSet<_> = own.iter().map(|one| &one.identity).collect();
+    (identities.len() <= 1).then_some(own)
 }
 
 /// The names of the archives in a folder.
@@ -178,10 +209,17 @@ fn one(folder: &Path, name: &str, pinned: bool, described: bool) -> Option<Liste
     let (stamp, tag, compression) = parse_file_name(name)?;
     let path = folder.join(name);
     let found = match files::stat(&path) {
+        // Such as one on a disk that is not mounted now.
+        Ok(None) if files::is_link(&path) => Err(io::Error::new(io::ErrorKind::NotFound, DANGLING)),
         Ok(found) => Ok(found.filter(|found| found.kind == files::Kind::File)?),
         Err(error) => Err(error),
     };
     let record = Record::of(&path);
+    // Without a record, and where it may not be read itself, nobody knows of which database it is.
+    let found = match &record {
+        None => found.and_then(|found| files::open_regular(&path).map(|_| found)),
+        Some(_) => found,
+    };
     let mut listed = Listed {
         created_at: stamp.at,
         stamp,

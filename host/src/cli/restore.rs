@@ -41,8 +41,7 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
         (false, None) => None,
         (_, at) => {
             tell_if_silent(vec![settled.backup.dir.clone()]);
-            let until = at.unwrap_or_else(|| SystemClock.now());
-            let found = backup::newest_until(&settled.backup.dir, &settled.db, until);
+            let found = backup::newest_until(&settled.backup.dir, &settled.db, at, SystemClock.now());
             Some(found.map_err(|failure| Failure::backup(&failure))?.path)
         }
     };
