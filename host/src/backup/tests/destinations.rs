@@ -286,3 +286,20 @@ fn a_folder_may_hold_any_number_of_files() {
     bench.undone("r.sqlite").unwrap();
     assert_eq!(crate::backup::list(bench.folder.path(), false).unwrap(), []);
 }
+
+#[test]
+fn an_undo_at_a_link_to_a_file_that_is_lost_names_that_file() {
+    let bench = Bench::with(REGISTRY);
+    let made = bench.back_up(|_| ()).unwrap();
+    bench.restored(&made.path, "r.sqlite", |request| request.force = true).unwrap();
+    symlink("r.sqlite", bench.path("link")).unwrap();
+    fs::remove_file(bench.db()).unwrap();
+    let found = told(&bench, bench.undone("link"));
+    assert_eq!(found.0, Kind::Refused);
+    assert!(
+        found.1.ends_with("is a symbolic link to DIR/r.sqlite, which does not exist; nothing was changed"),
+        "{found:?}"
+    );
+    bench.undone("r.sqlite").unwrap();
+    assert!(bench.db().exists());
+}
