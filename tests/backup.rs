@@ -265,7 +265,7 @@ fn another_database_is_refused_and_a_plain_copy_is_restored() {
     assert_eq!(ran.code, 4);
     insta::assert_snapshot!(settled(&ran.stderr), @"
     vitalsign: [folder]/out/registry-backup-[stamp].tar.gz is an archive of another database than [folder]/shop.sqlite: the two databases have no table in common; nothing was changed
-      → `vitalsign list` shows of which database each archive is; add --another-database if this one is to replace it all the same
+      → `vitalsign list --json` shows of which database each archive is; add --another-database if this one is to replace it all the same
     ");
     assert_eq!(fs::read(place.path("shop.sqlite")).unwrap(), before);
     assert_eq!(restore(&place, &archive, &["--force", "--another-database"]).code, 0);
@@ -607,6 +607,18 @@ fn an_archive_whose_path_cannot_be_printed_is_named_all_the_same() {
         "{said}"
     );
     assert!(place.run(["list", "--out", "out"]).stdout.contains("verified"));
+    // What is done is said, also where only the result cannot be printed.
+    let archive = place.run(["list", "--out", "out", "--json"]).report()[0]["path"].as_str().unwrap().to_owned();
+    for (args, done) in [
+        (&["restore", &archive, "--db", "registry.sqlite", "--force", "--json"][..], "registry.sqlite was restored: "),
+        (&["restore", "--db", "registry.sqlite", "--undo"], "registry.sqlite was put back: "),
+        (&["prune", "--out", "out", "--last", "1", "--yes"], "what no rule keeps was removed: "),
+        (&["prune", "--out", "out", "--last", "1"], "vitalsign: cannot write to standard output"),
+    ] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let ran = place.finish(place.command(args).stdout(full).output().unwrap());
+        assert_eq!((ran.code, ran.stderr.contains(done)), (6, true), "{args:?}: {}", ran.stderr);
+    }
 }
 
 /// Each backup taken under a writer holds a prefix of what was committed, and nothing less than what was before it began.

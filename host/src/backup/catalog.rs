@@ -172,7 +172,7 @@ pub fn newest_until(folder: &Path, db: &Path, until: Option<Timestamp>, now: Tim
                 real.display(),
                 folder.display()
             );
-            Failure::refused(what, HINT)
+            Failure::refused(what, "`vitalsign list --json` shows of which host each archive is; name the one to restore")
         })?;
     }
     own.into_iter().next().ok_or_else(|| {
