@@ -149,7 +149,24 @@ pub(super) fn of_database(listed: Vec<Listed>, db: &Path) -> (Vec<Listed>, Vec<L
         (Some(_), Some(_)) => one.host.as_ref() == Some(&host),
         _ => true,
     };
-    listed.into_iter().partition(is_own)
+    let (own, mut others): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_own);
+    if identity.is_some() {
+        return (own, others);
+    }
+    let (own, elsewhere) = of_lost_database(own, &host);
+    others.extend(elsewhere);
+    (own, others)
+}
+
+/// Parts the archives of the path of a database that is not there, so that only its path tells it from others: those of this host
+/// count. Where there are none, as in a container with a new name, all of them do if they are of one database.
+fn of_lost_database(listed: Vec<Listed>, host: &str) -> (Vec<Listed>, Vec<Listed>) {
+    let is_here = |one: &Listed| one.host.as_ref().is_none_or(|its| its == host);
+    if listed.iter().any(is_here) {
+        return listed.into_iter().partition(is_here);
+    }
+    let identities: HashSet<_> = listed.iter().map(|one| &one.identity).collect();
+    if identities.len() <= 1 { (listed, Vec::new()) } else { (Vec::new(), listed) }
 }
 
 /// The newest archive of the database at `db` that can be restored as it is, or the newest that was made until a time.
@@ -158,45 +175,28 @@ pub(super) fn of_database(listed: Vec<Listed>, db: &Path) -> (Vec<Listed>, Vec<L
 /// [`Failure`] when there is none, or it cannot be told of which of several databases; what the system says of the folder.
 pub fn newest_until(folder: &Path, db: &Path, until: Option<Timestamp>, now: Timestamp) -> Result<Listed, Failure> {
     let real = files::resolved(db).unwrap_or_else(|_| db.to_owned());
-    let (mut own, _) = of_database(list(folder, true)?, &real);
-    own.retain(|one| {
+    let (own, others) = of_database(list(folder, true)?, &real);
+    let usable = |one: &Listed| {
         // A clock that was set back a little must not hide the newest one.
         let is_in_time = until.map_or_else(|| !one.is_future(now), |until| one.created_at <= until);
         is_in_time && matches!(one.standing, Standing::Verified | Standing::Unverified)
-    });
-    const HINT: &str = "`vitalsign list` shows all archives; name the one to restore";
-    if files::identity(&real).is_none() {
-        own = of_lost_database(own).ok_or_else(|| {
-            let what = format!(
-                "there is no database at {}, and {} has archives of several databases that had this path on other hosts; nothing was changed",
-                real.display(),
-                folder.display()
-            );
-            Failure::refused(what, "`vitalsign list --json` shows of which host each archive is; name the one to restore")
-        })?;
+    };
+    let is_lost = own.is_empty() && files::identity(&real).is_none();
+    let source = real.display().to_string();
+    if let Some(found) = own.into_iter().find(usable) {
+        return Ok(found);
     }
-    own.into_iter().next().ok_or_else(|| {
-        let until =
-            until.map(|until| format!(" that was made until {until:.0} and")).unwrap_or_else(|| " that".to_owned());
+    if is_lost && others.iter().any(|one| one.source.as_ref() == Some(&source)) {
         let what = format!(
-            "{} has no archive of {}{until} can be restored; nothing was changed",
-            folder.display(),
-            real.display()
+            "there is no database at {source}, and {} has archives of several databases that had this path on other hosts; nothing was changed",
+            folder.display()
         );
-        Failure::refused(what, HINT)
-    })
-}
-
-/// Those of a database that is not there any more, so that only its path tells it from others: those of this host. Where there are
-/// none, as in a container with a new name, all of them if they are of one database; `None` if they are of several.
-fn of_lost_database(own: Vec<Listed>) -> Option<Vec<Listed>> {
-    let host = files::host_name();
-    let is_here = |one: &Listed| one.host.as_ref().is_none_or(|its| *its == host);
-    if own.iter().any(is_here) {
-        return Some(own.into_iter().filter(is_here).collect());
+        let hint = "`vitalsign list --json` shows of which host each archive is; name the one to restore";
+        return Err(Failure::refused(what, hint));
     }
-    let identities: HashSet<_> = own.iter().map(|one| &one.identity).collect();
-    (identities.len() <= 1).then_some(own)
+    let until = until.map(|until| format!(" that was made until {until:.0} and")).unwrap_or_else(|| " that".to_owned());
+    let what = format!("{} has no archive of {source}{until} can be restored; nothing was changed", folder.display());
+    Err(Failure::refused(what, "`vitalsign list` shows all archives; name the one to restore"))
 }
 
 /// The names of the archives in a folder.
