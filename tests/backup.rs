@@ -893,6 +893,7 @@ fn an_archive_passes_through_pipes() {
     assert_eq!(piped(&["verify", "-"]).code, 5);
     assert_eq!(piped(&["restore", "-", "--db", "other.sqlite"]).code, 5);
     assert!(!place.path("other.sqlite").exists());
+    assert_eq!(place.run(["verify", "-", "stream"]).code, 2);
     for flag in ["--json", "--prune"] {
         assert_eq!(place.run(["backup", "--db", "registry.sqlite", "--out", "-", flag]).code, 2);
     }

@@ -34,7 +34,9 @@ pub(super) struct Received {
 pub(super) fn private_folder() -> Result<tempfile::TempDir, Failure> {
     interrupt::note_the_first();
     let scratch = env::temp_dir();
-    files::temporary_folder(&scratch).map_err(|error| Failure::io("create a folder in", &scratch, &error))
+    files::temporary_folder(&scratch).map_err(|error| {
+        Failure::io("create a folder in", &scratch, &error).hint("name a folder that can be written with TMPDIR")
+    })
 }
 
 /// Takes an archive from standard input into a private file: it is read twice.

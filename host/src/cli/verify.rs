@@ -35,6 +35,9 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
         // What is wrong with the archive says more than that standard output is full.
         return ended.and_then(|exit| printed.map(|()| exit));
     }
+    if args.archives.iter().any(|archive| stream::is_stream(archive)) {
+        return Err(Failure::new(Exit::Usage, "`-` means an archive on standard input, and must be the only one"));
+    }
     let archives = match args.archives.as_slice() {
         [] => listed(global, args)?,
         given => given.iter().map(|archive| within(global, archive)).collect(),
