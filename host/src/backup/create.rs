@@ -15,7 +15,7 @@ use super::{
     attempt::Attempt,
     raw,
     record::{Record, Verdict},
-    snapshot::{About, Proven, Taken, take},
+    snapshot::{About, Proven, Taken, damaged_source, take},
     spool::Spool,
     unpack::{Unpacked, unpack},
 };
@@ -298,6 +298,10 @@ fn from_snapshot(
     let writer = || writer(draft, request);
     let made = |snapshot: &Snapshot<'_>| take(snapshot, about, &writer, &may_begin, prove, request.out, progress);
     let held = registry.hold_or_join(request.limits, |snapshot| {
+        // A copy of the pages would not show it any more.
+        if let Some(problem) = snapshot.cut_off()?.filter(|_| request.verify) {
+            return Ok(Err(damaged_source(about.real, vec![problem.text])));
+        }
         if has_room_for_copy(snapshot, request)? {
             return Ok(Spool::of(snapshot, request.out, progress)?.map(Held::Copy));
         }
