@@ -32,6 +32,9 @@ const MAX_METADATA_BYTES: u64 = 1 << 20;
 /// was wrong: how old it is, nobody knows.
 pub(super) const FUTURE_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
 
+/// What is said of a name that leads nowhere.
+const DANGLING: &str = "it is a symbolic link to a file that does not exist";
+
 /// The state of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -146,26 +149,54 @@ pub(super) fn of_database(listed: Vec<Listed>, db: &Path) -> (Vec<Listed>, Vec<L
         (Some(_), Some(_)) => one.host.as_ref() == Some(&host),
         _ => true,
     };
-    listed.into_iter().partition(is_own)
+    let (own, mut others): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_own);
+    if identity.is_some() {
+        return (own, others);
+    }
+    let (own, elsewhere) = of_lost_database(own, &host);
+    others.extend(elsewhere);
+    (own, others)
 }
 
-/// The newest archive of the database at `db` that was made until `at` and can be restored as it is.
+/// Parts the archives of the path of a database that is not there, so that only its path tells it from others: those of this host
+/// count. Where there are none, as in a container with a new name, all of them do if they are of one database.
+fn of_lost_database(listed: Vec<Listed>, host: &str) -> (Vec<Listed>, Vec<Listed>) {
+    let is_here = |one: &Listed| one.host.as_ref().is_none_or(|its| its == host);
+    if listed.iter().any(is_here) {
+        return listed.into_iter().partition(is_here);
+    }
+    let identities: HashSet<_> = listed.iter().map(|one| &one.identity).collect();
+    if identities.len() <= 1 { (listed, Vec::new()) } else { (Vec::new(), listed) }
+}
+
+/// The newest archive of the database at `db` that can be restored as it is, or the newest that was made until a time.
 ///
 /// # Errors
-/// [`Failure`] when there is none, or what the system says of the folder.
-pub fn newest_until(folder: &Path, db: &Path, at: Timestamp) -> Result<Listed, Failure> {
+/// [`Failure`] when there is none, or it cannot be told of which of several databases; what the system says of the folder.
+pub fn newest_until(folder: &Path, db: &Path, until: Option<Timestamp>, now: Timestamp) -> Result<Listed, Failure> {
     let real = files::resolved(db).unwrap_or_else(|_| db.to_owned());
-    let (own, _) = of_database(list(folder, true)?, &real);
-    let usable =
-        |one: &Listed| matches!(one.standing, Standing::Verified | Standing::Unverified) && one.created_at <= at;
-    own.into_iter().find(usable).ok_or_else(|| {
+    let (own, others) = of_database(list(folder, true)?, &real);
+    let usable = |one: &Listed| {
+        // A clock that was set back a little must not hide the newest one.
+        let is_in_time = until.map_or_else(|| !one.is_future(now), |until| one.created_at <= until);
+        is_in_time && matches!(one.standing, Standing::Verified | Standing::Unverified)
+    };
+    let is_lost = own.is_empty() && files::identity(&real).is_none();
+    let source = real.display().to_string();
+    if let Some(found) = own.into_iter().find(usable) {
+        return Ok(found);
+    }
+    if is_lost && others.iter().any(|one| one.source.as_ref() == Some(&source)) {
         let what = format!(
-            "{} has no archive of {} that was made until {at:.0} and can be restored; nothing was changed",
-            folder.display(),
-            real.display()
+            "there is no database at {source}, and {} has archives of several databases that had this path on other hosts; nothing was changed",
+            folder.display()
         );
-        Failure::refused(what, "`vitalsign list` shows all archives; name the one to restore")
-    })
+        let hint = "`vitalsign list --json` shows of which host each archive is; name the one to restore";
+        return Err(Failure::refused(what, hint));
+    }
+    let until = until.map(|until| format!(" that was made until {until:.0} and")).unwrap_or_else(|| " that".to_owned());
+    let what = format!("{} has no archive of {source}{until} can be restored; nothing was changed", folder.display());
+    Err(Failure::refused(what, "`vitalsign list` shows all archives; name the one to restore"))
 }
 
 /// The names of the archives in a folder.
@@ -178,10 +209,17 @@ fn one(folder: &Path, name: &str, pinned: bool, described: bool) -> Option<Liste
     let (stamp, tag, compression) = parse_file_name(name)?;
     let path = folder.join(name);
     let found = match files::stat(&path) {
+        // Such as one on a disk that is not mounted now.
+        Ok(None) if files::is_link(&path) => Err(io::Error::new(io::ErrorKind::NotFound, DANGLING)),
         Ok(found) => Ok(found.filter(|found| found.kind == files::Kind::File)?),
         Err(error) => Err(error),
     };
     let record = Record::of(&path);
+    // Without a record, and where it may not be read itself, nobody knows of which database it is.
+    let found = match &record {
+        None => found.and_then(|found| files::open_regular(&path).map(|_| found)),
+        Some(_) => found,
+    };
     let mut listed = Listed {
         created_at: stamp.at,
         stamp,

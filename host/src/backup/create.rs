@@ -14,8 +14,8 @@ use super::{
     Failure, Progress, Silent,
     attempt::Attempt,
     raw,
-    record::Record,
-    snapshot::{About, Proven, Taken, take},
+    record::{Record, Verdict},
+    snapshot::{About, Proven, Taken, damaged_source, take},
     spool::Spool,
     unpack::{Unpacked, unpack},
 };
@@ -146,12 +146,16 @@ fn make(
         record.verdict = taken.judged.verdict(about.incomplete.as_ref());
         record.verified_at = Some(format!("{:.0}", clock.now()));
     }
+    if about.incomplete.is_some() {
+        // That is known without looking at the archive.
+        record.verdict = Verdict::Incomplete;
+    }
     let path = publish(&draft, request, now)?;
     record.archive = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     // The archive is complete and has its name; without a record it counts as unverified.
     if let Err(failure) = record.stamp(&path).and_then(|()| record.keep(&path, "backup", &about.created_at)) {
         tracing::warn!(
-            "the archive {} is complete, but its record could not be written, so it is listed as unverified: {failure}",
+            "the archive {} is complete, but that could not be written down, so it may be listed as unverified: {failure}",
             path.display()
         );
     }
@@ -294,6 +298,10 @@ fn from_snapshot(
     let writer = || writer(draft, request);
     let made = |snapshot: &Snapshot<'_>| take(snapshot, about, &writer, &may_begin, prove, request.out, progress);
     let held = registry.hold_or_join(request.limits, |snapshot| {
+        // A copy of the pages would not show it any more.
+        if let Some(problem) = snapshot.cut_off()?.filter(|_| request.verify) {
+            return Ok(Err(damaged_source(about.real, vec![problem.text])));
+        }
         if has_room_for_copy(snapshot, request)? {
             return Ok(Spool::of(snapshot, request.out, progress)?.map(Held::Copy));
         }

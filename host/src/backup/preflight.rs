@@ -146,6 +146,6 @@ pub(super) fn same_database(
     );
     Err(Failure::refused(
         what,
-        "`vitalsign list` shows of which database each archive is; add --another-database if this one is to replace it all the same",
+        "`vitalsign list --json` shows of which database each archive is; add --another-database if this one is to replace it all the same",
     ))
 }

@@ -183,7 +183,8 @@ fn tidy(folder: &std::path::Path) -> Result<(), Failure> {
     };
     for archive in files::found_in(folder, MAX_RECORDS, of_record).map_err(failed)?.iter().map(|name| folder.join(name))
     {
-        if files::stat(&archive).map_err(failed)?.is_none() {
+        // One that cannot be accessed is not gone, and neither is one behind a link to a disk that is not mounted.
+        if matches!(files::stat(&archive), Ok(None)) && !files::is_link(&archive) {
             files::remove(&record::path_of(&archive)).map_err(failed)?;
         }
     }

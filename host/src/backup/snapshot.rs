@@ -307,6 +307,15 @@ fn export(snapshot: &Snapshot<'_>, about: &About<'_>, writer: &mut Writer) -> Re
     Ok(ended.and_then(|()| writer.write(&gathered)).and_then(|()| writer.end().map(drop)))
 }
 
+/// The database that is backed up may have lost rows.
+pub(super) fn damaged_source(real: &Path, problems: Vec<String>) -> Failure {
+    Failure::Structure { what: said_of(real), problems, hint: DAMAGED_SOURCE_HINT }
+}
+
+fn said_of(real: &Path) -> String {
+    format!("the database {}", real.display())
+}
+
 /// Checks the same pages that were written. The archive is compared with their hashes afterwards, so the result holds for the
 /// database in the archive too, and no copy of it has to be unpacked.
 fn source_judged(
@@ -314,8 +323,7 @@ fn source_judged(
     real: &Path,
     progress: &dyn Progress,
 ) -> Result<Result<Judged, Failure>, Trouble> {
-    let what = format!("the database {}", real.display());
-    judged(snapshot, &what, DAMAGED_SOURCE_HINT, Depth::Within(INDEX_LIMIT), progress)
+    judged(snapshot, &said_of(real), DAMAGED_SOURCE_HINT, Depth::Within(INDEX_LIMIT), progress)
 }
 
 const DAMAGED_SOURCE_HINT: &str =

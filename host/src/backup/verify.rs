@@ -218,8 +218,10 @@ pub fn verify(
         Err(_) => Record::unknown(path),
     };
     record.verified_at = Some(at.clone());
-    // A record is written only beside a file with the name of an archive, and only for a clear result.
-    let is_ours = record.verdict != Verdict::Unverified
+    // A record is written only beside a file with the name of an archive, and only for a clear result. `prune` may have removed the
+    // archive meanwhile.
+    let is_ours = after.is_some()
+        && record.verdict != Verdict::Unverified
         && path.file_name().and_then(|name| name.to_str()).is_some_and(|name| parse_file_name(name).is_some());
     let kept = record.stamp(path).and_then(|()| if is_ours { record.keep(path, "verify", &at) } else { Ok(()) });
     if let Err(failure) = kept {

@@ -43,12 +43,17 @@ pub(super) fn run(global: &Global, args: &PruneArgs) -> Result<Exit, Failure> {
     if args.yes {
         backup::prune(&plan, &SystemClock).map_err(failed)?;
     }
-    if args.format.is_json() {
-        print_json(&plan)?
-    } else {
-        print(&said(&plan, args.yes))?
-    }
+    let printed = match args.format.is_json() {
+        true => print_json(&plan),
+        false => print(&said(&plan, args.yes)),
+    };
+    printed.map_err(|failure| done_before(failure, args.yes))?;
     Ok(Exit::Done)
+}
+
+/// Says that the work is done, where only its result cannot be printed.
+fn done_before(failure: Failure, done: bool) -> Failure {
+    if done { failure.before("what no rule keeps was removed") } else { failure }
 }
 
 /// Shows what restores replaced, and removes all but the newest of it.
@@ -63,7 +68,8 @@ fn replaced(db: &Path, args: &PruneArgs) -> Result<Exit, Failure> {
     }
     if args.format.is_json() {
         let row = |(at, one): (usize, &Replaced)| json!({ "replaced": one, "kept": at < kept });
-        print_json(&all.iter().enumerate().map(row).collect::<Vec<_>>())?;
+        let printed = print_json(&all.iter().enumerate().map(row).collect::<Vec<_>>());
+        printed.map_err(|failure| done_before(failure, args.yes))?;
         return Ok(Exit::Done);
     }
     let mut text = String::new();
@@ -75,7 +81,7 @@ fn replaced(db: &Path, args: &PruneArgs) -> Result<Exit, Failure> {
     }
     let gone = all.iter().skip(kept);
     text.push_str(&summed(all.len(), gone.clone().count(), gone.map(|one| one.bytes).sum(), args.yes));
-    print(&text)?;
+    print(&text).map_err(|failure| done_before(failure, args.yes))?;
     Ok(Exit::Done)
 }
 

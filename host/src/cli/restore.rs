@@ -41,8 +41,7 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
         (false, None) => None,
         (_, at) => {
             tell_if_silent(vec![settled.backup.dir.clone()]);
-            let until = at.unwrap_or_else(|| SystemClock.now());
-            let found = backup::newest_until(&settled.backup.dir, &settled.db, until);
+            let found = backup::newest_until(&settled.backup.dir, &settled.db, at, SystemClock.now());
             Some(found.map_err(|failure| Failure::backup(&failure))?.path)
         }
     };
@@ -55,17 +54,7 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
         None => args.archive().map(|archive| within(global, archive)),
     };
     let Some(archive) = found.or(given) else {
-        let log = args.log.as_deref().map(|log| within(global, log));
-        let request = UndoRequest { db: &settled.db, log: log.as_deref(), scratch: &scratch };
-        let undone = backup::undo(&request, &SystemClock).map_err(|failure| Failure::backup(&failure))?;
-        if args.format.is_json() {
-            let kept = undone.replaced.as_deref().map(shown);
-            let database = shown(&settled.db);
-            print_json(&json!({ "database": database, "replaced": kept, "interrupted": undone.interrupted }))?;
-        } else {
-            print(&said_of_undo(&settled.db, &undone))?;
-        }
-        return Ok(Exit::Done);
+        return undo(global, args, &settled.db);
     };
     tell_if_silent(vec![archive.clone()]);
     let log = match &args.log {
@@ -101,11 +90,31 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
         true => prepared.expected().clone(),
         false => prepared.complete(&SystemClock).map_err(failed)?,
     };
-    match (args.format.is_json(), args.dry_run) {
-        (true, _) => print_json(&as_json(&restored, args.dry_run))?,
-        (false, true) => {}
-        (false, false) => print(&said(&restored))?,
+    let printed = match (args.format.is_json(), args.dry_run) {
+        (true, _) => print_json(&as_json(&restored, args.dry_run)),
+        (false, true) => Ok(()),
+        (false, false) => print(&said(&restored)),
+    };
+    match args.dry_run {
+        true => printed?,
+        false => printed.map_err(|failure| failure.before(&format!("{} was restored", settled.db.display())))?,
     }
+    Ok(Exit::Done)
+}
+
+/// Brings back what the last restore replaced.
+fn undo(global: &Global, args: &RestoreArgs, db: &Path) -> Result<Exit, Failure> {
+    let scratch = env::temp_dir();
+    let log = args.log.as_deref().map(|log| within(global, log));
+    let request = UndoRequest { db, log: log.as_deref(), scratch: &scratch };
+    let undone = backup::undo(&request, &SystemClock).map_err(|failure| Failure::backup(&failure))?;
+    let kept = undone.replaced.as_deref().map(shown);
+    let printed = match args.format.is_json() {
+        true => print_json(&json!({ "database": shown(db), "replaced": kept, "interrupted": undone.interrupted })),
+        false => print(&said_of_undo(db, &undone)),
+    };
+    // Nobody must believe that nothing has changed.
+    printed.map_err(|failure| failure.before(&format!("{} was put back", db.display())))?;
     Ok(Exit::Done)
 }
 

@@ -120,6 +120,15 @@ fn of_a_database_of_the_same_path_on_another_host() {
     - warn of-another: 1 backup here of a database with the same path on another host, so it does not count
     ");
     assert!(says("host", &crate::files::host_name()).starts_with("ok"), "a restore made another file of it");
+    // The database is lost: those of several other hosts are not taken for its own.
+    let second = bench.back_up(|_| ()).unwrap().record.archive;
+    let other = bench.path("out").join(format!("{second}.json"));
+    let mut elsewhere: serde_json::Value = serde_json::from_slice(&fs::read(&other).unwrap()).unwrap();
+    (elsewhere["host"], elsewhere["identity"]) = ("b".into(), "b".into());
+    fs::write(&other, elsewhere.to_string()).unwrap();
+    fs::remove_file(bench.db()).unwrap();
+    says("identity", "another file");
+    assert!(says("host", "a").contains("error missing: "), "{}", says("host", "a"));
 }
 
 #[test]

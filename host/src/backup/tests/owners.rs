@@ -9,7 +9,10 @@ use std::{
 use rustix::fs::XattrFlags;
 
 use super::{Bench, Kind, MustMatch, REGISTRY, RestoreRequest, Silent, TABLES, UndoRequest, at, restore, told, undo};
-use crate::{backup::verify, files};
+use crate::{
+    backup::{pin, verify},
+    files,
+};
 
 const ACCESS_LIST: &str = "system.posix_acl_access";
 const DEFAULT_LIST: &str = "system.posix_acl_default";
@@ -53,6 +56,7 @@ fn root_leaves_nothing_of_its_own() {
         }
         let made = bench.back_up(|_| ()).unwrap();
         verify(&made.path, false, &std::env::temp_dir(), &at("2026-11-24T12:30:00Z"), &Silent).unwrap();
+        pin(&made.path, true, &at("2026-11-24T12:30:00Z")).unwrap();
         fs::write(bench.path("r.sqlite.jsonl"), "old").unwrap();
         chown(bench.path("r.sqlite.jsonl"), Some(4711), Some(4712)).unwrap();
         bench.restored(&made.path, "r.sqlite", |request| request.force = true).unwrap();

@@ -120,7 +120,7 @@ fn plain_copies_are_restored_with_what_lies_beside_them() {
         let (kind, text) = told(&bench, bench.restored(&bench.path(name), "cut", |_| ()));
         assert_eq!((kind, text.contains("is incomplete")), (Kind::Damaged, true), "{text}");
     }
-    let mut flipped = gzip.clone();
+    let mut flipped = gzip;
     let last = flipped.len() - 6;
     flipped[last] ^= 1;
     fs::write(bench.path("flipped.gz"), &flipped).unwrap();
