@@ -66,6 +66,11 @@ impl Standing {
             Self::Unreadable => "unreadable",
         }
     }
+
+    /// Whether the archive can be restored as it is, as far as anybody knows.
+    pub(super) fn is_of_use(self) -> bool {
+        matches!(self, Self::Verified | Self::Unverified)
+    }
 }
 
 /// An archive in a folder.
@@ -108,6 +113,9 @@ pub struct Listed {
     pub records: Option<u64>,
     /// Rows in the provenance table.
     pub provenance_rows: Option<u64>,
+    /// The place of the archive from which on fewer records were accepted.
+    #[serde(skip)]
+    pub(super) fewer_rows_accepted: Option<Stamp>,
 }
 
 impl Listed {
@@ -136,17 +144,43 @@ pub fn list(folder: &Path, described: bool) -> Result<Vec<Listed>, Failure> {
     Ok(listed)
 }
 
+/// A database, as archives tell of it.
+struct Own {
+    identity: Option<String>,
+    real: String,
+    host: String,
+}
+
+impl Own {
+    /// The one at the real path `db`.
+    fn database(db: &Path) -> Self {
+        Self { identity: files::identity(db), real: db.display().to_string(), host: files::host_name() }
+    }
+
+    /// Whether an archive that says this of itself was made of it; one that does not say counts.
+    fn made(&self, source: Option<&str>, host: Option<&str>, identity: Option<&str>) -> bool {
+        match (identity, &self.identity) {
+            (Some(its), Some(own)) if its == own => true,
+            _ if source.is_some_and(|source| source != self.real) => false,
+            // After a restore the file is another one, but the host is not.
+            (Some(_), Some(_)) => host == Some(&self.host),
+            _ => true,
+        }
+    }
+}
+
 /// Parts archives into those of the database at the real path `db`, with those that do not say of which they are, and the others.
 pub(super) fn of_database(listed: Vec<Listed>, db: &Path) -> (Vec<Listed>, Vec<Listed>) {
-    let (identity, real, host) = (files::identity(db), db.display().to_string(), files::host_name());
-    let is_own = |one: &Listed| match (&one.identity, &identity) {
-        (Some(its), Some(own)) if its == own => true,
-        _ if one.source.as_ref().is_some_and(|source| *source != real) => false,
-        // After a restore the file is another one, but the host is not.
-        (Some(_), Some(_)) => one.host.as_ref() == Some(&host),
-        _ => true,
-    };
-    listed.into_iter().partition(is_own)
+    let own = Own::database(db);
+    listed.into_iter().partition(|one| own.made(one.source.as_deref(), one.host.as_deref(), one.identity.as_deref()))
+}
+
+/// The archive from which on fewer records of the database at the real path `db` were accepted, as the newest record that knows says.
+pub(super) fn accepted(folder: &Path, db: &Path) -> Option<String> {
+    let own = Own::database(db);
+    let records = names(folder).unwrap_or_default().into_iter().rev().filter_map(|name| Record::of(&folder.join(name)));
+    let mut own = records.filter(|one| own.made(one.source.as_deref(), one.host.as_deref(), one.identity.as_deref()));
+    own.find_map(|one| one.fewer_rows_accepted)
 }
 
 /// The newest archive of the database at `db` that was made until `at` and can be restored as it is.
@@ -156,8 +190,7 @@ pub(super) fn of_database(listed: Vec<Listed>, db: &Path) -> (Vec<Listed>, Vec<L
 pub fn newest_until(folder: &Path, db: &Path, at: Timestamp) -> Result<Listed, Failure> {
     let real = files::resolved(db).unwrap_or_else(|_| db.to_owned());
     let (own, _) = of_database(list(folder, true)?, &real);
-    let usable =
-        |one: &Listed| matches!(one.standing, Standing::Verified | Standing::Unverified) && one.created_at <= at;
+    let usable = |one: &Listed| one.standing.is_of_use() && one.created_at <= at;
     own.into_iter().find(usable).ok_or_else(|| {
         let what = format!(
             "{} has no archive of {} that was made until {at:.0} and can be restored; nothing was changed",
@@ -199,6 +232,7 @@ fn one(folder: &Path, name: &str, pinned: bool, described: bool) -> Option<Liste
         database_bytes: None,
         records: None,
         provenance_rows: None,
+        fewer_rows_accepted: None,
         path,
     };
     match record {
@@ -213,6 +247,7 @@ fn one(folder: &Path, name: &str, pinned: bool, described: bool) -> Option<Liste
                 (Verdict::Incomplete, _) => Standing::Incomplete,
                 (Verdict::Damaged, _) => Standing::Damaged,
             };
+            listed.fewer_rows_accepted = record.accepted_in();
             listed.verified_at = record.verified_at;
             listed.structure = Some(record.structure);
             listed.flaw = record.flaw;

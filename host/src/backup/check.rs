@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Failure, Listed, Settings, Standing, attempt, catalog::of_database, journal, list};
+use super::{Failure, Listed, Settings, Standing, attempt, catalog::of_database, journal, list, rows};
 use crate::{
     check::{BoxFuture, Check, Context, NoConfig, Outcome, Overrides, Row, Schedule, Spec, every},
     clock::{Clock, Timestamp},
@@ -27,12 +27,6 @@ const PREDECESSORS: usize = 5;
 
 /// The newest archive is suspiciously small below this share of its predecessors' median: nobody deletes half a registry.
 const LEAST_SHARE: f64 = 0.5;
-
-/// Records are missing below this share of those in the backup before: so many are not removed in the course of things.
-const LEAST_RECORDS_SHARE: f64 = 0.9;
-
-/// Fewer records than these are no loss to speak of, whatever their share.
-const FEW_RECORDS: u64 = 5;
 
 /// Room that the next archive may need beyond the newest one's size.
 const GROWTH: f64 = 1.2;
@@ -322,14 +316,7 @@ fn not_proven(newest: &Listed) -> Option<Finding> {
 
 /// What only shows when the newest is held against those before it.
 fn since(newest: &Listed, older: &[Listed], now: Timestamp, name: &str, outcome: &mut Outcome) {
-    if let Some((left, before)) = newest.records.zip(older.iter().find_map(|one| one.records))
-        && number(left) <= number(before) * LEAST_RECORDS_SHARE
-        && before - left >= FEW_RECORDS
-    {
-        let message = format!("the newest backup has {left} records, and the one before it has {before}");
-        let hint = "find out whether they were removed on purpose; if not, pin an older archive with `vitalsign pin` and restore from it";
-        outcome.findings.push(Finding::new(Status::Warn, "rows-lost", message).subject(name).hint(hint));
-    }
+    outcome.findings.extend(rows_lost(newest, older, now).map(|found| found.subject(name)));
     // What was read long ago may have gone bad on the disk since.
     let proofs = std::iter::once(newest).chain(older).filter(|one| one.standing == Standing::Verified);
     let oldest = proofs.filter_map(|one| one.verified_at.as_deref()?.parse::<Timestamp>().ok()).min();
@@ -337,6 +324,19 @@ fn since(newest: &Listed, older: &[Listed], now: Timestamp, name: &str, outcome:
         let age = Duration::try_from(age).unwrap_or_default();
         outcome.measures.push(Measure::new("backup_oldest_proof_age", number(age.as_secs()), "seconds"));
     }
+}
+
+/// That records are missing since an earlier backup, until they are back or somebody accepts it.
+fn rows_lost(newest: &Listed, older: &[Listed], now: Timestamp) -> Option<Finding> {
+    let all: Vec<_> = std::iter::once(newest).chain(older).collect();
+    let lost = rows::lost(&all, now)?;
+    let (newest, most) = (all.get(lost.newest)?, all.get(lost.most)?);
+    let count = |one: &Listed| value::grouped(one.records.unwrap_or_default());
+    let name = most.path.file_name().unwrap_or_default().to_string_lossy();
+    let message = format!("the newest backup has {} records, and {name} has {}", count(newest), count(most));
+    let hint = "find out whether they were removed on purpose; if so, `vitalsign backup --accept-fewer-rows` ends this warning; if not, \
+                restore that archive, which no rule removes meanwhile";
+    Some(Finding::new(Status::Warn, "rows-lost", message).hint(hint))
 }
 
 /// Bytes of the archives that no rule removes.

@@ -68,6 +68,8 @@ pub struct Request<'a> {
     pub verify: bool,
     /// Whether it is made also while another process works on the database in a way that the backup does not see.
     pub despite_other_writers: bool,
+    /// Whether it may have fewer records than those before it, with which the check on backups then no longer compares it.
+    pub accept_fewer_rows: bool,
     /// How long is waited for another backup or restore of the same database to end.
     pub wait: Duration,
     /// What the read transaction may use up.
@@ -146,8 +148,10 @@ fn make(
         record.verdict = taken.judged.verdict(about.incomplete.as_ref());
         record.verified_at = Some(format!("{:.0}", clock.now()));
     }
+    let accepted = if request.accept_fewer_rows { None } else { super::catalog::accepted(request.out, &ground.real) };
     let path = publish(&draft, request, now)?;
     record.archive = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    record.fewer_rows_accepted = accepted.or_else(|| request.accept_fewer_rows.then(|| record.archive.clone()));
     // The archive is complete and has its name; without a record it counts as unverified.
     if let Err(failure) = record.stamp(&path).and_then(|()| record.keep(&path, "backup", &about.created_at)) {
         tracing::warn!(

@@ -19,6 +19,7 @@ mod record;
 mod replaced;
 mod restore;
 mod retention;
+mod rows;
 mod schedule;
 mod snapshot;
 mod spool;

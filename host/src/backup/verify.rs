@@ -209,7 +209,10 @@ pub fn verify(
         }
     }
     let mut record = match &found {
-        Ok(found) => fresh(path, found),
+        // What somebody accepted does not stand in the archive.
+        Ok(found) => {
+            Record { fewer_rows_accepted: known.and_then(|known| known.fewer_rows_accepted), ..fresh(path, found) }
+        }
         Err(failure @ (Failure::Archive { .. } | Failure::Structure { .. })) => {
             let known = known.unwrap_or_else(|| Record::unknown(path));
             Record { verdict: Verdict::Damaged, flaw: Some(failure.to_string()), ..known }

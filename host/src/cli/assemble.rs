@@ -127,6 +127,7 @@ pub(super) fn backup_request<'a>(settled: &'a Settled, scratch: &'a Path) -> bac
         raw: false,
         verify: true,
         despite_other_writers: false,
+        accept_fewer_rows: false,
         wait: Duration::ZERO,
         limits: settled.backup.limits,
         records_table: &settled.checks.records_table.name,

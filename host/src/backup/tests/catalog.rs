@@ -30,6 +30,7 @@ fn listed(times: &[(&str, Standing)]) -> Vec<Listed> {
             database_bytes: None,
             records: None,
             provenance_rows: None,
+            fewer_rows_accepted: None,
         }
     };
     times.iter().map(one).collect()
@@ -200,6 +201,37 @@ fn databases_of_the_same_path_are_counted_by_themselves() {
     assert_eq!(gone(&all), 0);
     (all[0].identity, all[1].source) = (Some("b".to_owned()), Some("/mnt/registry.sqlite".to_owned()));
     assert_eq!(gone(&all), 1, "it is the same file, wherever it is mounted");
+}
+
+#[test]
+fn the_archive_with_the_records_that_are_missing_since_stays() {
+    let mut all = listed(&[
+        ("2026-11-24T13:00:00Z", Standing::Verified),
+        ("2026-11-24T12:00:00Z", Standing::Verified),
+        ("2026-11-24T11:00:00Z", Standing::Damaged),
+        ("2026-11-24T10:00:00Z", Standing::Verified),
+        ("2026-11-24T09:00:00Z", Standing::Verified),
+    ]);
+    for (one, records) in all.iter_mut().zip([Some(10), None, Some(20), Some(20), Some(20)]) {
+        (one.records, one.host, one.source) = (records, Some("h".to_owned()), Some("/r.sqlite".to_owned()));
+    }
+    let kept = |all: &[Listed]| {
+        let plan = plan(all, Keep { last: 1, ..Keep::default() }, now());
+        plan.iter().map(|one| one.kept.join(", ")).collect::<Vec<_>>()
+    };
+    let expected = ["last, newest verified", "", "", "most records", ""];
+    assert_eq!(kept(&all), expected);
+    // A restore made another file of it.
+    all[0].identity = Some("new".to_owned());
+    assert_eq!(kept(&all)[3], "most records");
+    all[0].identity = None;
+    all[1].fewer_rows_accepted = Some(all[1].stamp);
+    assert_eq!(kept(&all)[3], "");
+    // Accepted in the future is not accepted.
+    all[1].fewer_rows_accepted = Some(Stamp { at: "2031-01-01T00:00:00Z".parse().unwrap(), number: 1 });
+    assert_eq!(kept(&all), expected);
+    all[0].records = Some(18);
+    assert_eq!(kept(&all)[3], "", "so few are no loss");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 use super::{Bench, REGISTRY, at};
 use crate::{
     archive::Compression,
-    backup::{BackupCheck, LastRun, Settings},
+    backup::{BackupCheck, Keep, LastRun, Settings, Silent, list, plan, verify},
     check::{Check as _, Context, Overrides},
     clock::Deadline,
     sqlite::HoldLimits,
@@ -123,7 +123,7 @@ fn of_a_database_of_the_same_path_on_another_host() {
 }
 
 #[test]
-fn records_that_are_gone_since_the_backup_before() {
+fn records_that_are_gone_until_somebody_accepts_it() {
     let bench = Bench::with(&format!(
         "{REGISTRY} WITH RECURSIVE s(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM s WHERE v < 498)
          INSERT INTO records SELECT v, '' FROM s;"
@@ -137,6 +137,34 @@ fn records_that_are_gone_since_the_backup_before() {
     bench.back_up(|_| ()).unwrap();
     insta::assert_snapshot!(says(), @"
     warn: 3 backups; the newest is 1 h old, [size] KiB and verified
-    - warn rows-lost: the newest backup has 249 records, and the one before it has 497
+    - warn rows-lost: the newest backup has 249 records, and registry-backup-2026-11-24T12-00-00Z.tar.gz has 500
     ");
+    // The next backup is like the one before it, and the records are still missing.
+    let kept = || {
+        let all = list(&bench.path("out"), true).unwrap();
+        let plan = plan(&all, Keep { last: 1, ..Keep::default() }, at("2026-11-24T13:00:00Z").0);
+        plan.iter().map(|one| one.kept.join(", ")).collect::<Vec<_>>()
+    };
+    bench.back_up(|_| ()).unwrap();
+    assert!(says().contains("rows-lost"));
+    assert_eq!(kept(), ["last, newest verified", "", "", "most records"]);
+    let accepted = bench.back_up(|request| request.accept_fewer_rows = true).unwrap();
+    assert!(says().starts_with("ok"));
+    assert_eq!(kept()[4], "");
+    // It holds although the archive in which it was accepted is removed, and whoever verifies keeps it.
+    let later = bench.back_up(|_| ()).unwrap();
+    fs::remove_file(&accepted.path).unwrap();
+    fs::remove_file(format!("{}.json", accepted.path.display())).unwrap();
+    let verified = verify(&later.path, false, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
+    assert_eq!(verified.record.fewer_rows_accepted, Some(accepted.record.archive));
+    assert!(says().starts_with("ok"));
+    // It is no leave to lose more.
+    bench.sql("DELETE FROM records WHERE CAST(id AS INTEGER) > 100");
+    bench.back_up(|_| ()).unwrap();
+    assert!(
+        says().contains("the newest backup has 99 records, and registry-backup-2026-11-24T12-00-00-6Z.tar.gz has 249")
+    );
+    bench.sql("WITH RECURSIVE s(v) AS (SELECT 1001 UNION ALL SELECT v + 1 FROM s WHERE v < 1200) INSERT INTO records SELECT v, '' FROM s");
+    bench.back_up(|_| ()).unwrap();
+    assert!(says().starts_with("ok"), "they are back");
 }

@@ -125,6 +125,7 @@ impl Bench {
             raw: false,
             verify: true,
             despite_other_writers: false,
+            accept_fewer_rows: false,
             wait: Duration::ZERO,
             limits: HoldLimits { time: Duration::from_secs(600), wal_growth: 1 << 30 },
             records_table: "records",
