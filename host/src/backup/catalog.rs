@@ -146,21 +146,31 @@ pub fn list(folder: &Path, described: bool) -> Result<Vec<Listed>, Failure> {
 
 /// A database, as archives tell of it.
 struct Own {
+    /// What the operator calls it.
+    named: Option<String>,
     identity: Option<String>,
     real: String,
     host: String,
 }
 
 impl Own {
-    /// The one at the real path `db`.
-    fn database(db: &Path) -> Self {
-        Self { identity: files::identity(db), real: db.display().to_string(), host: files::host_name() }
+    /// The one at the real path `db`, which the operator may have `named`.
+    fn database(db: &Path, named: Option<&str>) -> Self {
+        Self {
+            named: named.map(str::to_owned),
+            identity: files::identity(db),
+            real: db.display().to_string(),
+            host: files::host_name(),
+        }
     }
 
     /// Whether an archive that says this of itself was made of it; one that does not say counts.
     fn made(&self, source: Option<&str>, host: Option<&str>, identity: Option<&str>) -> bool {
         match (identity, &self.identity) {
+            (Some(its), _) if self.named.as_deref() == Some(its) => true,
             (Some(its), Some(own)) if its == own => true,
+            // Both have a name, and another one.
+            (Some(its), _) if self.named.is_some() && !files::is_identity(its) => false,
             _ if source.is_some_and(|source| source != self.real) => false,
             // After a restore the file is another one, but the host is not.
             (Some(_), Some(_)) => host == Some(&self.host),
@@ -170,14 +180,14 @@ impl Own {
 }
 
 /// Parts archives into those of the database at the real path `db`, with those that do not say of which they are, and the others.
-pub(super) fn of_database(listed: Vec<Listed>, db: &Path) -> (Vec<Listed>, Vec<Listed>) {
-    let own = Own::database(db);
+pub(super) fn of_database(listed: Vec<Listed>, db: &Path, named: Option<&str>) -> (Vec<Listed>, Vec<Listed>) {
+    let own = Own::database(db, named);
     listed.into_iter().partition(|one| own.made(one.source.as_deref(), one.host.as_deref(), one.identity.as_deref()))
 }
 
 /// The archive from which on fewer records of the database at the real path `db` were accepted, as the newest record that knows says.
-pub(super) fn accepted(folder: &Path, db: &Path) -> Option<String> {
-    let own = Own::database(db);
+pub(super) fn accepted(folder: &Path, db: &Path, named: Option<&str>) -> Option<String> {
+    let own = Own::database(db, named);
     let records = names(folder).unwrap_or_default().into_iter().rev().filter_map(|name| Record::of(&folder.join(name)));
     let mut own = records.filter(|one| own.made(one.source.as_deref(), one.host.as_deref(), one.identity.as_deref()));
     own.find_map(|one| one.fewer_rows_accepted)
@@ -187,9 +197,9 @@ pub(super) fn accepted(folder: &Path, db: &Path) -> Option<String> {
 ///
 /// # Errors
 /// [`Failure`] when there is none, or what the system says of the folder.
-pub fn newest_until(folder: &Path, db: &Path, at: Timestamp) -> Result<Listed, Failure> {
+pub fn newest_until(folder: &Path, db: &Path, named: Option<&str>, at: Timestamp) -> Result<Listed, Failure> {
     let real = files::resolved(db).unwrap_or_else(|_| db.to_owned());
-    let (own, _) = of_database(list(folder, true)?, &real);
+    let (own, _) = of_database(list(folder, true)?, &real, named);
     let usable = |one: &Listed| one.standing.is_of_use() && one.created_at <= at;
     own.into_iter().find(usable).ok_or_else(|| {
         let what = format!(

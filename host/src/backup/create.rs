@@ -54,6 +54,8 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 pub struct Request<'a> {
     /// The database.
     pub db: &'a Path,
+    /// What the operator calls the database; `None` for an identity of its file.
+    pub identity: Option<&'a str>,
     /// The folder for the archive; made when it is not there.
     pub out: &'a Path,
     /// What is added to the archive's name.
@@ -129,6 +131,7 @@ fn make(
     let about = About {
         real: &ground.real,
         stat: ground.database,
+        identity: request.identity,
         created_at: format!("{now:.0}"),
         created_seconds: u64::try_from(now.as_second()).unwrap_or(0),
         records_table: request.records_table,
@@ -148,7 +151,11 @@ fn make(
         record.verdict = taken.judged.verdict(about.incomplete.as_ref());
         record.verified_at = Some(format!("{:.0}", clock.now()));
     }
-    let accepted = if request.accept_fewer_rows { None } else { super::catalog::accepted(request.out, &ground.real) };
+    let accepted = if request.accept_fewer_rows {
+        None
+    } else {
+        super::catalog::accepted(request.out, &ground.real, request.identity)
+    };
     let path = publish(&draft, request, now)?;
     record.archive = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     record.fewer_rows_accepted = accepted.or_else(|| request.accept_fewer_rows.then(|| record.archive.clone()));
@@ -245,8 +252,17 @@ fn lock_within(
     }
 }
 
+/// Whether a backup or a restore of the database at the real path is under way, as far as its own lock file shows.
+pub(super) fn is_locked(real: &Path) -> bool {
+    Lock::is_held(&lock_of(real))
+}
+
+fn lock_of(real: &Path) -> PathBuf {
+    beside(real, ".vitalsign-lock")
+}
+
 fn try_lock(real: &Path, stat: &Stat, scratch: &Path) -> Result<Option<Lock>, Failure> {
-    let own = beside(real, ".vitalsign-lock");
+    let own = lock_of(real);
     match Lock::take(&own) {
         Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
             let other = scratch.join(format!("vitalsign-{}-{}.lock", stat.id.device, stat.id.inode));

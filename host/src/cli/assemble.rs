@@ -120,6 +120,7 @@ fn this_binary() -> PathBuf {
 pub(super) fn backup_request<'a>(settled: &'a Settled, scratch: &'a Path) -> backup::Request<'a> {
     backup::Request {
         db: &settled.db,
+        identity: settled.backup.identity.as_deref(),
         out: &settled.backup.dir,
         tag: None,
         compression: settled.backup.compression,

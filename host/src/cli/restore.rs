@@ -42,7 +42,8 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
         (_, at) => {
             tell_if_silent(vec![settled.backup.dir.clone()]);
             let until = at.unwrap_or_else(|| SystemClock.now());
-            let found = backup::newest_until(&settled.backup.dir, &settled.db, until);
+            let found =
+                backup::newest_until(&settled.backup.dir, &settled.db, settled.backup.identity.as_deref(), until);
             Some(found.map_err(|failure| Failure::backup(&failure))?.path)
         }
     };
@@ -83,6 +84,7 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
             (false, Some(_)) => MustMatch::Content,
             (false, None) => MustMatch::Database,
         },
+        identity: settled.backup.identity.as_deref(),
         tables: Tables {
             records: &settled.checks.records_table.name,
             provenance: &settled.checks.provenance_table.name,

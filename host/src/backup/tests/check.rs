@@ -17,16 +17,29 @@ fn says(bench: &Bench, configured: bool, now: &str, last: LastRun) -> String {
 
 /// What the check on the archives of `db` in `dir` says.
 pub(super) fn said(db: PathBuf, dir: PathBuf, configured: bool, now: &str, last: LastRun) -> String {
-    let settings = Settings {
-        configured,
+    let max_age = configured.then_some(Duration::from_secs(93_600));
+    said_of(Settings { configured, max_age, ..settings(dir) }, db, now, last)
+}
+
+/// What backups are configured with, where nobody asks for any.
+pub(super) fn settings(dir: PathBuf) -> Settings {
+    Settings {
+        configured: false,
         dir,
+        identity: None,
         compression: Compression::Gzip,
         level: None,
-        max_age: configured.then_some(Duration::from_secs(93_600)),
+        max_age: None,
         keep: None,
         schedule: None,
+        reverify: None,
+        max_proof_age: None,
         limits: HoldLimits { time: Duration::from_secs(1), wal_growth: 0 },
-    };
+    }
+}
+
+/// What the check says with these settings.
+pub(super) fn said_of(settings: Settings, db: PathBuf, now: &str, last: LastRun) -> String {
     let check = BackupCheck::new(settings, db, &Overrides::default(), Arc::new(at(now)), last).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let context = Context { deadline: Deadline::after(Duration::from_secs(60)) };
@@ -120,6 +133,37 @@ fn of_a_database_of_the_same_path_on_another_host() {
     - warn of-another: 1 backup here of a database with the same path on another host, so it does not count
     ");
     assert!(says("host", &crate::files::host_name()).starts_with("ok"), "a restore made another file of it");
+}
+
+#[test]
+fn a_database_that_the_operator_names_is_known_by_that() {
+    let bench = Bench::with(REGISTRY);
+    let made = bench.back_up(|request| request.identity = Some("payments")).unwrap();
+    assert_eq!(made.record.identity.as_deref(), Some("payments"));
+    let verified = verify(&made.path, false, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
+    assert_eq!(verified.record.identity.as_deref(), Some("payments"), "the archive says so itself");
+    // A container that starts again has another host name, and its volume may be mounted elsewhere.
+    let record = bench.path("out").join(format!("{}.json", made.record.archive));
+    let mut known: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    (known["host"], known["source"]) = ("another container".into(), "/mnt/r.sqlite".into());
+    fs::write(&record, known.to_string()).unwrap();
+    let says = |identity: Option<&str>| {
+        let settings =
+            Settings { configured: true, identity: identity.map(str::to_owned), ..settings(bench.path("out")) };
+        said_of(settings, bench.db(), "2026-11-24T13:00:00Z", LastRun::default())
+    };
+    assert!(says(Some("payments")).starts_with("ok"));
+    assert!(says(Some("orders")).starts_with("error: there is no backup"));
+    // Neither does the same place make it that of another name.
+    (known["host"], known["source"]) = (crate::files::host_name().into(), bench.db().display().to_string().into());
+    fs::write(&record, known.to_string()).unwrap();
+    assert!(says(Some("orders")).starts_with("error: there is no backup"));
+    (known["host"], known["source"]) = ("another container".into(), "/mnt/r.sqlite".into());
+    fs::write(&record, known.to_string()).unwrap();
+    assert!(says(None).starts_with("error: there is no backup"));
+    // Archives from before it had the name are its own still.
+    bench.back_up(|_| ()).unwrap();
+    assert!(says(Some("payments")).starts_with("ok: 2 backups"));
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod interrupted;
 mod kinds;
 mod owners;
 mod preflight;
+mod stalest;
 
 use std::{
     fs,
@@ -118,6 +119,7 @@ impl Bench {
         let scratch = std::env::temp_dir();
         let mut request = Request {
             db,
+            identity: None,
             out,
             tag: None,
             compression: Compression::Gzip,
@@ -151,6 +153,7 @@ impl Bench {
             force: false,
             schema_version: None,
             must_match: MustMatch::Content,
+            identity: None,
             tables: TABLES,
             dry_run: false,
             despite_faults: false,
