@@ -844,6 +844,69 @@ fn serve_backs_up_on_schedule() {
     server.until("the report says why", || server.get("/health/backup").1.contains("is not a folder"));
 }
 
+/// `serve` looks at older archives by itself, and says which one has gone bad on the disk since it was verified.
+#[test]
+fn serve_verifies_again_what_was_verified_longest_ago() {
+    let place = Place::with_registry(200);
+    place.configure(|config| {
+        config["backup"] = serde_json::json!({ "dir": "out", "verifyIntervalSeconds": 1 });
+        config["health"]["checks"] = serde_json::json!({ "backup": { "intervalSeconds": 1 } });
+    });
+    let (older, newer) = (back_up(&place, &[]), back_up(&place, &[]));
+    // The disk changes some bytes, and no time stamp.
+    let modified = fs::metadata(&older).unwrap().modified().unwrap();
+    let mut bytes = fs::read(&older).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 8].iter_mut().for_each(|byte| *byte ^= 0x55);
+    fs::write(&older, bytes).unwrap();
+    fs::File::options().write(true).open(&older).unwrap().set_modified(modified).unwrap();
+    assert_eq!(entry(&place.check(), "backup")["status"], "ok", "nobody has looked at it yet");
+    let server = crate::serve::Server::start(&place);
+    server.until("the report names it", || {
+        let report: Value = serde_json::from_str(&server.get("/health").1).unwrap();
+        let findings = entry(&report, "backup")["findings"].as_array().cloned().unwrap_or_default();
+        let name = older.file_name().unwrap().to_str().unwrap();
+        report["status"] == "error" && findings.iter().any(|one| one["code"] == "rotten" && one["subject"] == name)
+    });
+    let proof = |archive: &Path| {
+        let record = fs::read_to_string(format!("{}.json", archive.display())).unwrap_or_default();
+        serde_json::from_str::<Value>(&record).map(|record| record["verifiedAt"].clone()).unwrap_or_default()
+    };
+    let before = proof(&newer);
+    server.until("the others are verified too", || ![&before, &Value::Null].contains(&&proof(&newer)));
+    assert_eq!(server.stop("-TERM"), Some(0));
+    let left = fs::read_dir(place.path("out")).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| !name.to_str().unwrap().starts_with("registry-backup-")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    // It is told until somebody acts, whoever asks.
+    assert_eq!(entry(&place.check(), "backup")["status"], "error");
+    for path in [older.display().to_string(), format!("{}.json", older.display())] {
+        fs::remove_file(path).unwrap();
+    }
+    assert_eq!(entry(&place.check(), "backup")["status"], "ok");
+}
+
+#[test]
+fn records_that_are_missing_are_told_until_somebody_accepts_it() {
+    let place = Place::with_registry(100);
+    place.configure(|config| config["backup"] = serde_json::json!({ "dir": "out", "keep": { "last": 1 } }));
+    back_up(&place, &[]);
+    let gone = "DELETE FROM provenance; DELETE FROM records WHERE rowid % 2 = 0";
+    Connection::open(place.path("registry.sqlite")).unwrap().execute_batch(gone).unwrap();
+    for _ in 0..2 {
+        back_up(&place, &["--prune"]);
+        let report = place.check();
+        let found = &entry(&report, "backup")["findings"][0];
+        assert_eq!((&found["code"], &found["status"]), (&"rows-lost".into(), &"warn".into()), "{found}");
+    }
+    assert_eq!(place.run(["backup", "--raw", "--accept-fewer-rows"]).code, 2);
+    back_up(&place, &["--accept-fewer-rows", "--prune"]);
+    assert_eq!(entry(&place.check(), "backup")["status"], "ok");
+    back_up(&place, &["--prune"]);
+    assert_eq!(entry(&place.check(), "backup")["status"], "ok");
+    assert_eq!(place.run(["list", "--json"]).report().as_array().unwrap().len(), 1);
+}
+
 #[test]
 fn the_newest_archive_and_that_of_a_time_are_found() {
     let place = Place::with_registry(5);

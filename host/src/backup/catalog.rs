@@ -69,6 +69,11 @@ impl Standing {
             Self::Unreadable => "unreadable",
         }
     }
+
+    /// Whether the archive can be restored as it is, as far as anybody knows.
+    pub(super) fn is_of_use(self) -> bool {
+        matches!(self, Self::Verified | Self::Unverified)
+    }
 }
 
 /// An archive in a folder.
@@ -111,6 +116,9 @@ pub struct Listed {
     pub records: Option<u64>,
     /// Rows in the provenance table.
     pub provenance_rows: Option<u64>,
+    /// The place of the archive from which on fewer records were accepted.
+    #[serde(skip)]
+    pub(super) fewer_rows_accepted: Option<Stamp>,
 }
 
 impl Listed {
@@ -139,29 +147,70 @@ pub fn list(folder: &Path, described: bool) -> Result<Vec<Listed>, Failure> {
     Ok(listed)
 }
 
+/// A database, as archives tell of it.
+struct Own {
+    /// What the operator calls it.
+    named: Option<String>,
+    identity: Option<String>,
+    real: String,
+    host: String,
+}
+
+impl Own {
+    /// The one at the real path `db`, which the operator may have `named`.
+    fn database(db: &Path, named: Option<&str>) -> Self {
+        Self {
+            named: named.map(str::to_owned),
+            identity: files::identity(db),
+            real: db.display().to_string(),
+            host: files::host_name(),
+        }
+    }
+
+    /// Whether an archive that says this of itself was made of it; one that does not say counts.
+    fn made(&self, source: Option<&str>, host: Option<&str>, identity: Option<&str>) -> bool {
+        match (identity, &self.identity) {
+            (Some(its), _) if self.named.as_deref() == Some(its) => true,
+            (Some(its), Some(own)) if its == own => true,
+            // Both have a name, and another one.
+            (Some(its), _) if self.named.is_some() && !files::is_identity(its) => false,
+            _ if source.is_some_and(|source| source != self.real) => false,
+            // After a restore the file is another one, but the host is not.
+            (Some(_), Some(_)) => host == Some(&self.host),
+            _ => true,
+        }
+    }
+}
+
 /// Parts archives into those of the database at the real path `db`, with those that do not say of which they are, and the others.
-pub(super) fn of_database(listed: Vec<Listed>, db: &Path) -> (Vec<Listed>, Vec<Listed>) {
-    let (identity, real, host) = (files::identity(db), db.display().to_string(), files::host_name());
-    let is_own = |one: &Listed| match (&one.identity, &identity) {
-        (Some(its), Some(own)) if its == own => true,
-        _ if one.source.as_ref().is_some_and(|source| *source != real) => false,
-        // After a restore the file is another one, but the host is not.
-        (Some(_), Some(_)) => one.host.as_ref() == Some(&host),
-        _ => true,
-    };
+pub(super) fn of_database(listed: Vec<Listed>, db: &Path, named: Option<&str>) -> (Vec<Listed>, Vec<Listed>) {
+    let known = Own::database(db, named);
+    let is_own = |one: &Listed| known.made(one.source.as_deref(), one.host.as_deref(), one.identity.as_deref());
     let (own, mut others): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_own);
-    if identity.is_some() {
+    if known.identity.is_some() {
         return (own, others);
     }
-    let (own, elsewhere) = of_lost_database(own, &host);
+    let (own, elsewhere) = of_lost_database(own, &known);
     others.extend(elsewhere);
     (own, others)
 }
 
+/// The archive from which on fewer records of the database at the real path `db` were accepted, as the newest record that knows says.
+pub(super) fn accepted(folder: &Path, db: &Path, named: Option<&str>) -> Option<String> {
+    let own = Own::database(db, named);
+    let records = names(folder).unwrap_or_default().into_iter().rev().filter_map(|name| Record::of(&folder.join(name)));
+    let mut own = records.filter(|one| own.made(one.source.as_deref(), one.host.as_deref(), one.identity.as_deref()));
+    own.find_map(|one| one.fewer_rows_accepted)
+}
+
 /// Parts the archives of the path of a database that is not there, so that only its path tells it from others: those of this host
-/// count. Where there are none, as in a container with a new name, all of them do if they are of one database.
-fn of_lost_database(listed: Vec<Listed>, host: &str) -> (Vec<Listed>, Vec<Listed>) {
-    let is_here = |one: &Listed| one.host.as_ref().is_none_or(|its| its == host);
+/// count, and those with the name that the operator gave. Where there are none, as in a container with a new name, all of them do if
+/// they are of one database.
+fn of_lost_database(listed: Vec<Listed>, known: &Own) -> (Vec<Listed>, Vec<Listed>) {
+    let is_here = |one: &Listed| {
+        let has_its_name = known.named.is_some() && one.identity == known.named;
+        has_its_name || one.host.as_ref().is_none_or(|its| *its == known.host)
+    };
     if listed.iter().any(is_here) {
         return listed.into_iter().partition(is_here);
     }
@@ -173,13 +222,19 @@ fn of_lost_database(listed: Vec<Listed>, host: &str) -> (Vec<Listed>, Vec<Listed
 ///
 /// # Errors
 /// [`Failure`] when there is none, or it cannot be told of which of several databases; what the system says of the folder.
-pub fn newest_until(folder: &Path, db: &Path, until: Option<Timestamp>, now: Timestamp) -> Result<Listed, Failure> {
+pub fn newest_until(
+    folder: &Path,
+    db: &Path,
+    named: Option<&str>,
+    until: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Listed, Failure> {
     let real = files::resolved(db).unwrap_or_else(|_| db.to_owned());
-    let (own, others) = of_database(list(folder, true)?, &real);
+    let (own, others) = of_database(list(folder, true)?, &real, named);
     let usable = |one: &Listed| {
         // A clock that was set back a little must not hide the newest one.
         let is_in_time = until.map_or_else(|| !one.is_future(now), |until| one.created_at <= until);
-        is_in_time && matches!(one.standing, Standing::Verified | Standing::Unverified)
+        is_in_time && one.standing.is_of_use()
     };
     let is_lost = own.is_empty() && files::identity(&real).is_none();
     let source = real.display().to_string();
@@ -237,6 +292,7 @@ fn one(folder: &Path, name: &str, pinned: bool, described: bool) -> Option<Liste
         database_bytes: None,
         records: None,
         provenance_rows: None,
+        fewer_rows_accepted: None,
         path,
     };
     match record {
@@ -251,6 +307,7 @@ fn one(folder: &Path, name: &str, pinned: bool, described: bool) -> Option<Liste
                 (Verdict::Incomplete, _) => Standing::Incomplete,
                 (Verdict::Damaged, _) => Standing::Damaged,
             };
+            listed.fewer_rows_accepted = record.accepted_in();
             listed.verified_at = record.verified_at;
             listed.structure = Some(record.structure);
             listed.flaw = record.flaw;

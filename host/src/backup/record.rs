@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Failure, failure::stat};
 use crate::{
-    archive::parse_file_name,
+    archive::{Stamp, parse_file_name},
     clock::Clock,
     files::{self, beside},
     value::Digest,
@@ -171,6 +171,10 @@ pub struct Record {
     pub records: Option<u64>,
     /// Rows in the provenance table.
     pub provenance_rows: Option<u64>,
+    /// The archive from which on fewer records were accepted: this one, or one before it. Later archives repeat it, since that one is
+    /// removed some day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fewer_rows_accepted: Option<String>,
 }
 
 /// The path of an archive's record.
@@ -235,6 +239,7 @@ impl Record {
             database_sha256: None,
             records: None,
             provenance_rows: None,
+            fewer_rows_accepted: None,
         }
     }
 
@@ -242,6 +247,11 @@ impl Record {
     #[must_use]
     pub fn judged(&self) -> Judged {
         Judged { structure: self.structure.clone(), checked: self.checked.clone().unwrap_or_default() }
+    }
+
+    /// The place of the archive from which on fewer records were accepted.
+    pub(super) fn accepted_in(&self) -> Option<Stamp> {
+        parse_file_name(self.fewer_rows_accepted.as_ref()?).map(|(stamp, ..)| stamp)
     }
 
     /// Reads the record of an archive; `None` when there is none, or nothing that is one.

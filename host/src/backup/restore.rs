@@ -41,6 +41,8 @@ pub struct RestoreRequest<'a> {
     pub schema_version: Option<i64>,
     /// What the archive must have in common with the database that it replaces.
     pub must_match: MustMatch,
+    /// What the operator calls that database; `None` where only its file tells.
+    pub identity: Option<&'a str>,
     /// The tables whose rows are told.
     pub tables: Tables<'a>,
     /// Whether it is only a rehearsal, which ends before the swap.
@@ -131,7 +133,15 @@ pub fn prepare<'a>(request: &'a RestoreRequest<'a>, progress: &'a dyn Progress) 
     let metadata = &found.unpacked.metadata;
     let content = Content::laid_out(&found, request.tables)?;
     if let Some(present) = &present {
-        same_database(request.must_match, request.archive, metadata, &content, present, &database.real)?;
+        same_database(
+            request.must_match,
+            request.archive,
+            metadata,
+            &content,
+            present,
+            &database.real,
+            request.identity,
+        )?;
     }
     let exported = found.unpacked.files.provenance.is_some();
     staging.prepare(&found, &database, &log)?;

@@ -48,6 +48,8 @@ pub(super) struct About<'a> {
     pub(super) real: &'a Path,
     /// What `stat` says of it.
     pub(super) stat: Stat,
+    /// What the operator calls it.
+    pub(super) identity: Option<&'a str>,
     /// When the backup was begun, in UTC, and in seconds since 1970.
     pub(super) created_at: String,
     pub(super) created_seconds: u64,
@@ -92,7 +94,7 @@ impl About<'_> {
             tool: Some(format!("vitalsign {}", env!("CARGO_PKG_VERSION"))),
             source: Some(self.real.display().to_string()),
             host: Some(files::host_name()),
-            identity: files::identity(self.real),
+            identity: self.identity.map(str::to_owned).or_else(|| files::identity(self.real)),
             files: Some(files),
             incomplete: self.incomplete.clone(),
             ..Metadata::new()

@@ -13,7 +13,7 @@ use super::{
     within,
 };
 use crate::{
-    backup::{self, Keep, Listed, Pruned, Replaced},
+    backup::{self, Keep, Listed, Pruned, Replaced, Standing},
     clock::{Clock as _, SystemClock},
     value::bytes,
 };
@@ -88,7 +88,12 @@ fn replaced(db: &Path, args: &PruneArgs) -> Result<Exit, Failure> {
 /// Removes the archives in `folder` that the rule does not keep, after a backup that was verified.
 pub(super) fn after_backup(folder: &Path, keep: Keep) -> Result<(), backup::Failure> {
     let listed = backup::list(folder, true)?;
-    backup::prune(&backup::plan(&listed, keep, SystemClock.now()), &SystemClock)
+    let mut plan = backup::plan(&listed, keep, SystemClock.now());
+    // What has gone bad is not removed before somebody has seen it.
+    for (one, planned) in listed.iter().zip(&mut plan) {
+        planned.kept.extend(matches!(one.standing, Standing::Damaged | Standing::Changed).then_some("damaged"));
+    }
+    backup::prune(&plan, &SystemClock)
 }
 
 /// What becomes of the archives where there is no rule.

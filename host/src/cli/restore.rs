@@ -41,7 +41,8 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
         (false, None) => None,
         (_, at) => {
             tell_if_silent(vec![settled.backup.dir.clone()]);
-            let found = backup::newest_until(&settled.backup.dir, &settled.db, at, SystemClock.now());
+            let (dir, named) = (&settled.backup.dir, settled.backup.identity.as_deref());
+            let found = backup::newest_until(dir, &settled.db, named, at, SystemClock.now());
             Some(found.map_err(|failure| Failure::backup(&failure))?.path)
         }
     };
@@ -72,6 +73,7 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
             (false, Some(_)) => MustMatch::Content,
             (false, None) => MustMatch::Database,
         },
+        identity: settled.backup.identity.as_deref(),
         tables: Tables {
             records: &settled.checks.records_table.name,
             provenance: &settled.checks.provenance_table.name,

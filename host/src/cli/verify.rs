@@ -18,8 +18,8 @@ use super::{
     within,
 };
 use crate::{
-    backup::{self, Record, Standing, Verdict, Verified},
-    clock::{Stopwatch, SystemClock},
+    backup::{self, Record, Verdict, Verified},
+    clock::{Clock as _, Stopwatch, SystemClock},
     files,
     value::{bytes, grouped},
 };
@@ -94,8 +94,8 @@ fn listed(global: &Global, args: &VerifyArgs) -> Result<Vec<PathBuf>, Failure> {
         let what = format!("there are no archives in {}, so nothing was verified", folder.display());
         return Err(Failure::new(Exit::Environment, what).hint("name the folder with --out"));
     }
-    // A bad one is no more urgent than others: if it came first each time, it could use up every budget.
-    listed.sort_by_key(|one| (one.standing != Standing::Unverified).then(|| one.verified_at.clone()));
+    let now = SystemClock.now();
+    listed.sort_by_key(|one| backup::proven_at(one, now));
     Ok(listed.into_iter().map(|one| one.path).collect())
 }
 

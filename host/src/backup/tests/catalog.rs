@@ -31,6 +31,7 @@ fn listed(times: &[(&str, Standing)]) -> Vec<Listed> {
             database_bytes: None,
             records: None,
             provenance_rows: None,
+            fewer_rows_accepted: None,
         }
     };
     times.iter().map(one).collect()
@@ -204,6 +205,37 @@ fn databases_of_the_same_path_are_counted_by_themselves() {
 }
 
 #[test]
+fn the_archive_with_the_records_that_are_missing_since_stays() {
+    let mut all = listed(&[
+        ("2026-11-24T13:00:00Z", Standing::Verified),
+        ("2026-11-24T12:00:00Z", Standing::Verified),
+        ("2026-11-24T11:00:00Z", Standing::Damaged),
+        ("2026-11-24T10:00:00Z", Standing::Verified),
+        ("2026-11-24T09:00:00Z", Standing::Verified),
+    ]);
+    for (one, records) in all.iter_mut().zip([Some(10), None, Some(20), Some(20), Some(20)]) {
+        (one.records, one.host, one.source) = (records, Some("h".to_owned()), Some("/r.sqlite".to_owned()));
+    }
+    let kept = |all: &[Listed]| {
+        let plan = plan(all, Keep { last: 1, ..Keep::default() }, now());
+        plan.iter().map(|one| one.kept.join(", ")).collect::<Vec<_>>()
+    };
+    let expected = ["last, newest verified", "", "", "most records", ""];
+    assert_eq!(kept(&all), expected);
+    // A restore made another file of it.
+    all[0].identity = Some("new".to_owned());
+    assert_eq!(kept(&all)[3], "most records");
+    all[0].identity = None;
+    all[1].fewer_rows_accepted = Some(all[1].stamp);
+    assert_eq!(kept(&all)[3], "");
+    // Accepted in the future is not accepted.
+    all[1].fewer_rows_accepted = Some(Stamp { at: "2031-01-01T00:00:00Z".parse().unwrap(), number: 1 });
+    assert_eq!(kept(&all), expected);
+    all[0].records = Some(18);
+    assert_eq!(kept(&all)[3], "", "so few are no loss");
+}
+
+#[test]
 fn an_archive_that_cannot_be_accessed_is_listed() {
     let bench = Bench::with(REGISTRY);
     bench.back_up(|_| ()).unwrap();
@@ -245,7 +277,7 @@ fn the_newest_archive_is_that_of_this_database_and_not_of_one_with_its_path_else
     let bench = Bench::with(REGISTRY);
     let names: Vec<_> = (0..3).map(|_| bench.back_up(|_| ()).unwrap().record.archive).collect();
     let newest = || {
-        let found = newest_until(&bench.path("out"), &bench.db(), None, now());
+        let found = newest_until(&bench.path("out"), &bench.db(), None, None, now());
         found
             .map(|one| names.iter().position(|name| one.path.ends_with(name)).unwrap())
             .map_err(|failure| failure.kind())
@@ -273,7 +305,8 @@ fn a_clock_that_was_set_back_hides_no_archive() {
     bench.back_up(|_| ()).unwrap();
     let newest = |until: Option<&str>, now: &str| {
         let until = until.map(|until| until.parse().unwrap());
-        newest_until(&bench.path("out"), &bench.db(), until, now.parse().unwrap()).map_err(|failure| failure.kind())
+        newest_until(&bench.path("out"), &bench.db(), None, until, now.parse().unwrap())
+            .map_err(|failure| failure.kind())
     };
     assert!(newest(None, "2026-11-24T11:59:00Z").is_ok());
     assert_eq!(newest(None, "2026-11-24T11:00:00Z").unwrap_err(), Kind::Refused);
