@@ -20,6 +20,7 @@ use super::{
 use crate::{
     backup::{self, Content, MustMatch, RestoreRequest, Restored, Structure, Tables, UndoRequest, Undone},
     clock::{Clock as _, SystemClock},
+    config::Settled,
     files,
     sqlite::RowCount,
     value::{grouped, printable},
@@ -37,19 +38,7 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
     let settled = settle(global, None)?;
     tell_if_silent(vec![settled.db.clone()]);
     let scratch = env::temp_dir();
-    let found = match (args.latest, args.at) {
-        (false, None) => None,
-        (_, at) => {
-            tell_if_silent(vec![settled.backup.dir.clone()]);
-            let (dir, named) = (&settled.backup.dir, settled.backup.identity.as_deref());
-            let found = backup::newest_until(dir, &settled.db, named, at, SystemClock.now());
-            Some(found.map_err(|failure| Failure::backup(&failure))?.path)
-        }
-    };
-    let received = match args.archive() {
-        Some(archive) if stream::is_stream(archive) => Some(stream::received()?),
-        _ => None,
-    };
+    let (received, found) = (received(args)?, newest(args, &settled)?);
     let given = match &received {
         Some(received) => Some(received.path.clone()),
         None => args.archive().map(|archive| within(global, archive)),
@@ -102,6 +91,25 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
         false => printed.map_err(|failure| failure.before(&format!("{} was restored", settled.db.display())))?,
     }
     Ok(Exit::Done)
+}
+
+/// The archive on standard input, if that is the one.
+fn received(args: &RestoreArgs) -> Result<Option<stream::Received>, Failure> {
+    match args.archive() {
+        Some(archive) if stream::is_stream(archive) => stream::received().map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The newest archive, or that of a time, if one of these was asked for.
+fn newest(args: &RestoreArgs, settled: &Settled) -> Result<Option<PathBuf>, Failure> {
+    if !args.latest && args.at.is_none() {
+        return Ok(None);
+    }
+    let (dir, named) = (&settled.backup.dir, settled.backup.identity.as_deref());
+    tell_if_silent(vec![dir.clone()]);
+    let found = backup::newest_until(dir, &settled.db, named, args.at, SystemClock.now());
+    Ok(Some(found.map_err(|failure| Failure::backup(&failure))?.path))
 }
 
 /// Brings back what the last restore replaced.
