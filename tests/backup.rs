@@ -2,11 +2,15 @@
 
 use std::{
     fs,
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    os::unix::{
+        fs::PermissionsExt,
+        process::{CommandExt, ExitStatusExt},
+    },
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
     thread,
+    time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
@@ -261,7 +265,7 @@ fn another_database_is_refused_and_a_plain_copy_is_restored() {
     assert_eq!(ran.code, 4);
     insta::assert_snapshot!(settled(&ran.stderr), @"
     vitalsign: [folder]/out/registry-backup-[stamp].tar.gz is an archive of another database than [folder]/shop.sqlite: the two databases have no table in common; nothing was changed
-      → `vitalsign list` shows of which database each archive is; add --another-database if this one is to replace it all the same
+      → `vitalsign list --json` shows of which database each archive is; add --another-database if this one is to replace it all the same
     ");
     assert_eq!(fs::read(place.path("shop.sqlite")).unwrap(), before);
     assert_eq!(restore(&place, &archive, &["--force", "--another-database"]).code, 0);
@@ -354,6 +358,26 @@ fn several_archives_are_verified_and_each_that_went_bad_is_named() {
     let standings: Vec<_> = listed.as_array().unwrap().iter().map(|one| one["standing"].as_str().unwrap()).collect();
     assert_eq!(standings, ["verified", "damaged", "verified"]);
     assert_eq!(place.run(["verify", "--out", "out", "--stalest", "--budget", "0"]).code, 0, "there is no time for any");
+    // The damaged one takes its turn, so that it cannot use up the time of the others each night.
+    let verified_at = |archive: &Path, at: &str| {
+        let path = PathBuf::from(format!("{}.json", archive.display()));
+        let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        record["verifiedAt"] = at.into();
+        fs::write(path, record.to_string()).unwrap();
+    };
+    for (archive, at) in archives.iter().zip(["2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z", "2026-01-01T00:00:00Z"]) {
+        verified_at(archive, at);
+    }
+    let ran = place.run(["verify", "--out", "out", "--stalest", "--budget", "10m", "--json"]);
+    let told = ran.report();
+    let order: Vec<_> = told.as_array().unwrap().iter().map(|one| one["path"].as_str().unwrap()).collect();
+    let order: Vec<_> = order.iter().map(|path| archives.iter().position(|one| one.ends_with(path)).unwrap()).collect();
+    assert_eq!(order, [2, 0, 1]);
+    if Path::new("/dev/full").exists() {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let ran = place.finish(place.command(["verify", "--out", "out", "--all"]).stdout(full).output().unwrap());
+        assert_eq!((ran.code, ran.stderr.contains("could not be verified")), (6, false), "{}", ran.stderr);
+    }
     assert_eq!(place.run(["verify", "--stalest"]).code, 2);
 }
 
@@ -366,6 +390,7 @@ fn a_pinned_archive_stays_until_it_is_unpinned() {
     assert_eq!(place.run(["pin", name]).code, 0);
     assert_eq!(place.run(["pin", name]).code, 0, "twice is once");
     assert_eq!(place.run(["pin", "registry.sqlite"]).code, 4);
+    assert_eq!(place.run(["pin", &name.replace("-one", "-none")]).code, 6);
     back_up(&place, &["--tag", "two", "--prune"]);
     back_up(&place, &["--tag", "three", "--prune"]);
     let text = place.run(["list"]).stdout;
@@ -582,6 +607,18 @@ fn an_archive_whose_path_cannot_be_printed_is_named_all_the_same() {
         "{said}"
     );
     assert!(place.run(["list", "--out", "out"]).stdout.contains("verified"));
+    // What is done is said, also where only the result cannot be printed.
+    let archive = place.run(["list", "--out", "out", "--json"]).report()[0]["path"].as_str().unwrap().to_owned();
+    for (args, done) in [
+        (&["restore", &archive, "--db", "registry.sqlite", "--force", "--json"][..], "registry.sqlite was restored: "),
+        (&["restore", "--db", "registry.sqlite", "--undo"], "registry.sqlite was put back: "),
+        (&["prune", "--out", "out", "--last", "1", "--yes"], "what no rule keeps was removed: "),
+        (&["prune", "--out", "out", "--last", "1"], "vitalsign: cannot write to standard output"),
+    ] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let ran = place.finish(place.command(args).stdout(full).output().unwrap());
+        assert_eq!((ran.code, ran.stderr.contains(done)), (6, true), "{args:?}: {}", ran.stderr);
+    }
 }
 
 /// Each backup taken under a writer holds a prefix of what was committed, and nothing less than what was before it began.
@@ -665,7 +702,7 @@ fn a_backup_under_writers_who_come_and_go() {
                     return;
                 }
                 let writer = Connection::open(&path).unwrap();
-                writer.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+                writer.busy_timeout(Duration::from_secs(30)).unwrap();
                 let sql = format!("INSERT INTO records VALUES ('w{number}', 'w', 'w', '1', '{{}}', 'now')");
                 writer.execute_batch(&sql).unwrap();
                 writer.close().unwrap();
@@ -807,6 +844,69 @@ fn serve_backs_up_on_schedule() {
     server.until("the report says why", || server.get("/health/backup").1.contains("is not a folder"));
 }
 
+/// `serve` looks at older archives by itself, and says which one has gone bad on the disk since it was verified.
+#[test]
+fn serve_verifies_again_what_was_verified_longest_ago() {
+    let place = Place::with_registry(200);
+    place.configure(|config| {
+        config["backup"] = serde_json::json!({ "dir": "out", "verifyIntervalSeconds": 1 });
+        config["health"]["checks"] = serde_json::json!({ "backup": { "intervalSeconds": 1 } });
+    });
+    let (older, newer) = (back_up(&place, &[]), back_up(&place, &[]));
+    // The disk changes some bytes, and no time stamp.
+    let modified = fs::metadata(&older).unwrap().modified().unwrap();
+    let mut bytes = fs::read(&older).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 8].iter_mut().for_each(|byte| *byte ^= 0x55);
+    fs::write(&older, bytes).unwrap();
+    fs::File::options().write(true).open(&older).unwrap().set_modified(modified).unwrap();
+    assert_eq!(entry(&place.check(), "backup")["status"], "ok", "nobody has looked at it yet");
+    let server = crate::serve::Server::start(&place);
+    server.until("the report names it", || {
+        let report: Value = serde_json::from_str(&server.get("/health").1).unwrap();
+        let findings = entry(&report, "backup")["findings"].as_array().cloned().unwrap_or_default();
+        let name = older.file_name().unwrap().to_str().unwrap();
+        report["status"] == "error" && findings.iter().any(|one| one["code"] == "rotten" && one["subject"] == name)
+    });
+    let proof = |archive: &Path| {
+        let record = fs::read_to_string(format!("{}.json", archive.display())).unwrap_or_default();
+        serde_json::from_str::<Value>(&record).map(|record| record["verifiedAt"].clone()).unwrap_or_default()
+    };
+    let before = proof(&newer);
+    server.until("the others are verified too", || ![&before, &Value::Null].contains(&&proof(&newer)));
+    assert_eq!(server.stop("-TERM"), Some(0));
+    let left = fs::read_dir(place.path("out")).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| !name.to_str().unwrap().starts_with("registry-backup-")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    // It is told until somebody acts, whoever asks.
+    assert_eq!(entry(&place.check(), "backup")["status"], "error");
+    for path in [older.display().to_string(), format!("{}.json", older.display())] {
+        fs::remove_file(path).unwrap();
+    }
+    assert_eq!(entry(&place.check(), "backup")["status"], "ok");
+}
+
+#[test]
+fn records_that_are_missing_are_told_until_somebody_accepts_it() {
+    let place = Place::with_registry(100);
+    place.configure(|config| config["backup"] = serde_json::json!({ "dir": "out", "keep": { "last": 1 } }));
+    back_up(&place, &[]);
+    let gone = "DELETE FROM provenance; DELETE FROM records WHERE rowid % 2 = 0";
+    Connection::open(place.path("registry.sqlite")).unwrap().execute_batch(gone).unwrap();
+    for _ in 0..2 {
+        back_up(&place, &["--prune"]);
+        let report = place.check();
+        let found = &entry(&report, "backup")["findings"][0];
+        assert_eq!((&found["code"], &found["status"]), (&"rows-lost".into(), &"warn".into()), "{found}");
+    }
+    assert_eq!(place.run(["backup", "--raw", "--accept-fewer-rows"]).code, 2);
+    back_up(&place, &["--accept-fewer-rows", "--prune"]);
+    assert_eq!(entry(&place.check(), "backup")["status"], "ok");
+    back_up(&place, &["--prune"]);
+    assert_eq!(entry(&place.check(), "backup")["status"], "ok");
+    assert_eq!(place.run(["list", "--json"]).report().as_array().unwrap().len(), 1);
+}
+
 #[test]
 fn the_newest_archive_and_that_of_a_time_are_found() {
     let place = Place::with_registry(5);
@@ -856,7 +956,76 @@ fn an_archive_passes_through_pipes() {
     assert_eq!(piped(&["verify", "-"]).code, 5);
     assert_eq!(piped(&["restore", "-", "--db", "other.sqlite"]).code, 5);
     assert!(!place.path("other.sqlite").exists());
+    assert_eq!(place.run(["verify", "-", "stream"]).code, 2);
     for flag in ["--json", "--prune"] {
         assert_eq!(place.run(["backup", "--db", "registry.sqlite", "--out", "-", flag]).code, 2);
     }
+}
+
+/// Starts a command that keeps an archive in `TMPDIR`, ends it by a signal once the archive is there, and says what is left.
+fn interrupted(place: &Place, args: &[&str]) -> (Option<i32>, Vec<PathBuf>) {
+    let temporary = place.path("tmp");
+    fs::create_dir_all(&temporary).unwrap();
+    let mut command = place.command(args);
+    // A pipe that nobody writes to on the one side, and one that nobody reads from on the other.
+    command.env("TMPDIR", &temporary).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let is_there = || {
+        let folders = fs::read_dir(&temporary).unwrap().map(|entry| entry.unwrap().path());
+        let mut files =
+            folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten().map(|entry| entry.unwrap().path());
+        // What is read, or the record of what is written next.
+        files.any(|file| file.ends_with("standard-input") || file.to_str().unwrap().ends_with(".tar.json"))
+    };
+    let until = Instant::now() + Duration::from_secs(60);
+    while !is_there() && Instant::now() < until {
+        thread::yield_now();
+    }
+    assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+    let status = child.wait().unwrap();
+    (status.signal(), fs::read_dir(&temporary).unwrap().map(|entry| entry.unwrap().path()).collect())
+}
+
+#[test]
+fn a_signal_ends_a_command_that_waits_for_a_pipe_and_no_archive_stays() {
+    let place = Place::with_registry(2000);
+    for args in [
+        &["verify", "-"][..],
+        &["restore", "-", "--db", "copy.sqlite"],
+        &["backup", "--db", "registry.sqlite", "--compression", "none", "--out", "-"],
+    ] {
+        assert_eq!(interrupted(&place, args), (Some(1), Vec::new()), "{args:?}");
+    }
+}
+
+#[test]
+fn archives_that_another_user_may_not_read_are_kept() {
+    /// Neither root nor the user of this test.
+    const USER: &str = "54321";
+    if !has("setpriv") {
+        return;
+    }
+    let place = Place::with_registry(5);
+    for tag in ["one", "two"] {
+        back_up(&place, &["--tag", tag]);
+    }
+    let open = |path: &str, mode| fs::set_permissions(place.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    for folder in ["", "out"] {
+        open(folder, 0o777);
+    }
+    let run = |args: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", USER, "--regid", USER, "--clear-groups", env!("CARGO_BIN_EXE_vitalsign")]);
+        place.finish(command.args(args).current_dir(place.folder()).env_clear().output().unwrap())
+    };
+    let ran = run(&["prune", "--out", "out", "--last", "1", "--yes"]);
+    if ran.code == 127 || ran.stderr.starts_with("setpriv:") {
+        skipped("only root can become another user, and that user must be able to run the binary");
+        return;
+    }
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(ran.stdout.matches("(cannot be accessed)").count(), 2, "{}", ran.stdout);
+    let listed = run(&["list", "--out", "out", "--json"]).report();
+    assert_eq!(listed[0]["standing"], "unreadable");
+    assert_eq!(listed.as_array().unwrap().len(), 2);
 }

@@ -188,6 +188,11 @@ fn no_backup_is_proven_while_a_process_works_on_other_files() {
     let (code, said, archives) = backs_up(&place, "registry.sqlite", &["--despite-other-writers"]);
     assert!(said.starts_with("vitalsign: the archive was made, but it is incomplete: process "), "{said}");
     assert_eq!((code, &archives[0]["standing"]), (0, &"incomplete".into()));
+    for (how, out) in [("--no-verify", "quick"), ("--raw", "raw")] {
+        let ran = place.run(["backup", "--db", "registry.sqlite", "--out", out, "--despite-other-writers", how]);
+        assert!(ran.stderr.contains("the archive was made, but it is incomplete: process "), "{}", ran.stderr);
+        assert_eq!(place.run(["list", "--out", out, "--json"]).report()[0]["standing"], "incomplete", "{how}");
+    }
     registry.kill();
     let archive = archives[0]["path"].as_str().unwrap();
     let verified = place.run(["verify", archive]);

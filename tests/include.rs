@@ -42,7 +42,7 @@ fn noise(count: usize) -> Vec<u8> {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        (state >> 32) as u8
+        state.to_le_bytes()[4]
     };
     (0..count).map(|_| next()).collect()
 }

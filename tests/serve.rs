@@ -86,7 +86,7 @@ impl Server {
     }
 
     /// Sends a signal and gives the exit code.
-    fn stop(mut self, signal: &str) -> Option<i32> {
+    pub fn stop(mut self, signal: &str) -> Option<i32> {
         self.signal(signal);
         self.child.wait().unwrap().code()
     }

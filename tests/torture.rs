@@ -133,9 +133,14 @@ fn injections(calls: &BTreeMap<String, usize>) -> Vec<(String, usize, &'static s
 
 /// Runs the command once for each injection, and holds what is left against `judge`, which is given whether it said *done*.
 fn torture(prepare: &dyn Fn() -> Place, args: &[&str], judge: &dyn Fn(&Place, bool, &str)) {
+    torture_share(1, prepare, args, judge);
+}
+
+/// The same with one of so many injections, for a command that makes many calls.
+fn torture_share(share: usize, prepare: &dyn Fn() -> Place, args: &[&str], judge: &dyn Fn(&Place, bool, &str)) {
     let calls = calls(prepare, args);
     assert!(calls.len() > 10, "the calls were counted: {calls:?}");
-    let injections = injections(&calls);
+    let injections: Vec<_> = injections(&calls).into_iter().step_by(share).collect();
     eprintln!("{}: {} injections into {} calls", args[0], injections.len(), calls.values().sum::<usize>());
     for (name, at, what) in injections {
         let place = prepare();
@@ -229,6 +234,61 @@ fn torture_an_undo() {
         let is_new = and_then(place, &UNDO, case);
         assert_ne!(and_then(place, &UNDO, case), is_new, "{case}: one of them is lost");
         assert_eq!(and_then(place, &UNDO, case), is_new, "{case}: one of them is lost");
+    });
+}
+
+/// The same with a folder and another database that belong to the registry.
+fn with_more() -> Place {
+    let place = Place::with_registry(20);
+    place.configure(|config| config["backup"] = serde_json::json!({ "include": ["uploads", "more.db"] }));
+    let state = |age: &str, sql: &str| {
+        Connection::open(place.path("registry.sqlite")).unwrap().execute_batch(sql).unwrap();
+        place.write("uploads/deep/a", age);
+        let more = Connection::open(place.path("more.db")).unwrap();
+        more.execute_batch(&format!("DROP TABLE IF EXISTS t; CREATE TABLE t AS SELECT '{age}' AS age")).unwrap();
+    };
+    state("new", "INSERT INTO records SELECT 'urn:new', kind, name, version, payload, created_at FROM records LIMIT 1");
+    let archive = back_up(&place, &[]);
+    fs::rename(&archive, place.path("a.tar.gz")).unwrap();
+    fs::copy(place.path("registry.sqlite"), place.path("new")).unwrap();
+    state("old", "DELETE FROM records WHERE id = 'urn:new'; VACUUM");
+    fs::copy(place.path("registry.sqlite"), place.path("old")).unwrap();
+    place.write("log.jsonl", OLD_LOG);
+    place
+}
+
+/// As [`is_new`]; while a journal shows that something is to be done yet, the rest may be on its way.
+fn all_is_new(place: &Place, case: &str) -> bool {
+    let is_new = is_new(place, case);
+    if !place.path("registry.sqlite.vitalsign-restore").exists() {
+        let age = if is_new { "new" } else { "old" };
+        assert_eq!(fs::read_to_string(place.path("uploads/deep/a")).unwrap(), age, "{case}: the folder");
+        let more = Connection::open(place.path("more.db")).unwrap();
+        let its: String = more.query_row("SELECT age FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(its, age, "{case}: the other database");
+    }
+    is_new
+}
+
+#[test]
+fn torture_a_restore_with_what_is_included() {
+    if !has("strace") {
+        return;
+    }
+    let args = ["restore", "--archive", "a.tar.gz", "--log", "log.jsonl", "--force"];
+    let undo = ["restore", "--undo"];
+    let share = if is_long() { 1 } else { 5 };
+    torture_share(share, &with_more, &args, &|place, done, case| {
+        let was_new = all_is_new(place, case);
+        assert!(!done || was_new, "{case}: said done, and is old");
+        let undone = place.run(undo);
+        assert!(undone.code == 0 || (undone.code == 4 && !was_new), "{case}: and then: {}", undone.stderr);
+        assert!(!all_is_new(place, case), "{case}: undone, and not old");
+        assert!(and_then(place, &args, case) && all_is_new(place, case), "{case}: and then not new");
+        let names = fs::read_dir(place.folder()).unwrap().map(|entry| entry.unwrap().file_name());
+        let left: Vec<_> = names.filter(|name| name.to_string_lossy().ends_with(".vitalsign-restoring")).collect();
+        assert!(left.is_empty(), "{case}: {left:?} stays behind");
+        assert!(!and_then(place, &undo, case) && !all_is_new(place, case), "{case}: the old one is lost");
     });
 }
 

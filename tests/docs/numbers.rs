@@ -36,6 +36,8 @@ const HELD: &[Held] = &[
     ("docs/http.md", "start at a time | {};", "run/mod.rs", "MAX_CONCURRENT"),
     ("docs/http.md", "has run for {} no longer", "run/mod.rs", "PLACE_HELD"),
     ("docs/backup.md", "expected to end within {} (", "backup/snapshot.rs", "INDEX_LIMIT"),
+    ("docs/backup.md", "({}) it begins no further", "config/defaults.rs", "VERIFY_BUDGET"),
+    ("docs/backup.md", "that for {} at most, so", "cli/turns.rs", "BACKUP_PATIENCE"),
 ];
 
 /// Pages on which every number stands for a constant, or is one of these words.

@@ -26,6 +26,9 @@ use crate::{
 /// Read ahead: room for any block, so that its end can be found.
 const AHEAD_BYTES: usize = 2 * MAX_PACKED_BYTES;
 
+/// Read ahead of an archive of which only the first member is wanted, and what its format is told by.
+const HEAD_BYTES: usize = 16 * 1024;
+
 /// What every SQLite database begins with.
 pub const DATABASE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
@@ -114,15 +117,27 @@ struct Ahead {
     input: Counted,
     buffer: Vec<u8>,
     at: usize,
+    /// How far, in bytes.
+    most: usize,
 }
 
 impl Ahead {
+    fn open(path: &Path, hashed: bool, most: usize) -> io::Result<Self> {
+        let file = files::open_regular(path)?;
+        let tally = Arc::new(Mutex::new(Tally { hasher: hashed.then(Hasher::default), ..Tally::default() }));
+        Ok(Self { input: Counted { file, tally }, buffer: Vec::with_capacity(most), at: 0, most })
+    }
+
+    fn tally(&self) -> Arc<Mutex<Tally>> {
+        Arc::clone(&self.input.tally)
+    }
+
     /// At least the next `want` bytes, or all that are left.
     fn fill(&mut self, want: usize) -> io::Result<&[u8]> {
         if self.buffer.len() - self.at < want {
             self.buffer.drain(..self.at);
             self.at = 0;
-            let room = (AHEAD_BYTES - self.buffer.len()) as u64;
+            let room = (self.most - self.buffer.len()) as u64;
             (&mut self.input).take(room).read_to_end(&mut self.buffer)?;
         }
         Ok(self.buffer.get(self.at..).unwrap_or_default())
@@ -155,10 +170,8 @@ impl Source {
     /// # Errors
     /// The system's error, or a [`Flaw`] when the file is no archive.
     pub fn open(path: &Path, hashed: bool) -> Result<Self, ReadError> {
-        let file = files::open_regular(path)?;
-        let tally = Arc::new(Mutex::new(Tally { hasher: hashed.then(Hasher::default), ..Tally::default() }));
-        let input = Counted { file, tally: Arc::clone(&tally) };
-        let mut input = Ahead { input, buffer: Vec::with_capacity(AHEAD_BYTES), at: 0 };
+        let mut input = Ahead::open(path, hashed, AHEAD_BYTES)?;
+        let tally = input.tally();
         let head = input.fill(MAX_PACKED_BYTES)?;
         let compression = sniff(head)?;
         let unit = match compression {
@@ -166,18 +179,27 @@ impl Source {
             Compression::Zstd => zstd_unit(head),
             Compression::None => None,
         };
-        let stream = match (unit, compression) {
+        let stream = match unit {
             // A frame without data is not one of our blocks, so the frames after it may not be either.
-            (Some(Unit { data: 1.., .. }), _) => blocks(input, compression)?,
-            (_, Compression::Gzip) => Stream::Whole(Box::new(flate2::bufread::MultiGzDecoder::new(input))),
-            (_, Compression::Zstd) => {
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
-                decoder.window_log_max(MAX_WINDOW_LOG)?;
-                Stream::Whole(Box::new(decoder))
-            }
-            (_, Compression::None) => Stream::Whole(Box::new(input)),
+            Some(Unit { data: 1.., .. }) => blocks(input, compression)?,
+            _ => whole(input, compression)?,
         };
-        Ok(Self { stream, compression, peeked: Vec::new(), position: 0, damages: Vec::new(), tally })
+        Ok(Self::new(stream, compression, tally))
+    }
+
+    /// Opens an archive of which only the beginning is read: on this thread, and not far ahead.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn open_head(path: &Path) -> Result<Self, ReadError> {
+        let mut input = Ahead::open(path, false, HEAD_BYTES)?;
+        let tally = input.tally();
+        let compression = sniff(input.fill(HEAD_BYTES)?)?;
+        Ok(Self::new(whole(input, compression)?, compression, tally))
+    }
+
+    fn new(stream: Stream, compression: Compression, tally: Arc<Mutex<Tally>>) -> Self {
+        Self { stream, compression, peeked: Vec::new(), position: 0, damages: Vec::new(), tally }
     }
 
     /// Whether this is no archive but a database, which may be compressed. To be asked before anything is read.
@@ -323,6 +345,19 @@ fn sniff(head: &[u8]) -> Result<Compression, Flaw> {
         _ if head.starts_with(DATABASE_MAGIC) => Ok(Compression::None),
         _ => other("not a tar file"),
     }
+}
+
+/// Has the archive unpacked as one stream.
+fn whole(input: Ahead, compression: Compression) -> io::Result<Stream> {
+    Ok(Stream::Whole(match compression {
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+            decoder.window_log_max(MAX_WINDOW_LOG)?;
+            Box::new(decoder)
+        }
+        Compression::None => Box::new(input),
+    }))
 }
 
 /// Has the archive split at its blocks by one thread and unpacked by the others.

@@ -111,6 +111,11 @@ pub(super) fn last_failed(db: &Path, folder: &Path) -> Option<Failed> {
     Places::of(db, folder).paths.iter().filter_map(|path| read(path)).max()
 }
 
+/// Whether a process makes a backup of `db` into `folder` at this moment.
+pub(super) fn is_under_way(db: &Path, folder: &Path) -> bool {
+    Places::of(db, folder).paths.iter().any(|path| matches!(Marker::read(path), Ok(Some(found)) if found.is_held))
+}
+
 fn read(path: &Path) -> Option<Failed> {
     let unreadable = |why: &str| Failed {
         begun_at: "an unknown time".to_owned(),

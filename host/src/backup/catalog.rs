@@ -32,6 +32,9 @@ const MAX_METADATA_BYTES: u64 = 1 << 20;
 /// was wrong: how old it is, nobody knows.
 pub(super) const FUTURE_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
 
+/// What is said of a name that leads nowhere.
+const DANGLING: &str = "it is a symbolic link to a file that does not exist";
+
 /// The state of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -65,6 +68,11 @@ impl Standing {
             Self::Damaged => "damaged",
             Self::Unreadable => "unreadable",
         }
+    }
+
+    /// Whether the archive can be restored as it is, as far as anybody knows.
+    pub(super) fn is_of_use(self) -> bool {
+        matches!(self, Self::Verified | Self::Unverified)
     }
 }
 
@@ -110,9 +118,20 @@ pub struct Listed {
     pub provenance_rows: Option<u64>,
     /// What else of the registry is in it.
     pub include: Vec<String>,
+    /// The place of the archive from which on fewer records were accepted.
+    #[serde(skip)]
+    pub(super) fewer_rows_accepted: Option<Stamp>,
 }
 
 impl Listed {
+    /// Takes over what an archive says of itself.
+    fn describe(&mut self, metadata: Metadata) {
+        (self.source, self.host, self.identity) = (metadata.source, metadata.host, metadata.identity);
+        self.database_bytes = metadata.sqlite.map(|sqlite| sqlite.page_size.saturating_mul(sqlite.page_count));
+        (self.records, self.provenance_rows) = (metadata.records, metadata.provenance_rows);
+        self.include = metadata.include.into_iter().map(|one| one.name).collect();
+    }
+
     /// Whether it is dated in the future, beyond what clocks may differ.
     pub(super) fn is_future(&self, now: Timestamp) -> bool {
         self.created_at.duration_since(now) > FUTURE_TOLERANCE
@@ -138,36 +157,111 @@ pub fn list(folder: &Path, described: bool) -> Result<Vec<Listed>, Failure> {
     Ok(listed)
 }
 
-/// Parts archives into those of the database at the real path `db`, with those that do not say of which they are, and the others.
-pub(super) fn of_database(listed: Vec<Listed>, db: &Path) -> (Vec<Listed>, Vec<Listed>) {
-    let (identity, real, host) = (files::identity(db), db.display().to_string(), files::host_name());
-    let is_own = |one: &Listed| match (&one.identity, &identity) {
-        (Some(its), Some(own)) if its == own => true,
-        _ if one.source.as_ref().is_some_and(|source| *source != real) => false,
-        // After a restore the file is another one, but the host is not.
-        (Some(_), Some(_)) => one.host.as_ref() == Some(&host),
-        _ => true,
-    };
-    listed.into_iter().partition(is_own)
+/// A database, as archives tell of it.
+struct Own {
+    /// What the operator calls it.
+    named: Option<String>,
+    identity: Option<String>,
+    real: String,
+    host: String,
 }
 
-/// The newest archive of the database at `db` that was made until `at` and can be restored as it is.
+impl Own {
+    /// The one at the real path `db`, which the operator may have `named`.
+    fn database(db: &Path, named: Option<&str>) -> Self {
+        Self {
+            named: named.map(str::to_owned),
+            identity: files::identity(db),
+            real: db.display().to_string(),
+            host: files::host_name(),
+        }
+    }
+
+    /// Whether an archive that says this of itself was made of it; one that does not say counts.
+    fn made(&self, source: Option<&str>, host: Option<&str>, identity: Option<&str>) -> bool {
+        match (identity, &self.identity) {
+            (Some(its), _) if self.named.as_deref() == Some(its) => true,
+            (Some(its), Some(own)) if its == own => true,
+            // Both have a name, and another one.
+            (Some(its), _) if self.named.is_some() && !files::is_identity(its) => false,
+            _ if source.is_some_and(|source| source != self.real) => false,
+            // After a restore the file is another one, but the host is not.
+            (Some(_), Some(_)) => host == Some(&self.host),
+            _ => true,
+        }
+    }
+}
+
+/// Parts archives into those of the database at the real path `db`, with those that do not say of which they are, and the others.
+pub(super) fn of_database(listed: Vec<Listed>, db: &Path, named: Option<&str>) -> (Vec<Listed>, Vec<Listed>) {
+    let known = Own::database(db, named);
+    let is_own = |one: &Listed| known.made(one.source.as_deref(), one.host.as_deref(), one.identity.as_deref());
+    let (own, mut others): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_own);
+    if known.identity.is_some() {
+        return (own, others);
+    }
+    let (own, elsewhere) = of_lost_database(own, &known);
+    others.extend(elsewhere);
+    (own, others)
+}
+
+/// The archive from which on fewer records of the database at the real path `db` were accepted, as the newest record that knows says.
+pub(super) fn accepted(folder: &Path, db: &Path, named: Option<&str>) -> Option<String> {
+    let own = Own::database(db, named);
+    let records = names(folder).unwrap_or_default().into_iter().rev().filter_map(|name| Record::of(&folder.join(name)));
+    let mut own = records.filter(|one| own.made(one.source.as_deref(), one.host.as_deref(), one.identity.as_deref()));
+    own.find_map(|one| one.fewer_rows_accepted)
+}
+
+/// Parts the archives of the path of a database that is not there, so that only its path tells it from others: those of this host
+/// count, and those with the name that the operator gave. Where there are none, as in a container with a new name, all of them do if
+/// they are of one database.
+fn of_lost_database(listed: Vec<Listed>, known: &Own) -> (Vec<Listed>, Vec<Listed>) {
+    let is_here = |one: &Listed| {
+        let has_its_name = known.named.is_some() && one.identity == known.named;
+        has_its_name || one.host.as_ref().is_none_or(|its| *its == known.host)
+    };
+    if listed.iter().any(is_here) {
+        return listed.into_iter().partition(is_here);
+    }
+    let identities: HashSet<_> = listed.iter().map(|one| &one.identity).collect();
+    if identities.len() <= 1 { (listed, Vec::new()) } else { (Vec::new(), listed) }
+}
+
+/// The newest archive of the database at `db` that can be restored as it is, or the newest that was made until a time.
 ///
 /// # Errors
-/// [`Failure`] when there is none, or what the system says of the folder.
-pub fn newest_until(folder: &Path, db: &Path, at: Timestamp) -> Result<Listed, Failure> {
+/// [`Failure`] when there is none, or it cannot be told of which of several databases; what the system says of the folder.
+pub fn newest_until(
+    folder: &Path,
+    db: &Path,
+    named: Option<&str>,
+    until: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Listed, Failure> {
     let real = files::resolved(db).unwrap_or_else(|_| db.to_owned());
-    let (own, _) = of_database(list(folder, true)?, &real);
-    let usable =
-        |one: &Listed| matches!(one.standing, Standing::Verified | Standing::Unverified) && one.created_at <= at;
-    own.into_iter().find(usable).ok_or_else(|| {
+    let (own, others) = of_database(list(folder, true)?, &real, named);
+    let usable = |one: &Listed| {
+        // A clock that was set back a little must not hide the newest one.
+        let is_in_time = until.map_or_else(|| !one.is_future(now), |until| one.created_at <= until);
+        is_in_time && one.standing.is_of_use()
+    };
+    let is_lost = own.is_empty() && files::identity(&real).is_none();
+    let source = real.display().to_string();
+    if let Some(found) = own.into_iter().find(usable) {
+        return Ok(found);
+    }
+    if is_lost && others.iter().any(|one| one.source.as_ref() == Some(&source)) {
         let what = format!(
-            "{} has no archive of {} that was made until {at:.0} and can be restored; nothing was changed",
-            folder.display(),
-            real.display()
+            "there is no database at {source}, and {} has archives of several databases that had this path on other hosts; nothing was changed",
+            folder.display()
         );
-        Failure::refused(what, "`vitalsign list` shows all archives; name the one to restore")
-    })
+        let hint = "`vitalsign list --json` shows of which host each archive is; name the one to restore";
+        return Err(Failure::refused(what, hint));
+    }
+    let until = until.map(|until| format!(" that was made until {until:.0} and")).unwrap_or_else(|| " that".to_owned());
+    let what = format!("{} has no archive of {source}{until} can be restored; nothing was changed", folder.display());
+    Err(Failure::refused(what, "`vitalsign list` shows all archives; name the one to restore"))
 }
 
 /// The names of the archives in a folder.
@@ -180,10 +274,17 @@ fn one(folder: &Path, name: &str, pinned: bool, described: bool) -> Option<Liste
     let (stamp, tag, compression) = parse_file_name(name)?;
     let path = folder.join(name);
     let found = match files::stat(&path) {
+        // Such as one on a disk that is not mounted now.
+        Ok(None) if files::is_link(&path) => Err(io::Error::new(io::ErrorKind::NotFound, DANGLING)),
         Ok(found) => Ok(found.filter(|found| found.kind == files::Kind::File)?),
         Err(error) => Err(error),
     };
     let record = Record::of(&path);
+    // Without a record, and where it may not be read itself, nobody knows of which database it is.
+    let found = match &record {
+        None => found.and_then(|found| files::open_regular(&path).map(|_| found)),
+        Some(_) => found,
+    };
     let mut listed = Listed {
         created_at: stamp.at,
         stamp,
@@ -202,6 +303,7 @@ fn one(folder: &Path, name: &str, pinned: bool, described: bool) -> Option<Liste
         records: None,
         provenance_rows: None,
         include: Vec::new(),
+        fewer_rows_accepted: None,
         path,
     };
     match record {
@@ -216,6 +318,7 @@ fn one(folder: &Path, name: &str, pinned: bool, described: bool) -> Option<Liste
                 (Verdict::Incomplete, _) => Standing::Incomplete,
                 (Verdict::Damaged, _) => Standing::Damaged,
             };
+            listed.fewer_rows_accepted = record.accepted_in();
             listed.verified_at = record.verified_at;
             listed.structure = Some(record.structure);
             listed.flaw = record.flaw;
@@ -229,11 +332,7 @@ fn one(folder: &Path, name: &str, pinned: bool, described: bool) -> Option<Liste
         }
         None if described && found.is_ok() => {
             if let Some(metadata) = metadata(&listed.path, false) {
-                (listed.source, listed.host, listed.identity) = (metadata.source, metadata.host, metadata.identity);
-                listed.database_bytes =
-                    metadata.sqlite.map(|sqlite| sqlite.page_size.saturating_mul(sqlite.page_count));
-                (listed.records, listed.provenance_rows) = (metadata.records, metadata.provenance_rows);
-                listed.include = metadata.include.into_iter().map(|one| one.name).collect();
+                listed.describe(metadata);
             }
         }
         None => {}
@@ -257,7 +356,7 @@ impl From<ReadError> for Enough {
 /// What an archive says of itself, if it does so first, or wherever it does.
 pub(super) fn metadata(path: &Path, anywhere: bool) -> Option<Metadata> {
     let mut text = Vec::new();
-    let source = Source::open(path, false).ok()?;
+    let source = Source::open_head(path).ok()?;
     // It ends by `Enough` in any case; what was read until then is what counts.
     let _ = walk::<Enough>(source, |found, content| {
         if found.name == METADATA {

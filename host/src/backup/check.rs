@@ -4,12 +4,15 @@
 //! schedule could not do.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use super::{Failure, Include, Listed, Settings, Standing, Structure, attempt, catalog::of_database, journal, list};
+use super::{
+    Failure, Include, Listed, Proofs, Settings, Standing, Structure, attempt, catalog::of_database, journal, list,
+    rows, stalest::proven_at,
+};
 use crate::{
     check::{BoxFuture, Check, Context, NoConfig, Outcome, Overrides, Row, Schedule, Spec, every},
     clock::{Clock, Timestamp},
@@ -28,21 +31,25 @@ const PREDECESSORS: usize = 5;
 /// The newest archive is suspiciously small below this share of its predecessors' median: nobody deletes half a registry.
 const LEAST_SHARE: f64 = 0.5;
 
-/// Records are missing below this share of those in the backup before: so many are not removed in the course of things.
-const LEAST_RECORDS_SHARE: f64 = 0.9;
+/// Archives of which one finding each tells; a disk that fails takes many at once.
+const MAX_TOLD: usize = 5;
 
-/// Fewer records than these are no loss to speak of, whatever their share.
-const FEW_RECORDS: u64 = 5;
+/// How long a verification may take at least before it is told: so long read some hundred gigabytes.
+const LEAST_SILENCE: Duration = Duration::from_secs(3600);
 
 /// Room that the next archive may need beyond the newest one's size.
 const GROWTH: f64 = 1.2;
 
-/// How the last scheduled run ended, shared between the schedule and the check.
+/// How the last scheduled run ended, and what could not be verified again, shared between the schedules and the check.
 ///
 /// A backup that failed is noted on the disk as well. This is for what cannot be noted there, and for what is no backup, such
 /// as the removal of old archives.
 #[derive(Clone, Debug, Default)]
-pub struct LastRun(Arc<Mutex<Option<Failed>>>);
+pub struct LastRun {
+    failed: Arc<Mutex<Option<Failed>>>,
+    /// What could not be verified again.
+    pub proofs: Proofs,
+}
 
 /// When a scheduled run failed, and why.
 type Failed = (Timestamp, String);
@@ -50,11 +57,11 @@ type Failed = (Timestamp, String);
 impl LastRun {
     /// Notes how a run ended: with nothing, or with a sentence that says why it failed.
     pub fn note(&self, at: Timestamp, ended: Result<(), String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ended.err().map(|why| (at, why));
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = ended.err().map(|why| (at, why));
     }
 
     fn failure(&self) -> Option<Failed> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -111,6 +118,7 @@ impl BackupCheck {
         };
         outcome.findings.extend(aside);
         outcome.findings.extend(failed);
+        outcome.findings.extend(self.not_verified_again(own.as_deref().unwrap_or_default()));
         outcome.findings.extend(unfinished);
         outcome
     }
@@ -154,11 +162,46 @@ impl BackupCheck {
         Some(Finding::new(Status::Error, "failed", message).hint(hint))
     }
 
+    /// What `serve` could not verify again.
+    fn not_verified_again(&self, own: &[Listed]) -> Vec<Finding> {
+        let now = self.clock.now();
+        let proofs = &self.last.proofs;
+        let mut findings = Vec::new();
+        let mut tell = |status, message: String, hint: &str, path: Option<&Path>| {
+            let finding = Finding::new(status, "not-verified-again", message).hint(hint);
+            findings.push(match path.and_then(Path::file_name) {
+                Some(name) => finding.subject(name.to_string_lossy()),
+                None => finding,
+            });
+        };
+        for (one, unproven) in proofs.failed(own, now).iter().take(MAX_TOLD) {
+            let name = one.path.file_name().unwrap_or_default().to_string_lossy();
+            let status = if unproven.is_bad { Status::Error } else { Status::Unknown };
+            let message = format!("{name} could not be verified again: {}", unproven.why);
+            tell(status, message, &unproven.hint, Some(&one.path));
+        }
+        if let Some(unproven) = proofs.unlisted() {
+            let message = format!("no archive could be verified again at {:.0}: {}", unproven.at, unproven.why);
+            tell(Status::Unknown, message, &unproven.hint, None);
+        }
+        if let Some((path, since)) = proofs.under_way()
+            && let Some(every) = self.settings.reverify.map(|reverify| reverify.every)
+            && let Ok(age) = Duration::try_from(now.duration_since(since))
+            && age >= every.max(LEAST_SILENCE)
+        {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let message = format!("the verification of {name} began {} ago and has not ended", value::span(age));
+            let hint = "find out whether the file system of the archives answers; the next verification waits for this one, backups do not";
+            tell(Status::Unknown, message, hint, Some(&path));
+        }
+        findings
+    }
+
     /// The archives of this database, and those that do not say of which they are; and what is told of archives that count for nothing.
     fn own(&self) -> Result<(Vec<Listed>, Vec<Finding>), Failure> {
         let path = files::resolved(&self.db).unwrap_or_else(|_| self.db.clone());
         let real = path.display().to_string();
-        let (own, others) = of_database(list(&self.settings.dir, false)?, &path);
+        let (own, others) = of_database(list(&self.settings.dir, false)?, &path, self.settings.identity.as_deref());
         let now = self.clock.now();
         let (future, own): (Vec<_>, Vec<_>) = own.into_iter().partition(|one| one.is_future(now));
         let (unreadable, own): (Vec<_>, Vec<_>) = own.into_iter().partition(|one| one.standing == Standing::Unreadable);
@@ -245,7 +288,7 @@ impl BackupCheck {
         outcome
             .findings
             .extend(not_included(newest, self.settings.included()).map(|found| found.subject(name.clone())));
-        since(newest, older, self.clock.now(), &name, &mut outcome);
+        since(newest, older, self.clock.now(), &name, self.settings.max_proof_age, &mut outcome);
         self.room(newest, own_pins(newest, older), &name, &mut outcome);
         outcome
     }
@@ -343,22 +386,71 @@ fn not_included(newest: &Listed, include: &[Include]) -> Option<Finding> {
 }
 
 /// What only shows when the newest is held against those before it.
-fn since(newest: &Listed, older: &[Listed], now: Timestamp, name: &str, outcome: &mut Outcome) {
-    if let Some((left, before)) = newest.records.zip(older.iter().find_map(|one| one.records))
-        && number(left) <= number(before) * LEAST_RECORDS_SHARE
-        && before - left >= FEW_RECORDS
-    {
-        let message = format!("the newest backup has {left} records, and the one before it has {before}");
-        let hint = "find out whether they were removed on purpose; if not, pin an older archive with `vitalsign pin` and restore from it";
-        outcome.findings.push(Finding::new(Status::Warn, "rows-lost", message).subject(name).hint(hint));
-    }
+fn since(
+    newest: &Listed,
+    older: &[Listed],
+    now: Timestamp,
+    name: &str,
+    limit: Option<Duration>,
+    outcome: &mut Outcome,
+) {
+    outcome.findings.extend(rows_lost(newest, older, now).map(|found| found.subject(name)));
+    outcome.findings.extend(rotten(older));
     // What was read long ago may have gone bad on the disk since.
-    let proofs = std::iter::once(newest).chain(older).filter(|one| one.standing == Standing::Verified);
-    let oldest = proofs.filter_map(|one| one.verified_at.as_deref()?.parse::<Timestamp>().ok()).min();
-    if let Some(age) = oldest.map(|at| now.duration_since(at)) {
-        let age = Duration::try_from(age).unwrap_or_default();
-        outcome.measures.push(Measure::new("backup_oldest_proof_age", number(age.as_secs()), "seconds"));
+    let of_use = |one: &&Listed| !matches!(one.standing, Standing::Damaged | Standing::Changed);
+    let all = || std::iter::once(newest).chain(older).filter(of_use);
+    let age = |at: Timestamp| Duration::try_from(now.duration_since(at)).unwrap_or_default();
+    if let Some(oldest) = all().filter_map(|one| proven_at(one, now)).min() {
+        let warn = limit.map(|limit| limit.as_secs_f64());
+        let age = number(age(oldest).as_secs());
+        outcome.measures.push(Measure { warn, ..Measure::new("backup_oldest_proof_age", age, "seconds") });
     }
+    // One that was never verified has waited for that since it was made.
+    let waits = all().map(|one| (proven_at(one, now).unwrap_or(one.created_at), one)).min_by_key(|(at, _)| *at);
+    if let (Some((at, one)), Some(limit)) = (waits, limit)
+        && age(at) > limit
+    {
+        let stalest = one.path.file_name().unwrap_or_default().to_string_lossy();
+        let word =
+            if proven_at(one, now).is_some() { "was last verified" } else { "was not verified since it was made" };
+        let (age, limit) = (value::span(age(at)), value::span(limit));
+        let message = format!("{stalest} {word} {age} ago; at most {limit} are wanted");
+        let hint = "verify it with `vitalsign verify --stalest --budget 10m`; if `serve` does not come round, raise \
+                    `backup.verifyBudgetSeconds`";
+        outcome.findings.push(Finding::new(Status::Warn, "proof-old", message).subject(stalest).hint(hint));
+    }
+}
+
+/// That older archives do not hold any more what was backed up. The newest is told apart.
+fn rotten(older: &[Listed]) -> Vec<Finding> {
+    let bad = older.iter().filter(|one| matches!(one.standing, Standing::Damaged | Standing::Changed));
+    let count = bad.clone().count();
+    let tell = |one: &Listed| {
+        let name = one.path.file_name().unwrap_or_default().to_string_lossy();
+        let why = match one.standing {
+            Standing::Changed => "it has another size than when it was verified",
+            _ => one.flaw.as_deref().unwrap_or("its verification failed"),
+        };
+        let others = if count > MAX_TOLD { format!(" (one of {count} such backups)") } else { String::new() };
+        let message = format!("the older backup {name} does not hold any more what was backed up{others}: {why}");
+        let hint = "check the disk that holds the archives (`dmesg`); put this one back from another copy if there is one, otherwise \
+                    remove it, by hand or with `vitalsign prune`, which ends this finding";
+        Finding::new(Status::Error, "rotten", message).subject(name).hint(hint)
+    };
+    bad.take(MAX_TOLD).map(tell).collect()
+}
+
+/// That records are missing since an earlier backup, until they are back or somebody accepts it.
+fn rows_lost(newest: &Listed, older: &[Listed], now: Timestamp) -> Option<Finding> {
+    let all: Vec<_> = std::iter::once(newest).chain(older).collect();
+    let lost = rows::lost(&all, now)?;
+    let (newest, most) = (all.get(lost.newest)?, all.get(lost.most)?);
+    let count = |one: &Listed| value::grouped(one.records.unwrap_or_default());
+    let name = most.path.file_name().unwrap_or_default().to_string_lossy();
+    let message = format!("the newest backup has {} records, and {name} has {}", count(newest), count(most));
+    let hint = "find out whether they were removed on purpose; if so, `vitalsign backup --accept-fewer-rows` ends this warning; if not, \
+                restore that archive, which no rule removes meanwhile";
+    Some(Finding::new(Status::Warn, "rows-lost", message).hint(hint))
 }
 
 /// Bytes of the archives that no rule removes.

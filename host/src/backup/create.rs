@@ -16,8 +16,8 @@ use super::{
     attempt::Attempt,
     include::{Contents, gather, wrongly_included},
     raw,
-    record::{Judged, Record},
-    snapshot::{About, Proven, State, Taken, take},
+    record::{Judged, Record, Verdict},
+    snapshot::{About, Proven, State, Taken, damaged_source, take},
     spool::Spool,
     unpack::{Unpacked, unpack},
 };
@@ -56,6 +56,8 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 pub struct Request<'a> {
     /// The database.
     pub db: &'a Path,
+    /// What the operator calls the database; `None` for an identity of its file.
+    pub identity: Option<&'a str>,
     /// The folder for the archive; made when it is not there.
     pub out: &'a Path,
     /// What is added to the archive's name.
@@ -70,6 +72,8 @@ pub struct Request<'a> {
     pub verify: bool,
     /// Whether it is made also while another process works on the database in a way that the backup does not see.
     pub despite_other_writers: bool,
+    /// Whether it may have fewer records than those before it, with which the check on backups then no longer compares it.
+    pub accept_fewer_rows: bool,
     /// How long is waited for another backup or restore of the same database to end.
     pub wait: Duration,
     /// What the read transaction may use up.
@@ -132,6 +136,7 @@ fn make(
     let about = About {
         real: &ground.real,
         stat: ground.database,
+        identity: request.identity,
         created_at: format!("{now:.0}"),
         created_seconds: u64::try_from(now.as_second()).unwrap_or(0),
         records_table: request.records_table,
@@ -162,12 +167,22 @@ fn make(
         record.verdict = judged.verdict(about.incomplete.as_ref()).with(&record.include_faults);
         record.verified_at = Some(format!("{:.0}", clock.now()));
     }
+    if about.incomplete.is_some() {
+        // That is known without looking at the archive.
+        record.verdict = Verdict::Incomplete;
+    }
+    let accepted = if request.accept_fewer_rows {
+        None
+    } else {
+        super::catalog::accepted(request.out, &ground.real, request.identity)
+    };
     let path = publish(&draft, request, now)?;
     record.archive = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    record.fewer_rows_accepted = accepted.or_else(|| request.accept_fewer_rows.then(|| record.archive.clone()));
     // The archive is complete and has its name; without a record it counts as unverified.
     if let Err(failure) = record.stamp(&path).and_then(|()| record.keep(&path, "backup", &about.created_at)) {
         tracing::warn!(
-            "the archive {} is complete, but its record could not be written, so it is listed as unverified: {failure}",
+            "the archive {} is complete, but that could not be written down, so it may be listed as unverified: {failure}",
             path.display()
         );
     }
@@ -292,8 +307,17 @@ fn lock_within(
     }
 }
 
+/// Whether a backup or a restore of the database at the real path is under way, as far as its own lock file shows.
+pub(super) fn is_locked(real: &Path) -> bool {
+    Lock::is_held(&lock_of(real))
+}
+
+fn lock_of(real: &Path) -> PathBuf {
+    beside(real, ".vitalsign-lock")
+}
+
 fn try_lock(real: &Path, stat: &Stat, scratch: &Path) -> Result<Option<Lock>, Failure> {
-    let own = beside(real, ".vitalsign-lock");
+    let own = lock_of(real);
     match Lock::take(&own) {
         Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
             let other = scratch.join(format!("vitalsign-{}-{}.lock", stat.id.device, stat.id.inode));
@@ -345,6 +369,10 @@ fn from_snapshot(
     let writer = || writer(draft, request);
     let made = |snapshot: &Snapshot<'_>| take(snapshot, about, &writer, &may_begin, prove, request.out, progress);
     let held = registry.hold_or_join(request.limits, |snapshot| {
+        // A copy of the pages would not show it any more.
+        if let Some(problem) = snapshot.cut_off()?.filter(|_| request.verify) {
+            return Ok(Err(damaged_source(about.real, vec![problem.text])));
+        }
         if has_room_for_copy(snapshot, request)? {
             return Ok(Spool::of(snapshot, request.out, progress)?.map(Held::Copy));
         }

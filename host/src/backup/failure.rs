@@ -203,6 +203,9 @@ impl Failure {
                 "check the disk and the memory of this machine (`dmesg`), then make the backup again"
             }
             Self::Space { .. } => "free some space there, or choose another folder",
+            Self::Io { doing: "read", source, .. } if source.kind() == io::ErrorKind::InvalidInput => {
+                "name a regular file; `-` stands for an archive on standard input"
+            }
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied => {
                     "run the command as a user who has the permission, or change the permissions of the file"

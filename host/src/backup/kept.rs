@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{Failure, Include, failure::stat, nearby::Nearby, restore::Place};
 use crate::files::{self, beside};
 
-/// The highest number of such a folder: each is a restore that somebody started by hand.
+/// How many such folders there may be. Their numbers go on from the newest one, so they may be far higher.
 pub(super) const MAX_KEPT: u32 = 10_000;
 
 /// What the name of a file or a folder ends with that is not in its place yet, or not any more.
@@ -164,7 +164,8 @@ pub(super) fn all(real: &Path) -> Result<Vec<(u32, PathBuf)>, Failure> {
     let own = own.file_name().unwrap_or_default().as_bytes();
     let number = |name: &OsStr| {
         let digits = std::str::from_utf8(name.as_bytes().strip_prefix(own)?).ok()?;
-        digits.parse::<u32>().ok().filter(|number| *number <= MAX_KEPT)
+        // What somebody has named by hand, such as `-007`, is another folder than the one with that number.
+        digits.parse::<u32>().ok().filter(|number| number.to_string() == digits)
     };
     let numbers = files::found_in(parent, MAX_KEPT as usize, number).map_err(failed)?;
     Ok(numbers.into_iter().map(|number| (number, folder_of(real, number))).collect())
@@ -173,7 +174,11 @@ pub(super) fn all(real: &Path) -> Result<Vec<(u32, PathBuf)>, Failure> {
 /// The next such folder, which is not there yet.
 pub(super) fn next(real: &Path) -> Result<PathBuf, Failure> {
     let newest = all(real)?.last().map_or(0, |(number, _)| *number);
-    Ok(folder_of(real, newest + 1))
+    let number = newest.checked_add(1).ok_or_else(|| {
+        let what = format!("{} has the highest number that there is", folder_of(real, newest).display());
+        Failure::refused(format!("{what}; nothing was changed"), "rename the folder, such as to one that ends with -1")
+    })?;
+    Ok(folder_of(real, number))
 }
 
 /// The newest folder that holds anything, with the database in it if it has one.

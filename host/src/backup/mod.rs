@@ -20,9 +20,11 @@ mod record;
 mod replaced;
 mod restore;
 mod retention;
+mod rows;
 mod schedule;
 mod snapshot;
 mod spool;
+mod stalest;
 mod swap;
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,7 @@ pub use replaced::{Replaced, prune_replaced, replaced};
 pub use restore::{Prepared, RestoreRequest, Restored, prepare};
 pub use retention::{Keep, Pruned, plan, prune};
 pub use schedule::{BadSchedule, Schedule};
+pub use stalest::{Ended, Proofs, Reverify, Round, proven_at, verify_stalest};
 pub use undo::{UndoRequest, Undone, undo};
 pub use verify::{Verified, verify};
 
@@ -55,6 +58,8 @@ pub struct Settings {
     pub configured: bool,
     /// The folder for archives.
     pub dir: PathBuf,
+    /// What the operator calls the database; `None` for an identity of its file.
+    pub identity: Option<String>,
     /// How archives are compressed.
     pub compression: Compression,
     /// How hard; `None` for the format's usual level.
@@ -65,6 +70,10 @@ pub struct Settings {
     pub keep: Option<Keep>,
     /// When `serve` makes one; `None` for never.
     pub schedule: Option<Schedule>,
+    /// When `serve` verifies archives again; `None` for never.
+    pub reverify: Option<Reverify>,
+    /// The age past which the proof of an archive is too old.
+    pub max_proof_age: Option<Duration>,
     /// What the read transaction of a backup may use up.
     pub limits: HoldLimits,
     /// What else of the registry goes into its archives; `None` where the database is not that of the registry.

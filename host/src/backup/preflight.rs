@@ -114,7 +114,7 @@ impl Present {
     }
 }
 
-/// Refuses an archive of another database than the one that it would replace.
+/// Refuses an archive of another database than the one that it would replace, which the operator may have `named`.
 pub(super) fn same_database(
     must: MustMatch,
     archive: &Path,
@@ -122,12 +122,14 @@ pub(super) fn same_database(
     archived: &Content,
     present: &Present,
     real: &Path,
+    named: Option<&str>,
 ) -> Result<(), Failure> {
     // Several databases of one application may well replace each other on one host; of two hosts they are two that live.
     let made_elsewhere = || {
         let (own, here) = (files::identity(real), files::host_name());
         let host = metadata.host.as_ref().filter(|host| **host != here)?;
-        let is_another = own.is_some() && metadata.identity.is_some() && own != metadata.identity;
+        let its = metadata.identity.as_deref();
+        let is_another = own.is_some() && its.is_some() && its != own.as_deref() && its != named;
         let source = metadata.source.as_deref().unwrap_or("a path that it does not say");
         let counts = must == MustMatch::Database || Path::new(source) == real;
         (is_another && counts)
@@ -146,6 +148,6 @@ pub(super) fn same_database(
     );
     Err(Failure::refused(
         what,
-        "`vitalsign list` shows of which database each archive is; add --another-database if this one is to replace it all the same",
+        "`vitalsign list --json` shows of which database each archive is; add --another-database if this one is to replace it all the same",
     ))
 }

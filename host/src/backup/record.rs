@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Failure, failure::stat};
 use crate::{
-    archive::parse_file_name,
+    archive::{Stamp, parse_file_name},
     clock::Clock,
     files::{self, beside},
     value::Digest,
@@ -23,6 +23,9 @@ pub(super) const LEDGER: &str = "registry-backup-ledger.jsonl";
 
 /// The largest record: a few hundred bytes, and room for what later versions may add.
 const MAX_RECORD_BYTES: u64 = 64 * 1024;
+
+/// How often another process may write a record at the same moment: each of them verifies the same archive.
+const MAX_PUT_TRIES: u32 = 10;
 
 /// What the proof of an archive said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +184,10 @@ pub struct Record {
     /// What is wrong with that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include_faults: Vec<String>,
+    /// The archive from which on fewer records were accepted: this one, or one before it. Later archives repeat it, since that one is
+    /// removed some day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fewer_rows_accepted: Option<String>,
 }
 
 /// The path of an archive's record.
@@ -203,7 +210,11 @@ pub(super) const PIN: &str = ".pin";
 pub fn pin(archive: &Path, pinned: bool, clock: &dyn Clock) -> Result<(), Failure> {
     let is_archive =
         archive.file_name().and_then(|name| name.to_str()).is_some_and(|name| parse_file_name(name).is_some());
-    if !is_archive || stat(archive)?.is_none_or(|found| found.kind != files::Kind::File) {
+    let found = stat(archive)?;
+    if is_archive && found.is_none() {
+        return Err(Failure::io("find", archive, io::ErrorKind::NotFound.into()));
+    }
+    if !is_archive || found.is_none_or(|found| found.kind != files::Kind::File) {
         let what = format!("{} is not an archive with the name of a backup; nothing was changed", archive.display());
         return Err(Failure::refused(what, "`vitalsign list` shows the archives in the backup folder"));
     }
@@ -211,8 +222,9 @@ pub fn pin(archive: &Path, pinned: bool, clock: &dyn Clock) -> Result<(), Failur
     if stat(&marker)?.is_some() == pinned {
         return Ok(());
     }
-    if pinned { files::create_private(&marker).map(drop) } else { files::remove(&marker) }
-        .and_then(|()| files::sync_folder(files::folder_of(&marker)))
+    let removed = || files::remove(&marker).and_then(|()| files::sync_folder(files::folder_of(&marker)));
+    let empty = || files::write_at_once(&marker, b"", 0o600, owner_beside(archive));
+    if pinned { empty() } else { removed() }
         .map_err(|error| Failure::io(if pinned { "create" } else { "remove" }, &marker, error))?;
     let name = archive.file_name().map(|name| name.to_string_lossy().into_owned());
     let event = if pinned { "pin" } else { "unpin" };
@@ -242,6 +254,7 @@ impl Record {
             provenance_rows: None,
             include: Vec::new(),
             include_faults: Vec::new(),
+            fewer_rows_accepted: None,
         }
     }
 
@@ -255,6 +268,11 @@ impl Record {
     #[must_use]
     pub fn judged(&self) -> Judged {
         Judged { structure: self.structure.clone(), checked: self.checked.clone().unwrap_or_default() }
+    }
+
+    /// The place of the archive from which on fewer records were accepted.
+    pub(super) fn accepted_in(&self) -> Option<Stamp> {
+        parse_file_name(self.fewer_rows_accepted.as_ref()?).map(|(stamp, ..)| stamp)
     }
 
     /// Reads the record of an archive; `None` when there is none, or nothing that is one.
@@ -306,6 +324,14 @@ impl Record {
 /// Replaces a record. For a moment there is no record, and the archive counts as unverified. A process that is killed here never
 /// leaves half a record or a file with another name.
 fn put(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> io::Result<()> {
+    for _ in 1..MAX_PUT_TRIES {
+        files::remove(path)?;
+        match files::write_at_once(path, bytes, 0o600, owner) {
+            // Another process has just written its own, which is older now.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            written => return written,
+        }
+    }
     files::remove(path)?;
     files::write_at_once(path, bytes, 0o600, owner)
 }

@@ -43,6 +43,8 @@ pub struct RestoreRequest<'a> {
     pub schema_version: Option<i64>,
     /// What the archive must have in common with the database that it replaces.
     pub must_match: MustMatch,
+    /// What the operator calls that database; `None` where only its file tells.
+    pub identity: Option<&'a str>,
     /// The tables whose rows are told.
     pub tables: Tables<'a>,
     /// Whether it is only a rehearsal, which ends before the swap.
@@ -139,18 +141,20 @@ pub fn prepare<'a>(request: &'a RestoreRequest<'a>, progress: &'a dyn Progress) 
     let staging = Staging::new(&database, &log)?;
     let layout = staging.layout().including(stages.targets());
     let found = layout.lay_out(request.archive, false, progress)?;
-    if let (false, [_, ..]) = (request.despite_faults, found.include_faults.as_slice()) {
-        let (path, faults) = (request.archive.to_owned(), found.include_faults.clone());
-        return Err(Failure::IncludeFaults { path, faults });
-    }
-    if let (Structure::Flawed(faults), false) = (&found.judged.structure, request.despite_faults) {
-        return Err(Failure::Faults { path: request.archive.to_owned(), faults: faults.clone() });
-    }
+    without_faults(request, &found)?;
     expected_schema(request, &found)?;
     let metadata = &found.unpacked.metadata;
     let content = Content::laid_out(&found, request.tables)?;
     if let Some(present) = &present {
-        same_database(request.must_match, request.archive, metadata, &content, present, &database.real)?;
+        same_database(
+            request.must_match,
+            request.archive,
+            metadata,
+            &content,
+            present,
+            &database.real,
+            request.identity,
+        )?;
     }
     let exported = found.unpacked.files.provenance.is_some();
     staging.prepare(&found, &database, &log)?;
@@ -202,8 +206,7 @@ impl Prepared<'_> {
         }
         stages.make_folders(owner)?;
         let exchanges = stages.exchanges()?;
-        let include: Vec<_> =
-            exchanges.iter().map(|(new, place)| Exchange { new: Some(new.as_path()), place }).collect();
+        let include: Vec<_> = exchanges.iter().map(|(new, place)| Exchange::new(Some(new.as_path()), place)).collect();
         restored.replaced = swap(&Swap {
             real: &database.real,
             new: Some(&found.database),
@@ -240,6 +243,19 @@ fn are_apart(database: &Place, log: &Place, archive: &Path) -> Result<(), Failur
         }
     }
     Ok(())
+}
+
+/// Refuses what has faults, unless somebody wants it all the same.
+fn without_faults(request: &RestoreRequest<'_>, found: &LaidOut) -> Result<(), Failure> {
+    let path = || request.archive.to_owned();
+    match &found.judged.structure {
+        _ if request.despite_faults => Ok(()),
+        _ if !found.include_faults.is_empty() => {
+            Err(Failure::IncludeFaults { path: path(), faults: found.include_faults.clone() })
+        }
+        Structure::Flawed(faults) => Err(Failure::Faults { path: path(), faults: faults.clone() }),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a database of another schema version than the one that the registry's program expects.

@@ -1,14 +1,19 @@
 //! Decides which archives are kept, and removes the others.
 //!
-//! The plan is a pure function of the list. An archive that any rule keeps stays; the newest verified one always does. One that is
+//! The plan is a pure function of the list. An archive that any rule keeps stays; the newest verified one always does, and one with
+//! records that the newest lacks. One that is
 //! dated in the future or cannot be accessed stays, and counts for nothing.
 
-use std::{collections::BTreeMap, ffi::OsStr, path::PathBuf};
+use std::{
+    collections::{BTreeMap, HashSet},
+    ffi::OsStr,
+    path::PathBuf,
+};
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::{Failure, Listed, Standing, record};
+use super::{Failure, Listed, Standing, record, rows};
 use crate::{archive::parse_file_name, clock::Clock, files};
 
 /// Records in a folder, those of archives that are gone included.
@@ -52,6 +57,9 @@ type Database<'a> = (Option<&'a str>, Option<&'a str>);
 /// The reason that an archive dated in the future stays.
 const FUTURE: &str = "dated in the future";
 
+/// The reason that an archive stays with records that are missing since.
+const MOST: &str = "most records";
+
 /// The reason that an archive stays of which nothing is known.
 const UNREADABLE: &str = "cannot be accessed";
 
@@ -61,6 +69,7 @@ const UNREADABLE: &str = "cannot be accessed";
 pub fn plan(listed: &[Listed], keep: Keep, now: Timestamp) -> Vec<Pruned> {
     // Two machines may have the same path: where an archive says which database it is of, the path says nothing.
     let mut groups: BTreeMap<Database<'_>, Vec<(usize, &Listed)>> = BTreeMap::new();
+    let mut places: BTreeMap<(&str, &str), Vec<(usize, &Listed)>> = BTreeMap::new();
     let mut out = BTreeMap::new();
     for (at, one) in listed.iter().enumerate() {
         let aside = match one.standing {
@@ -77,17 +86,31 @@ pub fn plan(listed: &[Listed], keep: Keep, now: Timestamp) -> Vec<Pruned> {
             None => (None, one.source.as_deref()),
         };
         groups.entry(key).or_default().push((at, one));
+        // A restore makes another file of a database, at the same place.
+        if let (Some(host), Some(source)) = (&one.host, &one.source) {
+            places.entry((host.as_str(), source.as_str())).or_default().push((at, one));
+        }
     }
     let pinned: Vec<_> = listed.iter().map(|one| one.pinned).collect();
+    let needed: HashSet<usize> = groups.values().chain(places.values()).filter_map(|group| most(group, now)).collect();
     for group in groups.into_values() {
         let (at, group): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         out.extend(at.into_iter().zip(plan_one(&group, keep)));
     }
-    let pin = |(mut one, pinned): (Pruned, bool)| {
+    let pin = |((at, mut one), pinned): ((usize, Pruned), bool)| {
+        one.kept.extend(needed.contains(&at).then_some(MOST));
         one.kept.extend(pinned.then_some("pinned"));
         one
     };
-    out.into_values().zip(pinned).map(pin).collect()
+    out.into_iter().zip(pinned).map(pin).collect()
+}
+
+/// Where the archive is listed that has the records which the newest of its group lacks. While nobody has accepted that, it is what
+/// they can be restored from.
+fn most(group: &[(usize, &Listed)], now: Timestamp) -> Option<usize> {
+    let archives: Vec<_> = group.iter().map(|(_, one)| *one).collect();
+    let lost = rows::lost(&archives, now)?;
+    group.get(lost.most).map(|(at, _)| *at)
 }
 
 fn pruned(one: &Listed, kept: Vec<&'static str>) -> Pruned {
@@ -183,7 +206,8 @@ fn tidy(folder: &std::path::Path) -> Result<(), Failure> {
     };
     for archive in files::found_in(folder, MAX_RECORDS, of_record).map_err(failed)?.iter().map(|name| folder.join(name))
     {
-        if files::stat(&archive).map_err(failed)?.is_none() {
+        // One that cannot be accessed is not gone, and neither is one behind a link to a disk that is not mounted.
+        if matches!(files::stat(&archive), Ok(None)) && !files::is_link(&archive) {
             files::remove(&record::path_of(&archive)).map_err(failed)?;
         }
     }

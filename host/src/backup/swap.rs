@@ -59,6 +59,15 @@ pub(super) struct Exchange<'a> {
     pub(super) new: Option<&'a Path>,
     /// Where it goes; links resolved.
     pub(super) place: &'a Path,
+    /// Whether one of the two is a database, beside which SQLite keeps files.
+    has_sides: bool,
+}
+
+impl<'a> Exchange<'a> {
+    /// Looks at both, which is done before anything is locked: closing a file drops the locks of this process on it.
+    pub(super) fn new(new: Option<&'a Path>, place: &'a Path) -> Self {
+        Self { new, place, has_sides: is_database(place) || new.is_some_and(is_database) }
+    }
 }
 
 /// How a swap that was interrupted ended at last.
@@ -238,7 +247,7 @@ pub(super) fn plan(swap: &Swap<'_>) -> Result<Option<Journal>, Failure> {
     let seen = |path: &Path| Nearby::of(path, files::folder_of(real));
     let kept = |name: &str| seen(&folder.join(name));
     let mut steps = Vec::new();
-    for (index, Exchange { new, place }) in swap.include.iter().enumerate() {
+    for (index, Exchange { new, place, has_sides }) in swap.include.iter().enumerate() {
         let own = kept::included(index);
         let mut exchange = |new: Option<&Path>, place: &Path, name: &str| -> Result<(), Failure> {
             let new = new.filter(|new| matches!(files::node(new), Ok(Some(_))));
@@ -249,7 +258,7 @@ pub(super) fn plan(swap: &Swap<'_>) -> Result<Option<Journal>, Failure> {
             }
             Ok(())
         };
-        if is_database(place) || new.is_some_and(is_database) {
+        if *has_sides {
             for side in SIDES {
                 let new = new.map(|new| beside(new, side));
                 exchange(new.as_deref(), &beside(place, side), &format!("{own}{side}"))?;

@@ -51,6 +51,14 @@ pub fn undo(request: &UndoRequest<'_>, clock: &dyn Clock) -> Result<Undone, Fail
         let what = format!("no restore has replaced {}, so there is nothing to bring back", db.display());
         Failure::refused(what, "`vitalsign list` shows the archives that can be restored")
     };
+    if files::is_link(&real) {
+        let real = files::led_to(&real).unwrap_or(real);
+        let what = format!("{} is a symbolic link to {}, which does not exist", db.display(), real.display());
+        return Err(Failure::refused(
+            format!("{what}; nothing was changed"),
+            "name the path that the link points to with --db",
+        ));
+    }
     let parent = real.parent().and_then(|parent| stat(parent).ok().flatten()).ok_or_else(nothing)?;
     let there = stat(&real)?;
     let _lock = lock(&real, &there.unwrap_or(parent), request.scratch)?;
@@ -96,7 +104,7 @@ pub fn undo(request: &UndoRequest<'_>, clock: &dyn Clock) -> Result<Undone, Fail
         _ => None,
     };
     let at = format!("{:.0}", clock.now());
-    let include: Vec<_> = included.iter().map(|(place, kept)| Exchange { new: Some(kept.as_path()), place }).collect();
+    let include: Vec<_> = included.iter().map(|(place, kept)| Exchange::new(Some(kept.as_path()), place)).collect();
     let replaced = swap(&Swap {
         real: &real,
         new: database.as_deref(),

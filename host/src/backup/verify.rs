@@ -37,6 +37,8 @@ pub(super) struct Layout {
     export: Option<PathBuf>,
     included: Places,
     depth: Depth,
+    /// Room that stays free beside what is unpacked.
+    spare_bytes: u64,
 }
 
 /// An archive whose database is unpacked, with its log folded in.
@@ -63,12 +65,17 @@ pub struct Verified {
 impl Layout {
     /// Everything goes into `folder`, and the export in the end to the file `export`, if that is wanted.
     pub(super) fn new(folder: PathBuf, export: Option<PathBuf>, depth: Depth) -> Self {
-        Self { included: Places::Databases(folder.clone()), folder, export, depth }
+        Self { included: Places::Databases(folder.clone()), folder, export, depth, spare_bytes: RESERVE_BYTES }
     }
 
     /// The same with a place for everything that is included.
     pub(super) fn including(self, places: Vec<(String, PathBuf)>) -> Self {
         Self { included: Places::Named(places), ..self }
+    }
+
+    /// Leaves at least so much room free.
+    fn sparing(self, bytes: u64) -> Self {
+        Self { spare_bytes: bytes.max(RESERVE_BYTES), ..self }
     }
 
     /// A place for the member: by its name, since what it is may only be known later.
@@ -80,7 +87,7 @@ impl Layout {
         let Some(path) = path else { return Ok(None) };
         // The folder itself is hidden, so what is said of room is said of the one that holds it.
         let into = if found.is_included() { files::folder_of(&path) } else { files::folder_of(&self.folder) };
-        super::create::room(into, found.bytes.saturating_add(RESERVE_BYTES))?;
+        super::create::room(into, found.bytes.saturating_add(self.spare_bytes))?;
         files::create_private(&path).map(Some).map_err(|error| Failure::io("create", &path, error))
     }
 
@@ -202,13 +209,25 @@ pub fn verify(
     progress: &dyn Progress,
 ) -> Result<Verified, Failure> {
     let depth = if full { Depth::Everything } else { Depth::Within(INDEX_LIMIT) };
+    verify_sparing(path, depth, RESERVE_BYTES, scratch, clock, progress)
+}
+
+/// The same, and leaves room for others.
+pub(super) fn verify_sparing(
+    path: &Path,
+    depth: Depth,
+    spare_bytes: u64,
+    scratch: &Path,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+) -> Result<Verified, Failure> {
     let folder = files::temporary_folder(files::folder_of(path))
         .or_else(|_| files::temporary_folder(scratch))
         .map_err(|error| Failure::io("create a folder in", scratch, error))?;
     // SQLite follows no link on its way to what it writes.
     let real = files::resolved(folder.path()).map_err(|error| Failure::io("find", folder.path(), error))?;
     let before = stat(path)?;
-    let found = Layout::new(real, None, depth).lay_out(path, true, progress);
+    let found = Layout::new(real, None, depth).sparing(spare_bytes).lay_out(path, true, progress);
     let after = stat(path)?;
     if let (Some(before), Some(after)) = (&before, &after)
         && !before.same_content(after)
@@ -225,7 +244,10 @@ pub fn verify(
         }
     }
     let mut record = match &found {
-        Ok(found) => fresh(path, found),
+        // What somebody accepted does not stand in the archive.
+        Ok(found) => {
+            Record { fewer_rows_accepted: known.and_then(|known| known.fewer_rows_accepted), ..fresh(path, found) }
+        }
         Err(failure @ (Failure::Archive { .. } | Failure::Structure { .. })) => {
             let known = known.unwrap_or_else(|| Record::unknown(path));
             Record { verdict: Verdict::Damaged, flaw: Some(failure.to_string()), ..known }
@@ -234,8 +256,10 @@ pub fn verify(
         Err(_) => Record::unknown(path),
     };
     record.verified_at = Some(at.clone());
-    // A record is written only beside a file with the name of an archive, and only for a clear result.
-    let is_ours = record.verdict != Verdict::Unverified
+    // A record is written only beside a file with the name of an archive, and only for a clear result. `prune` may have removed the
+    // archive meanwhile.
+    let is_ours = after.is_some()
+        && record.verdict != Verdict::Unverified
         && path.file_name().and_then(|name| name.to_str()).is_some_and(|name| parse_file_name(name).is_some());
     let kept = record.stamp(path).and_then(|()| if is_ours { record.keep(path, "verify", &at) } else { Ok(()) });
     if let Err(failure) = kept {

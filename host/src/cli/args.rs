@@ -258,6 +258,9 @@ pub(super) struct BackupArgs {
     /// Make the archive although another process works on the database in a way that the backup does not see: it lacks rows, and is listed as incomplete
     #[arg(long)]
     pub(super) despite_other_writers: bool,
+    /// Accept that the database has fewer records than in earlier archives: the check `backup` no longer compares with those
+    #[arg(long, conflicts_with = "raw")]
+    pub(super) accept_fewer_rows: bool,
     #[command(flatten)]
     pub(super) format: FormatArgs,
 }

@@ -120,6 +120,7 @@ fn this_binary() -> PathBuf {
 pub(super) fn backup_request<'a>(settled: &'a Settled, scratch: &'a Path) -> backup::Request<'a> {
     backup::Request {
         db: &settled.db,
+        identity: settled.backup.identity.as_deref(),
         out: &settled.backup.dir,
         tag: None,
         compression: settled.backup.compression,
@@ -127,6 +128,7 @@ pub(super) fn backup_request<'a>(settled: &'a Settled, scratch: &'a Path) -> bac
         raw: false,
         verify: true,
         despite_other_writers: false,
+        accept_fewer_rows: false,
         wait: Duration::ZERO,
         limits: settled.backup.limits,
         records_table: &settled.checks.records_table.name,

@@ -57,6 +57,7 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
         complain("vitalsign: with --raw the archive contains the database only, and not what `backup.include` names\n");
     }
     request.despite_other_writers = args.despite_other_writers;
+    request.accept_fewer_rows = args.accept_fewer_rows;
     request.wait = args.wait.unwrap_or_default();
     let watch = Stopwatch::start();
     let made = backup::create(&request, &SystemClock, &Bar::new()).map_err(|failure| Failure::backup(&failure))?;
@@ -87,7 +88,9 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
 
 /// The private folder of an archive that goes to standard output once it is verified.
 fn passing(args: &BackupArgs) -> Result<tempfile::TempDir, Failure> {
-    let other = [(args.format.is_json(), "--json"), (args.prune, "--prune")].into_iter().find(|(given, _)| *given);
+    let flags =
+        [(args.format.is_json(), "--json"), (args.prune, "--prune"), (args.accept_fewer_rows, "--accept-fewer-rows")];
+    let other = flags.into_iter().find(|(given, _)| *given);
     if let Some((_, flag)) = other {
         let what = format!("{flag} has no meaning with `--out -`, which writes the archive itself to standard output");
         return Err(Failure::new(Exit::Usage, what));

@@ -19,11 +19,12 @@ use std::{
     },
     task::Poll,
     thread,
+    time::Duration,
 };
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::signals;
+use super::{Exit, Failure, signals};
 
 /// A signal ends the process.
 const ENDS: u8 = 0;
@@ -69,6 +70,35 @@ pub(super) fn leave_to_the_command() {
 /// The signal that was noted, if one has come.
 pub(super) fn came() -> Option<c_int> {
     Some(CAME.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
+}
+
+/// How often is looked for a signal while something waits that no signal wakes.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Does `work`, which may wait for another program for ever, unless a signal comes first.
+///
+/// # Errors
+/// When one comes; the work is then left behind, and must hold nothing that the rest of the command waits for.
+pub(super) fn unless_one_comes<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    let (tell, told) = mpsc::channel();
+    let run = move || {
+        // Nobody listens any more once a signal has come.
+        let _ = tell.send(work());
+    };
+    thread::Builder::new().name("pipe".to_owned()).spawn(run).map_err(|error| {
+        Failure::new(Exit::Environment, format!("the system starts no thread: {error}"))
+            .hint("raise the limit on processes (`ulimit -u`, or that of the container), or try again")
+    })?;
+    while came().is_none() {
+        match told.recv_timeout(LOOK) {
+            Ok(done) => return Ok(done),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                return Err(Failure::new(Exit::Bug, "the thread that reads or writes a pipe has ended"));
+            }
+        }
+    }
+    Err(Failure::new(Exit::Environment, "the command was interrupted"))
 }
 
 /// Starts the thread that receives signals, once.

@@ -30,6 +30,7 @@ mod serve;
 mod signals;
 mod statements;
 mod stream;
+mod turns;
 mod usage;
 mod verify;
 mod waiting;

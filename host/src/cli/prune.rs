@@ -13,7 +13,7 @@ use super::{
     within,
 };
 use crate::{
-    backup::{self, Keep, Listed, Pruned, Replaced},
+    backup::{self, Keep, Listed, Pruned, Replaced, Standing},
     clock::{Clock as _, SystemClock},
     value::bytes,
 };
@@ -43,12 +43,17 @@ pub(super) fn run(global: &Global, args: &PruneArgs) -> Result<Exit, Failure> {
     if args.yes {
         backup::prune(&plan, &SystemClock).map_err(failed)?;
     }
-    if args.format.is_json() {
-        print_json(&plan)?
-    } else {
-        print(&said(&plan, args.yes))?
-    }
+    let printed = match args.format.is_json() {
+        true => print_json(&plan),
+        false => print(&said(&plan, args.yes)),
+    };
+    printed.map_err(|failure| done_before(failure, args.yes))?;
     Ok(Exit::Done)
+}
+
+/// Says that the work is done, where only its result cannot be printed.
+fn done_before(failure: Failure, done: bool) -> Failure {
+    if done { failure.before("what no rule keeps was removed") } else { failure }
 }
 
 /// Shows what restores replaced, and removes all but the newest of it.
@@ -63,7 +68,8 @@ fn replaced(db: &Path, args: &PruneArgs) -> Result<Exit, Failure> {
     }
     if args.format.is_json() {
         let row = |(at, one): (usize, &Replaced)| json!({ "replaced": one, "kept": at < kept });
-        print_json(&all.iter().enumerate().map(row).collect::<Vec<_>>())?;
+        let printed = print_json(&all.iter().enumerate().map(row).collect::<Vec<_>>());
+        printed.map_err(|failure| done_before(failure, args.yes))?;
         return Ok(Exit::Done);
     }
     let mut text = String::new();
@@ -75,14 +81,19 @@ fn replaced(db: &Path, args: &PruneArgs) -> Result<Exit, Failure> {
     }
     let gone = all.iter().skip(kept);
     text.push_str(&summed(all.len(), gone.clone().count(), gone.map(|one| one.bytes).sum(), args.yes));
-    print(&text)?;
+    print(&text).map_err(|failure| done_before(failure, args.yes))?;
     Ok(Exit::Done)
 }
 
 /// Removes the archives in `folder` that the rule does not keep, after a backup that was verified.
 pub(super) fn after_backup(folder: &Path, keep: Keep) -> Result<(), backup::Failure> {
     let listed = backup::list(folder, true)?;
-    backup::prune(&backup::plan(&listed, keep, SystemClock.now()), &SystemClock)
+    let mut plan = backup::plan(&listed, keep, SystemClock.now());
+    // What has gone bad is not removed before somebody has seen it.
+    for (one, planned) in listed.iter().zip(&mut plan) {
+        planned.kept.extend(matches!(one.standing, Standing::Damaged | Standing::Changed).then_some("damaged"));
+    }
+    backup::prune(&plan, &SystemClock)
 }
 
 /// What becomes of the archives where there is no rule.

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     backup::{self, Content, MustMatch, Putting, RestoreRequest, Restored, Structure, Tables, UndoRequest, Undone},
     clock::{Clock as _, SystemClock},
+    config::Settled,
     files,
     sqlite::RowCount,
     value::{grouped, printable},
@@ -37,36 +38,13 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
     let settled = settle(global, None)?;
     tell_if_silent(vec![settled.db.clone()]);
     let scratch = env::temp_dir();
-    let found = match (args.latest, args.at) {
-        (false, None) => None,
-        (_, at) => {
-            tell_if_silent(vec![settled.backup.dir.clone()]);
-            let until = at.unwrap_or_else(|| SystemClock.now());
-            let found = backup::newest_until(&settled.backup.dir, &settled.db, until);
-            Some(found.map_err(|failure| Failure::backup(&failure))?.path)
-        }
-    };
-    let received = match args.archive() {
-        Some(archive) if stream::is_stream(archive) => Some(stream::received()?),
-        _ => None,
-    };
+    let (received, found) = (received(args)?, newest(args, &settled)?);
     let given = match &received {
         Some(received) => Some(received.path.clone()),
         None => args.archive().map(|archive| within(global, archive)),
     };
     let Some(archive) = found.or(given) else {
-        let log = args.log.as_deref().map(|log| within(global, log));
-        let include = settled.backup.included();
-        let request = UndoRequest { db: &settled.db, log: log.as_deref(), include, scratch: &scratch };
-        let undone = backup::undo(&request, &SystemClock).map_err(|failure| Failure::backup(&failure))?;
-        if args.format.is_json() {
-            let kept = undone.replaced.as_deref().map(shown);
-            let database = shown(&settled.db);
-            print_json(&json!({ "database": database, "replaced": kept, "interrupted": undone.interrupted }))?;
-        } else {
-            print(&said_of_undo(&settled.db, &undone))?;
-        }
-        return Ok(Exit::Done);
+        return undo(global, args, &settled);
     };
     tell_if_silent(vec![archive.clone()]);
     let log = match &args.log {
@@ -84,6 +62,7 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
             (false, Some(_)) => MustMatch::Content,
             (false, None) => MustMatch::Database,
         },
+        identity: settled.backup.identity.as_deref(),
         tables: Tables {
             records: &settled.checks.records_table.name,
             provenance: &settled.checks.provenance_table.name,
@@ -103,11 +82,51 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
         true => prepared.expected().clone(),
         false => prepared.complete(&SystemClock).map_err(failed)?,
     };
-    match (args.format.is_json(), args.dry_run) {
-        (true, _) => print_json(&as_json(&restored, args.dry_run))?,
-        (false, true) => {}
-        (false, false) => print(&said(&restored))?,
+    let printed = match (args.format.is_json(), args.dry_run) {
+        (true, _) => print_json(&as_json(&restored, args.dry_run)),
+        (false, true) => Ok(()),
+        (false, false) => print(&said(&restored)),
+    };
+    match args.dry_run {
+        true => printed?,
+        false => printed.map_err(|failure| failure.before(&format!("{} was restored", settled.db.display())))?,
     }
+    Ok(Exit::Done)
+}
+
+/// The archive on standard input, if that is the one.
+fn received(args: &RestoreArgs) -> Result<Option<stream::Received>, Failure> {
+    match args.archive() {
+        Some(archive) if stream::is_stream(archive) => stream::received().map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The newest archive, or that of a time, if one of these was asked for.
+fn newest(args: &RestoreArgs, settled: &Settled) -> Result<Option<PathBuf>, Failure> {
+    if !args.latest && args.at.is_none() {
+        return Ok(None);
+    }
+    let (dir, named) = (&settled.backup.dir, settled.backup.identity.as_deref());
+    tell_if_silent(vec![dir.clone()]);
+    let found = backup::newest_until(dir, &settled.db, named, args.at, SystemClock.now());
+    Ok(Some(found.map_err(|failure| Failure::backup(&failure))?.path))
+}
+
+/// Brings back what the last restore replaced.
+fn undo(global: &Global, args: &RestoreArgs, settled: &Settled) -> Result<Exit, Failure> {
+    let (db, scratch) = (settled.db.as_path(), env::temp_dir());
+    let log = args.log.as_deref().map(|log| within(global, log));
+    let include = settled.backup.included();
+    let request = UndoRequest { db, log: log.as_deref(), include, scratch: &scratch };
+    let undone = backup::undo(&request, &SystemClock).map_err(|failure| Failure::backup(&failure))?;
+    let kept = undone.replaced.as_deref().map(shown);
+    let printed = match args.format.is_json() {
+        true => print_json(&json!({ "database": shown(db), "replaced": kept, "interrupted": undone.interrupted })),
+        false => print(&said_of_undo(db, &undone)),
+    };
+    // Nobody must believe that nothing has changed.
+    printed.map_err(|failure| failure.before(&format!("{} was put back", db.display())))?;
     Ok(Exit::Done)
 }
 

@@ -1,42 +1,126 @@
-//! Backups that `serve` makes by itself: on the configured schedule, by the same code as `vitalsign backup`. After each one
-//! the archives that no rule keeps are removed, and the check `backup` is told how it ended.
+//! What `serve` does with archives by itself, by the same code as the commands, and never both at once.
+//!
+//! It makes backups on the configured schedule: after each one the archives that no rule keeps are removed, and the check `backup` is
+//! told how it ended. And it verifies archives again, those first that were verified longest ago.
 
 use std::{env, sync::Arc, time::Duration};
 
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::sleep};
 
 use super::{
     assemble::{App, backup_request},
     prune,
+    turns::Turns,
 };
 use crate::{
-    backup::{self, LastRun, Schedule, Silent},
-    clock::{Clock, SystemClock, Timestamp},
+    backup::{self, Ended, LastRun, Reverify, Round, Schedule, Silent, verify_stalest},
+    clock::{Clock, Stopwatch, SystemClock, Timestamp},
     config::Settled,
 };
 
 /// The longest sleep before the wall clock is looked at again, since it may be set.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 
-/// The schedule at work; dropping it ends it, and a backup that is under way is not interrupted.
-pub(super) struct Backups(Option<AbortHandle>);
+/// How long after a start the first archive is verified again, at most: a start has enough to do.
+const FIRST_ROUND: Duration = Duration::from_secs(60);
 
-impl Drop for Backups {
+/// How long a round waits that gave way to the backup of another process before it looks whether that is over.
+const GAVE_WAY: Duration = Duration::from_secs(15);
+
+/// The schedules at work; dropping it ends them, and a backup that is under way is not interrupted.
+pub(super) struct Scheduled {
+    tasks: Vec<AbortHandle>,
+    turns: Arc<Turns>,
+}
+
+impl Drop for Scheduled {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
+        self.turns.end();
+        self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
 
-/// Starts the schedule, if there is one. Has to be called on the runtime of the app.
-pub(super) fn start(app: &App) -> Backups {
-    let Some(schedule) = app.settled.backup.schedule.clone() else { return Backups(None) };
-    let settled = Arc::new(app.settled.clone());
-    Backups(Some(tokio::spawn(keep(schedule, settled, app.last_backup.clone())).abort_handle()))
+impl Scheduled {
+    /// What asks a verification that is under way to end, so that it has ended when the server has.
+    pub(super) fn turns(&self) -> Arc<Turns> {
+        Arc::clone(&self.turns)
+    }
+
+    /// Ends the schedules, and gives a verification the time to remove what it has unpacked.
+    pub(super) async fn ended(self) {
+        let turns = self.turns();
+        drop(self);
+        turns.ended().await;
+    }
 }
 
-async fn keep(schedule: Schedule, settled: Arc<Settled>, last: LastRun) {
+/// Starts the schedules that there are. Has to be called on the runtime of the app.
+pub(super) fn start(app: &App) -> Scheduled {
+    let turns = Arc::new(Turns::default());
+    let settled = Arc::new(app.settled.clone());
+    let mut tasks = Vec::new();
+    if let Some(schedule) = app.settled.backup.schedule.clone() {
+        let making = keep(schedule, Arc::clone(&settled), app.last_backup.clone(), Arc::clone(&turns));
+        tasks.push(tokio::spawn(making).abort_handle());
+    }
+    if let Some(reverify) = app.settled.backup.reverify {
+        let verifying = verify_again(reverify, settled, app.last_backup.clone(), Arc::clone(&turns));
+        tasks.push(tokio::spawn(verifying).abort_handle());
+    }
+    Scheduled { tasks, turns }
+}
+
+/// Begins a round at every interval.
+async fn verify_again(reverify: Reverify, settled: Arc<Settled>, last: LastRun, turns: Arc<Turns>) {
+    sleep(reverify.every.min(FIRST_ROUND)).await;
+    loop {
+        let mut left = reverify.budget;
+        while !left.is_zero() {
+            let Some(turn) = turns.for_verification().await else { return };
+            let watch = Stopwatch::start();
+            let (settled, noted, turns) = (Arc::clone(&settled), last.clone(), Arc::clone(&turns));
+            let round = tokio::task::spawn_blocking(move || {
+                // Held until the work is over, also where nobody waits for it any more.
+                let _turn = turn;
+                round(&settled, Reverify { budget: left, ..reverify }, &noted, &turns)
+            });
+            match round.await {
+                Ok(Ended::GaveWay) => {}
+                Ok(Ended::Done | Ended::OutOfTime) => break,
+                Err(_) => {
+                    let why = "internal error: the verification panicked".to_owned();
+                    last.proofs.note(SystemClock.now(), Some((why, "please report it".to_owned())));
+                    break;
+                }
+            }
+            left = left.saturating_sub(watch.elapsed());
+            sleep(GAVE_WAY).await;
+        }
+        sleep(reverify.every).await;
+    }
+}
+
+fn round(settled: &Settled, reverify: Reverify, last: &LastRun, turns: &Turns) -> Ended {
+    let scratch = env::temp_dir();
+    let round = Round {
+        db: &settled.db,
+        identity: settled.backup.identity.as_deref(),
+        folder: &settled.backup.dir,
+        reverify,
+        // The copy of an archive must not be what makes the check `disk` bad.
+        spare_bytes: settled.checks.min_free_bytes,
+        scratch: &scratch,
+    };
+    let ended = verify_stalest(&round, &last.proofs, &SystemClock, turns);
+    let failed = ended.as_ref().err().map(|failure| (failure.to_string(), failure.hint()));
+    if let Some((why, _)) = &failed {
+        tracing::warn!("no archive could be verified again: {why}");
+    }
+    last.proofs.note(SystemClock.now(), failed);
+    ended.unwrap_or(Ended::Done)
+}
+
+async fn keep(schedule: Schedule, settled: Arc<Settled>, last: LastRun, turns: Arc<Turns>) {
     // A time that passed while nothing ran is made up for; where there is no archive yet, nothing was missed.
     let now = SystemClock.now();
     let newest =
@@ -49,7 +133,9 @@ async fn keep(schedule: Schedule, settled: Arc<Settled>, last: LastRun) {
             continue;
         }
         let settled = Arc::clone(&settled);
+        let turn = turns.for_backup().await;
         let ended = tokio::task::spawn_blocking(move || once(&settled)).await;
+        drop(turn);
         let ended = ended.unwrap_or_else(|_| Err("internal error: the backup panicked; please report it".to_owned()));
         match &ended {
             Ok(path) => tracing::info!("backup written to {path}"),
@@ -71,7 +157,7 @@ async fn reach(time: Timestamp, since: Timestamp) -> bool {
         match Duration::try_from(time.duration_since(now)) {
             Ok(left) if left.is_zero() => return true,
             Ok(_) if now + Duration::from_secs(1) < since => return false,
-            Ok(left) => tokio::time::sleep(left.min(MAX_SLEEP)).await,
+            Ok(left) => sleep(left.min(MAX_SLEEP)).await,
             Err(_) => return true,
         }
     }

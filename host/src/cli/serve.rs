@@ -64,10 +64,16 @@ async fn answer(app: &App, access: serve::Access, is_gated: bool) -> Result<(), 
     let bound = settings.listen.bound(&listeners);
     tokio::spawn(changes::log(app.runner.changes()));
     let _background = app.runner.start();
-    let _backups = scheduled::start(app);
+    let scheduled = scheduled::start(app);
+    let turns = scheduled.turns();
+    let first = async move {
+        let stop = first.await;
+        turns.end();
+        stop
+    };
     complain(&format!("vitalsign: the report is at http://{bound}/health\n"));
     tokio::select! {
-        () = serve::serve(listeners, serve::app(app.runner.clone(), access), first) => {}
+        () = serve::serve(listeners, serve::app(app.runner.clone(), access), first) => scheduled.ended().await,
         () = second => {}
     }
     Ok(())

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Exit, Failure};
+use super::{
+    Exit, Failure,
+    interrupt::{self, unless_one_comes},
+};
 use crate::files;
 
 /// The longest archive that is taken from standard input, in bytes: what does not end is not an archive.
@@ -27,10 +30,13 @@ pub(super) struct Received {
     _folder: tempfile::TempDir,
 }
 
-/// A private folder for what passes through, where temporary files go.
+/// A private folder for what passes through, where temporary files go. From now on a signal has it removed first.
 pub(super) fn private_folder() -> Result<tempfile::TempDir, Failure> {
+    interrupt::note_the_first();
     let scratch = env::temp_dir();
-    files::temporary_folder(&scratch).map_err(|error| Failure::io("create a folder in", &scratch, &error))
+    files::temporary_folder(&scratch).map_err(|error| {
+        Failure::io("create a folder in", &scratch, &error).hint("name a folder that can be written with TMPDIR")
+    })
 }
 
 /// Takes an archive from standard input into a private file: it is read twice.
@@ -46,7 +52,9 @@ pub(super) fn received() -> Result<Received, Failure> {
             .hint("temporary files go to the folder that TMPDIR names: free some space there, or name another one")
     };
     let mut file = files::create_private(&path).map_err(failed)?;
-    let taken = io::copy(&mut io::stdin().lock().take(MAX_INPUT_BYTES), &mut file).map_err(failed)?;
+    // The program before this one in the pipe may send nothing for as long as it likes.
+    let taken = unless_one_comes(move || io::copy(&mut io::stdin().lock().take(MAX_INPUT_BYTES), &mut file));
+    let taken = taken?.map_err(failed)?;
     if taken == MAX_INPUT_BYTES {
         return Err(Failure::new(Exit::Refused, format!("standard input has more than {MAX_INPUT_BYTES} bytes")));
     }
@@ -65,8 +73,12 @@ pub(super) fn refuse_terminal() -> Result<(), Failure> {
 /// Writes a finished archive to standard output.
 pub(super) fn send(archive: &Path) -> Result<(), Failure> {
     let mut file = files::open_regular(archive).map_err(|error| Failure::io("read", archive, &error))?;
-    let mut out = io::stdout().lock();
-    io::copy(&mut file, &mut out).and_then(|_| out.flush()).map_err(|error| match error.kind() {
+    // The program after this one in the pipe may read nothing for as long as it likes.
+    let sent = unless_one_comes(move || {
+        let mut out = io::stdout().lock();
+        io::copy(&mut file, &mut out).and_then(|_| out.flush())
+    });
+    sent?.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::new(
             Exit::Environment,
             "the program that reads the archive from standard output ended before it had all of it",

@@ -18,8 +18,9 @@ use super::{
     within,
 };
 use crate::{
-    backup::{self, Record, Standing, Verdict, Verified},
-    clock::{Stopwatch, SystemClock},
+    backup::{self, Record, Verdict, Verified},
+    clock::{Clock as _, Stopwatch, SystemClock},
+    files,
     value::{bytes, grouped},
 };
 
@@ -28,10 +29,14 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
         let received = if stream::is_stream(archive) { Some(stream::received()?) } else { None };
         let archive = received.as_ref().map_or_else(|| within(global, archive), |received| received.path.clone());
         tell_if_silent(vec![archive.clone()]);
-        let mut told = Vec::new();
-        let ended = one(&archive, args.full, args.format.is_json().then_some(&mut told));
-        told.first().map_or(Ok(()), print_json)?;
-        return ended;
+        let (mut told, mut text) = (Vec::new(), String::new());
+        let ended = one(&archive, args.full, args.format.is_json().then_some(&mut told), &mut text);
+        let printed = told.first().map_or_else(|| print(&text), print_json);
+        // What is wrong with the archive says more than that standard output is full.
+        return ended.and_then(|exit| printed.map(|()| exit));
+    }
+    if args.archives.iter().any(|archive| stream::is_stream(archive)) {
+        return Err(Failure::new(Exit::Usage, "`-` means an archive on standard input, and must be the only one"));
     }
     let archives = match args.archives.as_slice() {
         [] => listed(global, args)?,
@@ -45,7 +50,15 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
             break;
         }
         seen += 1;
-        if let Err(failure) = one(archive, args.full, args.format.is_json().then_some(&mut told)) {
+        let mut text = String::new();
+        let ended = one(archive, args.full, args.format.is_json().then_some(&mut told), &mut text);
+        print(&text)?;
+        if let Err(failure) = ended {
+            // Such as by a `prune` that runs at the same time.
+            if args.archives.is_empty() && is_gone(archive) {
+                seen -= 1;
+                continue;
+            }
             complain(&failure.text());
             let path = archive.display().to_string();
             // One that can be read has its record there already.
@@ -81,11 +94,18 @@ fn listed(global: &Global, args: &VerifyArgs) -> Result<Vec<PathBuf>, Failure> {
         let what = format!("there are no archives in {}, so nothing was verified", folder.display());
         return Err(Failure::new(Exit::Environment, what).hint("name the folder with --out"));
     }
-    listed.sort_by_key(|one| (one.standing == Standing::Verified).then(|| one.verified_at.clone()));
+    let now = SystemClock.now();
+    listed.sort_by_key(|one| backup::proven_at(one, now));
     Ok(listed.into_iter().map(|one| one.path).collect())
 }
 
-fn one(archive: &Path, full: bool, told: Option<&mut Vec<Value>>) -> Result<Exit, Failure> {
+/// Whether an archive that was in the folder is there no more.
+fn is_gone(archive: &Path) -> bool {
+    matches!(files::stat(archive), Ok(None)) && !files::is_link(archive)
+}
+
+/// Verifies an archive, and adds what is known of it to `told`, or else a line to `text`.
+fn one(archive: &Path, full: bool, told: Option<&mut Vec<Value>>, text: &mut String) -> Result<Exit, Failure> {
     let found = backup::verify(archive, full, &env::temp_dir(), &SystemClock, &Bar::new())
         .map_err(|failure| Failure::backup(&failure))?;
     if let Some(told) = told {
@@ -95,7 +115,7 @@ fn one(archive: &Path, full: bool, told: Option<&mut Vec<Value>>) -> Result<Exit
         told.push(value);
     } else {
         let word = if found.record.verdict == Verdict::Verified { " is intact" } else { "" };
-        print(&format!("{}{word}: {}\n", archive.display(), said(&found)))?;
+        text.push_str(&format!("{}{word}: {}\n", archive.display(), said(&found)));
     }
     match &found.record {
         Record { verdict: Verdict::Flawed, flaw, .. } if found.record.judged().faults().is_none() => {

@@ -25,6 +25,13 @@ pub(super) const BACKUP_AGE: Duration = Duration::from_secs(26 * 3600);
 pub(super) const BACKUP_TIME: Duration = Duration::from_secs(3600);
 /// What the write-ahead log may grow by meanwhile: 4 GiB.
 pub(super) const BACKUP_WAL_GROWTH: u64 = 4 << 30;
+/// How often `serve` verifies archives again, where it makes them: the nights are quiet, and a day's loss is told within a day.
+pub(super) const VERIFY_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// How long that may go on before no further archive is begun: some hundred GB at the speed of an ordinary disk, and less than one percent of a day.
+pub(super) const VERIFY_BUDGET: Duration = Duration::from_secs(600);
+/// The age of the oldest proof, where archives are verified again: each day verifies one archive at least, and the usual rules keep
+/// about 30, so this is twice as long as a full round takes.
+pub(super) const PROOF_AGE: Duration = Duration::from_secs(60 * 24 * 3600);
 /// Where the server listens.
 pub(super) const LISTEN: Listen = Listen::Address(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080));
 

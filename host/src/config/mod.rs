@@ -4,6 +4,7 @@
 //! fills in and judges, `review` judges what plugins say of theirs, `show` lists the result. Prints nothing, and asks for the environment and the working directory to be handed in.
 //! Values are taken as they are written: `${NAME}` is never expanded.
 
+mod archives;
 mod assertions;
 mod defaults;
 mod discover;

@@ -44,6 +44,12 @@ const COMPONENT_BYTES: Range = Range { min: 8, max: 256 << 20 };
 const COMPILE_TIME_MS: Range = Range { min: 1, max: 600_000 };
 /// A backup older than ten years is no backup.
 const AGE_SECONDS: Range = Range { min: 1, max: 10 * 366 * 24 * 3600 };
+/// Zero for no limit.
+const PROOF_AGE_SECONDS: Range = Range { min: 0, max: AGE_SECONDS.max };
+/// Zero switches it off; archives that nobody looks at for a year are not looked after.
+const VERIFY_INTERVAL_SECONDS: Range = Range { min: 0, max: 366 * 24 * 3600 };
+/// A second verifies one archive, since one is always begun; a day some terabytes.
+const VERIFY_BUDGET_SECONDS: Range = Range { min: 1, max: 24 * 3600 };
 /// The highest level of any format; what is beyond the chosen format's own is refused when it is settled.
 const LEVEL: Range = Range { min: 1, max: 19 };
 /// A second backs up some hundred megabytes; a day some terabytes.
@@ -311,6 +317,9 @@ pub(super) struct Backup {
     /// The folder for archives. A relative path starts from `--root`.
     #[schemars(length(min = 1, max = MAX_PATH), extend("default" = defaults::BACKUP_DIR))]
     pub(super) dir: Option<String>,
+    /// A name that tells this database from all others whose archives are in the same folder. Set it where the file or the host changes, as in many containers. Without it, an identity of the file is used.
+    #[schemars(length(min = 1, max = MAX_NAME))]
+    pub(super) identity: Option<String>,
     /// The compression of archives.
     #[schemars(extend("default" = Compression::default()))]
     pub(super) compression: Option<Compression>,
@@ -323,6 +332,15 @@ pub(super) struct Backup {
     /// When `serve` makes a backup, in the syntax of cron and in UTC. Without it, `serve` makes none.
     #[schemars(length(min = 1, max = MAX_NAME))]
     pub(super) schedule: Option<String>,
+    /// How often `serve` verifies archives again, in seconds; 0 for never. The default is a day if `backup.schedule` is set, otherwise 0.
+    #[schemars(range(min = VERIFY_INTERVAL_SECONDS.min, max = VERIFY_INTERVAL_SECONDS.max))]
+    pub(super) verify_interval_seconds: Option<u64>,
+    /// After this time, in seconds, `serve` begins to verify no further archive until the next interval.
+    #[schemars(range(min = VERIFY_BUDGET_SECONDS.min, max = VERIFY_BUDGET_SECONDS.max), extend("default" = defaults::VERIFY_BUDGET.as_secs()))]
+    pub(super) verify_budget_seconds: Option<u64>,
+    /// From this age in seconds on, the proof of an archive is too old; 0 for no limit. The default is 60 days if `serve` verifies archives again, otherwise 0.
+    #[schemars(range(min = PROOF_AGE_SECONDS.min, max = PROOF_AGE_SECONDS.max))]
+    pub(super) max_proof_age_seconds: Option<u64>,
     /// The time limit for the read transaction of a backup, in seconds.
     #[schemars(range(min = HOLD_SECONDS.min, max = HOLD_SECONDS.max), extend("default" = defaults::BACKUP_TIME.as_secs()))]
     pub(super) time_limit_seconds: Option<u64>,

@@ -19,8 +19,7 @@ use super::{
     unit,
 };
 use crate::{
-    archive::Compression,
-    backup::{self, Keep},
+    backup,
     check::{Overrides, READY_GROUP, Row, Schedule},
     checks, files, plugin,
     report::Weight,
@@ -442,51 +441,28 @@ impl Settler<'_> {
                 None
             }
         });
-        self.ledger.note(&at, raw.schedule);
+        self.ledger.note(&at, raw.schedule.as_deref());
         let time = raw.time_limit_seconds.map_or(defaults::BACKUP_TIME, Duration::from_secs);
         self.ledger.note(&spot.key("timeLimitSeconds"), time.as_secs());
         let wal_growth = raw.max_wal_growth_bytes.unwrap_or(defaults::BACKUP_WAL_GROWTH);
         self.ledger.note(&spot.key("maxWalGrowthBytes"), wal_growth);
+        let (reverify, max_proof_age) = self.reverify(&raw, spot);
+        let identity = self.identity(raw.identity.as_ref(), &spot.key("identity"));
         let keep = self.keep(raw.keep, spot);
-        let limits = HoldLimits { time, wal_growth };
-        let (level, include) = (raw.level, None);
-        backup::Settings { configured, dir, compression, level, max_age, keep, schedule, limits, include }
-    }
-
-    fn level(&mut self, level: Option<u8>, compression: Compression, spot: &Spot<'_>) {
-        self.ledger.note(spot, level.unwrap_or(compression.usual_level()));
-        if level.is_some_and(|level| level > compression.highest_level()) {
-            let most = compression.highest_level();
-            self.fault(spot, format!("the highest level of `{}` is {most}", compression.as_str()));
+        backup::Settings {
+            configured,
+            dir,
+            identity,
+            compression,
+            level: raw.level,
+            max_age,
+            keep,
+            schedule,
+            reverify,
+            max_proof_age,
+            limits: HoldLimits { time, wal_growth },
+            include: None,
         }
-    }
-
-    fn keep(&mut self, raw: Option<raw::Keep>, spot: &Spot<'_>) -> Option<Keep> {
-        let at = spot.key("keep");
-        if raw.is_none() {
-            self.ledger.note(&at, serde_json::Value::Null);
-        }
-        let keep = raw.map(|keep| {
-            let mut number = |key: &str, written: Option<u32>| {
-                self.ledger.note(&at.key(key), written.unwrap_or(0));
-                written.unwrap_or(0)
-            };
-            Keep {
-                last: number("last", keep.last),
-                hourly: number("hourly", keep.hourly),
-                daily: number("daily", keep.daily),
-                weekly: number("weekly", keep.weekly),
-                monthly: number("monthly", keep.monthly),
-                yearly: number("yearly", keep.yearly),
-            }
-        });
-        if keep == Some(Keep::default()) {
-            self.fault(
-                &at,
-                "this would keep no archive at all; set `last` to 1 or more, or leave `keep` out to keep all",
-            );
-        }
-        keep
     }
 
     fn guard(&mut self, raw: Option<&raw::Guard>, spot: &Spot<'_>) -> GuardSettings {

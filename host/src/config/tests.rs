@@ -246,6 +246,25 @@ fn values_are_taken_as_they_are_written() {
 }
 
 #[test]
+fn archives_are_verified_again_where_they_are_made_or_somebody_asks() {
+    let day = Duration::from_secs(24 * 3600);
+    let of = |backup: &str| {
+        let settled = settled(&format!(r#"{{"backup": {backup}}}"#), &usual()).unwrap();
+        let reverify = settled.backup.reverify.map(|reverify| (reverify.every, reverify.budget.as_secs()));
+        (reverify, settled.backup.max_proof_age)
+    };
+    assert_eq!(of("{}"), (None, None));
+    assert_eq!(of(r#"{"schedule": "@daily"}"#), (Some((day, 600)), Some(60 * day)));
+    assert_eq!(of(r#"{"schedule": "@daily", "verifyIntervalSeconds": 0}"#), (None, None));
+    assert_eq!(of(r#"{"schedule": "@daily", "maxProofAgeSeconds": 0}"#), (Some((day, 600)), None));
+    let own = r#"{"verifyIntervalSeconds": "1w", "verifyBudgetSeconds": "1h", "maxProofAgeSeconds": "90d"}"#;
+    assert_eq!(of(own), (Some((7 * day, 3600)), Some(90 * day)));
+    assert_eq!(of(r#"{"maxProofAgeSeconds": "90d"}"#), (None, Some(90 * day)), "some other timer verifies them");
+    let wrong = |identity: &str| settled(&format!(r#"{{"backup": {{"identity": "{identity}"}}}}"#), &usual()).is_err();
+    assert!(["", " a", "a\\u0007"].into_iter().all(wrong) && !wrong("the payments of Süd"));
+}
+
+#[test]
 fn a_plugin_is_scheduled_like_any_check() {
     let text = r#"{"plugins": [{"name": "mine", "component": "m.wasm", "limits": {"timeoutMs": 30}}],
                    "health": {"checks": {"mine": {"critical": true, "intervalSeconds": 5, "enabled": false}}}}"#;
@@ -323,6 +342,10 @@ fn every_settled_value_is_shown_with_its_origin() {
     backup.schedule                      null                               default
     backup.timeLimitSeconds              3600                               default
     backup.maxWalGrowthBytes             4294967296                         default
+    backup.verifyIntervalSeconds         0                                  default
+    backup.verifyBudgetSeconds           600                                default
+    backup.maxProofAgeSeconds            0                                  default
+    backup.identity                      null                               default
     backup.keep.last                     2                                  c.json:5:33
     backup.keep.hourly                   0                                  default
     backup.keep.daily                    0                                  default
@@ -520,7 +543,7 @@ fn the_defaults_in_the_schema_are_the_settled_ones() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 30);
+    assert_eq!(compared, 31);
 }
 
 #[test]

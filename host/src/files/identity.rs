@@ -29,6 +29,12 @@ pub fn identity(path: &Path) -> Option<String> {
     Some(digits)
 }
 
+/// Whether a text looks like an identity from here, and not like a name that somebody gave.
+#[must_use]
+pub fn is_identity(text: &str) -> bool {
+    text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,7 +45,7 @@ mod tests {
         let (one, two, three) = (folder.path().join("1"), folder.path().join("2"), folder.path().join("3"));
         fs::write(&one, "a").unwrap();
         let first = identity(&one);
-        assert_eq!(first.as_ref().unwrap().len(), DIGITS);
+        assert!(is_identity(first.as_ref().unwrap()) && !is_identity("payments"));
         fs::write(&one, "b").unwrap();
         fs::rename(&one, &two).unwrap();
         assert_eq!(identity(&two), first);

@@ -24,7 +24,7 @@ mod tree;
 pub use attributes::{copy_attributes, hand_over, has_default_list, heir};
 pub use draft::Draft;
 pub use flusher::Flusher;
-pub use identity::identity;
+pub use identity::{identity, is_identity};
 pub use lock::Lock;
 pub use locks::{HeldLock, locks_on};
 pub use marker::{MARKER_BYTES, Marked, Marker};

@@ -4,15 +4,16 @@
 //! index, which takes some ten times as long; `PRAGMA foreign_key_check` looks up what refers to other rows. Knows no backup, and
 //! no budget but the one for these look-ups: the rest belongs to whoever holds the transaction.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use super::{
-    Problem, Trouble,
+    Ground, Problem, Trouble,
+    ground::io_trouble,
     problem::Kind,
     snapshot::{Snapshot, text},
     structure::Structure,
 };
-use crate::{clock::Stopwatch, value::printable};
+use crate::{clock::Stopwatch, files, value::printable};
 
 /// How much longer than `quick_check` the comparison of the indexes takes, at most: 8 times with two indexes on random keys.
 const INDEXES_COST: u32 = 8;
@@ -61,6 +62,7 @@ impl Snapshot<'_> {
     pub fn examine(&self, depth: Depth) -> Result<Examined, Trouble> {
         let mut found = Examined::default();
         let watch = Stopwatch::start();
+        found.problems.extend(self.cut_off()?);
         self.gather("quick_check", &mut found)?;
         if found.may_lose_rows() {
             found.why_not = Some("the structure is damaged".to_owned());
@@ -94,6 +96,32 @@ impl Snapshot<'_> {
         found.why_not = found.why_not.or(unable.map(|problem| problem.text.clone()));
         found.problems.retain(|problem| problem.kind != Kind::NotChecked);
         Ok(found)
+    }
+
+    /// What is lost of the last page where the file ends within it: SQLite reads zeros there, and need not find anything wrong.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading.
+    pub fn cut_off(&self) -> Result<Option<Problem>, Trouble> {
+        // These begin the read, so that nobody writes to the file any more where a lock or a log keeps writers away.
+        let (page_bytes, pages) = (self.page_bytes()?, self.page_count()?);
+        let Ground { real, .. } = self.ground();
+        let bytes = |path: &Path| {
+            let found = files::stat(path).map_err(|error| io_trouble(path, &error))?;
+            Ok(found.map_or(0, |found| found.bytes))
+        };
+        // The page may be in the log, and is written to the file later.
+        if bytes(&files::beside(real, "-wal"))? > 0 {
+            return Ok(None);
+        }
+        let (found, expected) = (bytes(real)?, page_bytes * pages);
+        let missing = expected.saturating_sub(found);
+        let is_within = (1..page_bytes).contains(&missing);
+        Ok(is_within.then(|| Problem {
+            kind: Kind::Structure,
+            subject: None,
+            text: format!("the file was cut off: its last page lacks its last {missing} B"),
+        }))
     }
 
     /// Adds what the pragma finds, each problem once.
@@ -180,6 +208,20 @@ mod tests {
              UPDATE sqlite_schema SET sql = replace(sql, 'c,', 'c NOT NULL,') WHERE name = 't'",
         );
         scene
+    }
+
+    #[test]
+    fn a_file_that_ends_within_its_last_page_has_lost_something() {
+        for (missing, expected) in [(0, None), (1, Some(1)), (100, Some(100)), (4095, Some(4095))] {
+            let scene = Scene::with("CREATE TABLE t(a); INSERT INTO t VALUES ('in the last bytes of the last page')");
+            let file = std::fs::File::options().write(true).open(scene.path()).unwrap();
+            file.set_len(file.metadata().unwrap().len() - missing).unwrap();
+            let copy = Copy::open(&scene.path(), &scene.path(), LIMIT).unwrap();
+            let found = copy.look(|snapshot| snapshot.cut_off()).unwrap();
+            let said = |missing| format!("the file was cut off: its last page lacks its last {missing} B");
+            assert_eq!(found.map(|one| one.text), expected.map(said), "{missing}");
+            assert_eq!(examined(&scene, Depth::Within(LIMIT)).may_lose_rows(), missing > 0);
+        }
     }
 
     #[test]

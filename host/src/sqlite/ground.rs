@@ -95,7 +95,7 @@ impl Ground {
     }
 }
 
-fn io_trouble(path: &Path, error: &io::Error) -> Trouble {
+pub(super) fn io_trouble(path: &Path, error: &io::Error) -> Trouble {
     match error.kind() {
         io::ErrorKind::PermissionDenied => Trouble::Unreadable(path.to_owned()),
         io::ErrorKind::NotFound => Trouble::Missing(path.to_owned()),

@@ -12,6 +12,7 @@ use std::{
 use rusqlite::{OptionalExtension as _, Params, Row};
 
 use super::{
+    ground::Ground,
     looking,
     open::{Open, Way},
     trouble::Trouble,
@@ -32,6 +33,11 @@ pub struct Snapshot<'a> {
 impl<'a> Snapshot<'a> {
     pub(super) fn new(open: &'a Open, path: &'a Path, until: Deadline, limit: Duration) -> Self {
         Self { open, path, until, limit }
+    }
+
+    /// Where it lies, and what was beside it when it was opened.
+    pub(super) fn ground(&self) -> &Ground {
+        &self.open.ground
     }
 
     /// The share of its time that the read still has: 1 at its start, 0 at its end.

@@ -50,7 +50,7 @@ const OF_FULL_TEXT: [(&str, Option<&str>); 5] = [
 pub enum Part {
     /// Everything, the list of free pages and pages that nothing refers to included.
     Whole,
-    /// One table with its indexes. With `sqlite_schema` goes the list of free pages.
+    /// One table with its indexes. With `sqlite_schema` goes the list of free pages, and the end of the file.
     Table(String),
 }
 
@@ -193,6 +193,16 @@ fn is_overtaken(before: &Ground) -> bool {
 
 impl Snapshot<'_> {
     fn look_through(&self, part: &Part, found: &mut Structure) -> Result<(), Trouble> {
+        let cut_off = match part {
+            Part::Table(table) if table != "sqlite_schema" => None,
+            _ => self.cut_off()?,
+        };
+        let ended = self.look_through_part(part, found);
+        found.problems.extend(cut_off);
+        ended
+    }
+
+    fn look_through_part(&self, part: &Part, found: &mut Structure) -> Result<(), Trouble> {
         let Part::Table(table) = part else { return self.look_through_all(found) };
         let quoted_name = quoted(table);
         let missing = match self.ask("integrity_check", &quoted_name, found) {

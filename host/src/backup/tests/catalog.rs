@@ -5,8 +5,9 @@ use std::{fs, time::Duration};
 use super::{Bench, REGISTRY, at};
 use crate::{
     archive::{Compression, Stamp},
-    backup::{Keep, Kind, Listed, Silent, Standing, list, plan, prune, verify},
+    backup::{Keep, Kind, Listed, Silent, Standing, list, newest_until, plan, prune, verify},
     clock::Timestamp,
+    files,
 };
 
 fn listed(times: &[(&str, Standing)]) -> Vec<Listed> {
@@ -31,6 +32,7 @@ fn listed(times: &[(&str, Standing)]) -> Vec<Listed> {
             database_bytes: None,
             records: None,
             provenance_rows: None,
+            fewer_rows_accepted: None,
         }
     };
     times.iter().map(one).collect()
@@ -204,6 +206,37 @@ fn databases_of_the_same_path_are_counted_by_themselves() {
 }
 
 #[test]
+fn the_archive_with_the_records_that_are_missing_since_stays() {
+    let mut all = listed(&[
+        ("2026-11-24T13:00:00Z", Standing::Verified),
+        ("2026-11-24T12:00:00Z", Standing::Verified),
+        ("2026-11-24T11:00:00Z", Standing::Damaged),
+        ("2026-11-24T10:00:00Z", Standing::Verified),
+        ("2026-11-24T09:00:00Z", Standing::Verified),
+    ]);
+    for (one, records) in all.iter_mut().zip([Some(10), None, Some(20), Some(20), Some(20)]) {
+        (one.records, one.host, one.source) = (records, Some("h".to_owned()), Some("/r.sqlite".to_owned()));
+    }
+    let kept = |all: &[Listed]| {
+        let plan = plan(all, Keep { last: 1, ..Keep::default() }, now());
+        plan.iter().map(|one| one.kept.join(", ")).collect::<Vec<_>>()
+    };
+    let expected = ["last, newest verified", "", "", "most records", ""];
+    assert_eq!(kept(&all), expected);
+    // A restore made another file of it.
+    all[0].identity = Some("new".to_owned());
+    assert_eq!(kept(&all)[3], "most records");
+    all[0].identity = None;
+    all[1].fewer_rows_accepted = Some(all[1].stamp);
+    assert_eq!(kept(&all)[3], "");
+    // Accepted in the future is not accepted.
+    all[1].fewer_rows_accepted = Some(Stamp { at: "2031-01-01T00:00:00Z".parse().unwrap(), number: 1 });
+    assert_eq!(kept(&all), expected);
+    all[0].records = Some(18);
+    assert_eq!(kept(&all)[3], "", "so few are no loss");
+}
+
+#[test]
 fn an_archive_that_cannot_be_accessed_is_listed() {
     let bench = Bench::with(REGISTRY);
     bench.back_up(|_| ()).unwrap();
@@ -212,4 +245,87 @@ fn an_archive_that_cannot_be_accessed_is_listed() {
     let all = list(&bench.path("out"), true).unwrap();
     assert_eq!(all.iter().map(|one| one.standing).collect::<Vec<_>>(), [Standing::Verified, Standing::Unreadable]);
     assert!(all[1].flaw.is_some());
+}
+
+#[test]
+fn what_a_link_leads_to_that_is_not_there_is_not_gone() {
+    let bench = Bench::with(REGISTRY);
+    let made = bench.back_up(|_| ()).unwrap();
+    let disk = bench.path("disk");
+    fs::rename(&made.path, &disk).unwrap();
+    std::os::unix::fs::symlink(&disk, &made.path).unwrap();
+    let standing = || list(&bench.path("out"), true).unwrap().iter().map(|one| one.standing).collect::<Vec<_>>();
+    assert_eq!(standing(), [Standing::Verified]);
+    fs::rename(&disk, bench.path("not mounted")).unwrap();
+    assert_eq!(standing(), [Standing::Unreadable]);
+    let keep = Keep { last: 1, ..Keep::default() };
+    let plan = plan(&list(&bench.path("out"), true).unwrap(), keep, now());
+    prune(&plan, &at("2026-11-24T14:00:00Z")).unwrap();
+    fs::rename(bench.path("not mounted"), &disk).unwrap();
+    assert_eq!(standing(), [Standing::Verified], "its record is still there");
+}
+
+/// Has the record of an archive say that it was made on another host, of another file.
+fn made_elsewhere(bench: &Bench, archive: &str, host: &str, identity: &str) {
+    let path = bench.path(&format!("out/{archive}.json"));
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    (record["host"], record["identity"]) = (host.into(), identity.into());
+    fs::write(&path, record.to_string()).unwrap();
+}
+
+#[test]
+fn the_newest_archive_is_that_of_this_database_and_not_of_one_with_its_path_elsewhere() {
+    let bench = Bench::with(REGISTRY);
+    let names: Vec<_> = (0..3).map(|_| bench.back_up(|_| ()).unwrap().record.archive).collect();
+    let newest = || {
+        let found = newest_until(&bench.path("out"), &bench.db(), None, None, now());
+        found
+            .map(|one| names.iter().position(|name| one.path.ends_with(name)).unwrap())
+            .map_err(|failure| failure.kind())
+    };
+    assert_eq!(newest(), Ok(2));
+    made_elsewhere(&bench, &names[2], "another host", "a");
+    assert_eq!(newest(), Ok(1));
+    // The database is lost, and with it what tells it from the other one.
+    fs::remove_file(bench.db()).unwrap();
+    assert_eq!(newest(), Ok(1));
+    // A container with a new name.
+    for name in &names {
+        made_elsewhere(&bench, name, "the name before", "b");
+    }
+    assert_eq!(newest(), Ok(2));
+    made_elsewhere(&bench, &names[0], "another host", "a");
+    assert_eq!(newest(), Err(Kind::Refused), "nobody can tell which of them it was");
+    made_elsewhere(&bench, &names[1], &files::host_name(), "c");
+    assert_eq!(newest(), Ok(1));
+}
+
+#[test]
+fn a_clock_that_was_set_back_hides_no_archive() {
+    let bench = Bench::with(REGISTRY);
+    bench.back_up(|_| ()).unwrap();
+    let newest = |until: Option<&str>, now: &str| {
+        let until = until.map(|until| until.parse().unwrap());
+        newest_until(&bench.path("out"), &bench.db(), None, until, now.parse().unwrap())
+            .map_err(|failure| failure.kind())
+    };
+    assert!(newest(None, "2026-11-24T11:59:00Z").is_ok());
+    assert_eq!(newest(None, "2026-11-24T11:00:00Z").unwrap_err(), Kind::Refused);
+    assert_eq!(newest(Some("2026-11-24T11:59:59Z"), "2026-11-24T13:00:00Z").unwrap_err(), Kind::Refused);
+    assert!(newest(Some("2026-11-24T12:00:00Z"), "2026-11-24T13:00:00Z").is_ok());
+}
+
+#[test]
+fn two_processes_verify_one_archive_and_both_results_are_written_down() {
+    let bench = Bench::with(REGISTRY);
+    let made = bench.back_up(|_| ()).unwrap();
+    let verified = || verify(&made.path, false, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..4).for_each(|_| drop(verified())));
+        }
+    });
+    let ledger = fs::read_to_string(bench.path("out/registry-backup-ledger.jsonl")).unwrap();
+    assert_eq!(ledger.matches(r#""event":"verify""#).count(), 16);
+    assert_eq!(list(&bench.path("out"), true).unwrap()[0].standing, Standing::Verified);
 }

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 use super::{Bench, REGISTRY, at};
 use crate::{
     archive::Compression,
-    backup::{BackupCheck, LastRun, Settings},
+    backup::{BackupCheck, Keep, LastRun, Settings, Silent, list, plan, verify},
     check::{Check as _, Context, Overrides},
     clock::Deadline,
     sqlite::HoldLimits,
@@ -17,17 +17,30 @@ fn says(bench: &Bench, configured: bool, now: &str, last: LastRun) -> String {
 
 /// What the check on the archives of `db` in `dir` says.
 pub(super) fn said(db: PathBuf, dir: PathBuf, configured: bool, now: &str, last: LastRun) -> String {
-    let settings = Settings {
+    let max_age = configured.then_some(Duration::from_secs(93_600));
+    said_of(Settings { configured, max_age, ..settings(dir) }, db, now, last)
+}
+
+/// What backups are configured with, where nobody asks for any.
+pub(super) fn settings(dir: PathBuf) -> Settings {
+    Settings {
         include: None,
-        configured,
+        configured: false,
         dir,
+        identity: None,
         compression: Compression::Gzip,
         level: None,
-        max_age: configured.then_some(Duration::from_secs(93_600)),
+        max_age: None,
         keep: None,
         schedule: None,
+        reverify: None,
+        max_proof_age: None,
         limits: HoldLimits { time: Duration::from_secs(1), wal_growth: 0 },
-    };
+    }
+}
+
+/// What the check says with these settings.
+pub(super) fn said_of(settings: Settings, db: PathBuf, now: &str, last: LastRun) -> String {
     let check = BackupCheck::new(settings, db, &Overrides::default(), Arc::new(at(now)), last).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let context = Context { deadline: Deadline::after(Duration::from_secs(60)) };
@@ -121,10 +134,50 @@ fn of_a_database_of_the_same_path_on_another_host() {
     - warn of-another: 1 backup here of a database with the same path on another host, so it does not count
     ");
     assert!(says("host", &crate::files::host_name()).starts_with("ok"), "a restore made another file of it");
+    // The database is lost: those of several other hosts are not taken for its own.
+    let second = bench.back_up(|_| ()).unwrap().record.archive;
+    let other = bench.path("out").join(format!("{second}.json"));
+    let mut elsewhere: serde_json::Value = serde_json::from_slice(&fs::read(&other).unwrap()).unwrap();
+    (elsewhere["host"], elsewhere["identity"]) = ("b".into(), "b".into());
+    fs::write(&other, elsewhere.to_string()).unwrap();
+    fs::remove_file(bench.db()).unwrap();
+    says("identity", "another file");
+    assert!(says("host", "a").contains("error missing: "), "{}", says("host", "a"));
 }
 
 #[test]
-fn records_that_are_gone_since_the_backup_before() {
+fn a_database_that_the_operator_names_is_known_by_that() {
+    let bench = Bench::with(REGISTRY);
+    let made = bench.back_up(|request| request.identity = Some("payments")).unwrap();
+    assert_eq!(made.record.identity.as_deref(), Some("payments"));
+    let verified = verify(&made.path, false, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
+    assert_eq!(verified.record.identity.as_deref(), Some("payments"), "the archive says so itself");
+    // A container that starts again has another host name, and its volume may be mounted elsewhere.
+    let record = bench.path("out").join(format!("{}.json", made.record.archive));
+    let mut known: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    (known["host"], known["source"]) = ("another container".into(), "/mnt/r.sqlite".into());
+    fs::write(&record, known.to_string()).unwrap();
+    let says = |identity: Option<&str>| {
+        let settings =
+            Settings { configured: true, identity: identity.map(str::to_owned), ..settings(bench.path("out")) };
+        said_of(settings, bench.db(), "2026-11-24T13:00:00Z", LastRun::default())
+    };
+    assert!(says(Some("payments")).starts_with("ok"));
+    assert!(says(Some("orders")).starts_with("error: there is no backup"));
+    // Neither does the same place make it that of another name.
+    (known["host"], known["source"]) = (crate::files::host_name().into(), bench.db().display().to_string().into());
+    fs::write(&record, known.to_string()).unwrap();
+    assert!(says(Some("orders")).starts_with("error: there is no backup"));
+    (known["host"], known["source"]) = ("another container".into(), "/mnt/r.sqlite".into());
+    fs::write(&record, known.to_string()).unwrap();
+    assert!(says(None).starts_with("error: there is no backup"));
+    // Archives from before it had the name are its own still.
+    bench.back_up(|_| ()).unwrap();
+    assert!(says(Some("payments")).starts_with("ok: 2 backups"));
+}
+
+#[test]
+fn records_that_are_gone_until_somebody_accepts_it() {
     let bench = Bench::with(&format!(
         "{REGISTRY} WITH RECURSIVE s(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM s WHERE v < 498)
          INSERT INTO records SELECT v, '' FROM s;"
@@ -138,6 +191,34 @@ fn records_that_are_gone_since_the_backup_before() {
     bench.back_up(|_| ()).unwrap();
     insta::assert_snapshot!(says(), @"
     warn: 3 backups; the newest is 1 h old, [size] KiB and verified
-    - warn rows-lost: the newest backup has 249 records, and the one before it has 497
+    - warn rows-lost: the newest backup has 249 records, and registry-backup-2026-11-24T12-00-00Z.tar.gz has 500
     ");
+    // The next backup is like the one before it, and the records are still missing.
+    let kept = || {
+        let all = list(&bench.path("out"), true).unwrap();
+        let plan = plan(&all, Keep { last: 1, ..Keep::default() }, at("2026-11-24T13:00:00Z").0);
+        plan.iter().map(|one| one.kept.join(", ")).collect::<Vec<_>>()
+    };
+    bench.back_up(|_| ()).unwrap();
+    assert!(says().contains("rows-lost"));
+    assert_eq!(kept(), ["last, newest verified", "", "", "most records"]);
+    let accepted = bench.back_up(|request| request.accept_fewer_rows = true).unwrap();
+    assert!(says().starts_with("ok"));
+    assert_eq!(kept()[4], "");
+    // It holds although the archive in which it was accepted is removed, and whoever verifies keeps it.
+    let later = bench.back_up(|_| ()).unwrap();
+    fs::remove_file(&accepted.path).unwrap();
+    fs::remove_file(format!("{}.json", accepted.path.display())).unwrap();
+    let verified = verify(&later.path, false, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
+    assert_eq!(verified.record.fewer_rows_accepted, Some(accepted.record.archive));
+    assert!(says().starts_with("ok"));
+    // It is no leave to lose more.
+    bench.sql("DELETE FROM records WHERE CAST(id AS INTEGER) > 100");
+    bench.back_up(|_| ()).unwrap();
+    assert!(
+        says().contains("the newest backup has 99 records, and registry-backup-2026-11-24T12-00-00-6Z.tar.gz has 249")
+    );
+    bench.sql("WITH RECURSIVE s(v) AS (SELECT 1001 UNION ALL SELECT v + 1 FROM s WHERE v < 1200) INSERT INTO records SELECT v, '' FROM s");
+    bench.back_up(|_| ()).unwrap();
+    assert!(says().starts_with("ok"), "they are back");
 }

@@ -72,6 +72,7 @@ fn one_that_is_open_is_refused_even_with_force() {
                 force: true,
                 schema_version: None,
                 must_match: MustMatch::Content,
+                identity: None,
                 tables: TABLES,
                 dry_run: false,
                 despite_faults: false,
@@ -105,6 +106,7 @@ fn a_log_that_a_killed_registry_left_is_never_mixed_in() {
         force: true,
         schema_version: None,
         must_match: MustMatch::Content,
+        identity: None,
         tables: TABLES,
         dry_run: false,
         despite_faults: false,
@@ -288,4 +290,46 @@ fn a_folder_may_hold_any_number_of_files() {
     force(&bench, &archive).unwrap();
     bench.undone("r.sqlite").unwrap();
     assert_eq!(crate::backup::list(bench.folder.path(), false).unwrap(), []);
+}
+
+#[test]
+fn an_undo_at_a_link_to_a_file_that_is_lost_names_that_file() {
+    let bench = Bench::with(REGISTRY);
+    let made = bench.back_up(|_| ()).unwrap();
+    bench.restored(&made.path, "r.sqlite", |request| request.force = true).unwrap();
+    symlink("r.sqlite", bench.path("link")).unwrap();
+    fs::remove_file(bench.db()).unwrap();
+    let found = told(&bench, bench.undone("link"));
+    assert_eq!(found.0, Kind::Refused);
+    assert!(
+        found.1.ends_with("is a symbolic link to DIR/r.sqlite, which does not exist; nothing was changed"),
+        "{found:?}"
+    );
+    bench.undone("r.sqlite").unwrap();
+    assert!(bench.db().exists());
+}
+
+#[test]
+fn what_was_replaced_is_found_by_any_number_and_by_nothing_else() {
+    let bench = Bench::with(REGISTRY);
+    let made = bench.back_up(|_| ()).unwrap();
+    let replaced = |number: u32| bench.path(&format!("r.sqlite.replaced-{number}"));
+    let restored = || bench.restored(&made.path, "r.sqlite", |request| request.force = true).map(|done| done.replaced);
+    restored().unwrap();
+    fs::rename(replaced(1), replaced(10_000)).unwrap();
+    for name in ["007", "+20000", "20000 old"] {
+        fs::create_dir(bench.path(&format!("r.sqlite.replaced-{name}"))).unwrap();
+    }
+    bench.sql("INSERT INTO records VALUES ('newer', '')");
+    let newer = content(&bench.db());
+    let real =
+        |number| Some(fs::canonicalize(bench.folder.path()).unwrap().join(format!("r.sqlite.replaced-{number}")));
+    assert_eq!(restored().unwrap(), real(10_001));
+    bench.undone("r.sqlite").unwrap();
+    assert_eq!(content(&bench.db()), newer, "the newest is brought back");
+    let found = crate::backup::replaced(&bench.db()).unwrap();
+    assert_eq!(found.iter().map(|one| Some(one.path.clone())).collect::<Vec<_>>(), [real(10_002), real(10_000)]);
+    fs::rename(replaced(10_002), replaced(u32::MAX)).unwrap();
+    let found = told(&bench, restored());
+    assert_eq!((found.0, content(&bench.db()) == newer), (Kind::Refused, true), "{found:?}");
 }

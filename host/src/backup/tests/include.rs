@@ -338,10 +338,7 @@ impl Cut {
         let path = |name: &str| real.join(name);
         let (sessions, uploads) = (path("sessions.db"), path("uploads"));
         let (new_sessions, new_uploads) = (path("other/new"), path("staged/new"));
-        let include = [
-            Exchange { new: Some(&new_sessions), place: &sessions },
-            Exchange { new: Some(&new_uploads), place: &uploads },
-        ];
+        let include = [Exchange::new(Some(&new_sessions), &sessions), Exchange::new(Some(&new_uploads), &uploads)];
         let (db, new) = (path("r.sqlite"), path("staged/db"));
         let swap = Swap {
             real: &db,

@@ -224,6 +224,7 @@ fn what_leads_out_of_a_copy_is_left_alone() {
             force: true,
             schema_version: None,
             must_match: MustMatch::Content,
+            identity: None,
             tables: TABLES,
             dry_run: false,
             despite_faults: false,

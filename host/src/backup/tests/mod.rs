@@ -17,6 +17,7 @@ mod interrupted;
 mod kinds;
 mod owners;
 mod preflight;
+mod stalest;
 
 use std::{
     fs,
@@ -137,6 +138,7 @@ impl Bench {
         let scratch = std::env::temp_dir();
         let mut request = Request {
             db,
+            identity: None,
             out,
             tag: None,
             compression: Compression::Gzip,
@@ -144,6 +146,7 @@ impl Bench {
             raw: false,
             verify: true,
             despite_other_writers: false,
+            accept_fewer_rows: false,
             wait: Duration::ZERO,
             limits: HoldLimits { time: Duration::from_secs(600), wal_growth: 1 << 30 },
             records_table: "records",
@@ -170,6 +173,7 @@ impl Bench {
             force: false,
             schema_version: None,
             must_match: MustMatch::Content,
+            identity: None,
             tables: TABLES,
             dry_run: false,
             despite_faults: false,

@@ -11,7 +11,10 @@ use rustix::fs::XattrFlags;
 use super::{
     Bench, Kind, MustMatch, Putting, REGISTRY, RestoreRequest, Silent, TABLES, UndoRequest, at, restore, told, undo,
 };
-use crate::{backup::verify, files};
+use crate::{
+    backup::{pin, verify},
+    files,
+};
 
 const ACCESS_LIST: &str = "system.posix_acl_access";
 const DEFAULT_LIST: &str = "system.posix_acl_default";
@@ -55,6 +58,7 @@ fn root_leaves_nothing_of_its_own() {
         }
         let made = bench.back_up(|_| ()).unwrap();
         verify(&made.path, false, &std::env::temp_dir(), &at("2026-11-24T12:30:00Z"), &Silent).unwrap();
+        pin(&made.path, true, &at("2026-11-24T12:30:00Z")).unwrap();
         fs::write(bench.path("r.sqlite.jsonl"), "old").unwrap();
         chown(bench.path("r.sqlite.jsonl"), Some(4711), Some(4712)).unwrap();
         bench.restored(&made.path, "r.sqlite", |request| request.force = true).unwrap();
@@ -94,6 +98,7 @@ fn root_does_only_what_it_has_written_itself() {
         force: true,
         schema_version: None,
         must_match: MustMatch::Content,
+        identity: None,
         tables: TABLES,
         dry_run: false,
         despite_faults: false,
@@ -215,6 +220,7 @@ fn what_root_unpacks_is_in_a_folder_of_the_owner() {
         force: true,
         schema_version: None,
         must_match: MustMatch::Content,
+        identity: None,
         tables: TABLES,
         dry_run: false,
         despite_faults: false,

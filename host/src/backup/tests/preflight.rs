@@ -81,7 +81,7 @@ fn an_archive_of_another_host_is_of_another_database_unless_the_file_is_the_same
             identity: text(identity),
             ..Metadata::default()
         };
-        same_database(must, Path::new("a.tar"), &metadata, &content, &present, &real)
+        same_database(must, Path::new("a.tar"), &metadata, &content, &present, &real, Some("payments"))
             .err()
             .map(|failure| failure.to_string())
     };
@@ -91,6 +91,7 @@ fn an_archive_of_another_host_is_of_another_database_unless_the_file_is_the_same
         let text = judge(must, &real, elsewhere, "1").unwrap();
         assert!(text.contains("on the host elsewhere, and this is the host"), "{text}");
         assert_eq!(judge(must, &real, elsewhere, &own), None, "a container that has another name now");
+        assert_eq!(judge(must, &real, elsewhere, "payments"), None, "the operator calls it that");
         assert_eq!(judge(must, &real, &here, "1"), None, "a file that a restore has put there");
     }
     assert_eq!(judge(MustMatch::Content, Path::new("/srv/live"), elsewhere, "1"), None, "a rehearsal");
@@ -120,7 +121,7 @@ fn plain_copies_are_restored_with_what_lies_beside_them() {
         let (kind, text) = told(&bench, bench.restored(&bench.path(name), "cut", |_| ()));
         assert_eq!((kind, text.contains("is incomplete")), (Kind::Damaged, true), "{text}");
     }
-    let mut flipped = gzip.clone();
+    let mut flipped = gzip;
     let last = flipped.len() - 6;
     flipped[last] ^= 1;
     fs::write(bench.path("flipped.gz"), &flipped).unwrap();

@@ -387,3 +387,20 @@ fn a_full_text_table_with_the_program_s_own_tokenizer() {
     Virtual f: fts5: corruption found reading blob 1 from table "f"
     "#);
 }
+
+#[test]
+fn a_file_that_was_cut_within_its_last_page_is_damaged() {
+    let scene = Scene::with(&format!("CREATE TABLE t(a, b); {}", rows("t", 40)));
+    let file = fs::File::options().write(true).open(scene.path()).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    let registry = Registry::new(scene.path());
+    for (found, expected) in [(whole(&registry), 1), (table(&registry, "sqlite_schema"), 1), (table(&registry, "t"), 0)]
+    {
+        let texts = shown(&found);
+        assert_eq!(
+            texts.matches("the file was cut off: its last page lacks its last 1 B").count(),
+            expected,
+            "{texts}"
+        );
+    }
+}
