@@ -22,7 +22,10 @@ use super::{
     unpack::{Unpacked, unpack},
 };
 use crate::{
-    archive::{Compression, Damage, Flaw, Member, Metadata, Stamp, Tag, Writer, Written, file_name, parse_file_name},
+    archive::{
+        Compression, Damage, Flaw, MAX_INCLUDED, Member, Metadata, Stamp, Tag, Writer, Written, file_name,
+        parse_file_name,
+    },
     clock::{Clock, Deadline, Timestamp},
     files::{self, Draft, Kind, Lock, Stat, beside},
     sqlite::{HoldLimits, Registry, SecondTruth, Snapshot, Trouble},
@@ -210,8 +213,13 @@ fn included(
     prove: &(dyn Fn(Written) -> Result<Proven, Failure> + Sync),
     progress: &dyn Progress,
 ) -> Result<(Proven, Contents), Failure> {
+    // Added up only where it is told: a folder may have many files.
+    let needed = || {
+        let files = about.include.iter().flat_map(|one| files::files_below(&one.path, MAX_INCLUDED));
+        SPARE_BYTES + files.map(|(_, found)| found.bytes).sum::<u64>()
+    };
     let filled = |failure| match failure {
-        Failure::Io { source, .. } if is_full(&source) => full(source, request.out, SPARE_BYTES),
+        Failure::Io { source, .. } if is_full(&source) => full(source, request.out, needed()),
         failure => failure,
     };
     let contents =
@@ -220,7 +228,9 @@ fn included(
         return Err(Failure::Interrupted);
     }
     let written = writer.finish(&about.header("", None));
-    let written = written.map_err(|error| full(error, request.out, SPARE_BYTES))?;
+    let written = written.map_err(|error| {
+        if is_full(&error) { full(error, request.out, needed()) } else { full(error, request.out, 0) }
+    })?;
     Ok((prove(written)?, contents))
 }
 

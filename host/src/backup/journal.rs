@@ -250,9 +250,9 @@ impl Journal {
             Step::Move { from, to } => moved(&self.at(from), &self.at(to)),
             Step::Exchange { from, place, kept } => {
                 if let Some(kept) = kept {
-                    moved(&self.at(place), &self.at(kept))?;
+                    shifted(&self.at(place), &self.at(kept))?;
                 }
-                from.as_ref().map_or(Ok(()), |from| moved(&self.at(from), &self.at(place)))
+                from.as_ref().map_or(Ok(()), |from| shifted(&self.at(from), &self.at(place)))
             }
             Step::Remove { folder } => {
                 let folder = self.at(folder);
@@ -361,7 +361,7 @@ impl Journal {
             && !exists(&from)?
             && exists(&place)?
         {
-            moved(&place, &from)?;
+            shifted(&place, &from)?;
             sides_along(&place, &from)?;
         }
         if let Some(kept) = kept.as_ref().map(|kept| self.at(kept))
@@ -369,11 +369,11 @@ impl Journal {
         {
             if exists(&place)? {
                 let found = beside(&kept, FOUND);
-                moved(&place, &found)?;
+                shifted(&place, &found)?;
                 sides_along(&place, &found)?;
                 is_left = true;
             }
-            moved(&kept, &place)?;
+            shifted(&kept, &place)?;
         }
         Ok(is_left)
     }
@@ -422,6 +422,24 @@ impl Journal {
         let path = path_of(&self.real);
         let removed = files::remove(&path).and_then(|()| files::sync_folder(files::folder_of(&path)));
         removed.map_err(|error| Failure::io("remove", &path, error))
+    }
+}
+
+/// Moves a file or a folder. One that not even its owner may write to does not move from one folder to another.
+fn shifted(from: &Path, to: &Path) -> Result<(), Failure> {
+    match (moved(from, to), node(from)?) {
+        (Err(Failure::Io { source, .. }), Some(Node::Folder(found)))
+            if source.kind() == std::io::ErrorKind::PermissionDenied && found.mode & 0o200 == 0 =>
+        {
+            let mode = |path: &Path, mode| {
+                files::finish_folder(path, None, mode, found.modified_seconds())
+                    .map_err(|error| Failure::io("change the mode of", path, error))
+            };
+            mode(from, found.mode | 0o700)?;
+            moved(from, to)?;
+            mode(to, found.mode)
+        }
+        (moved, _) => moved,
     }
 }
 

@@ -129,7 +129,15 @@ pub fn remove(path: &Path) -> io::Result<()> {
 /// # Errors
 /// What the system says.
 pub fn remove_folder(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
+    let removed = match fs::remove_dir_all(path) {
+        // A folder in it may be one that not even its owner writes to, as one that was restored with its mode.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            super::tree::make_writable(path);
+            fs::remove_dir_all(path)
+        }
+        removed => removed,
+    };
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

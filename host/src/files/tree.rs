@@ -133,6 +133,17 @@ pub fn finish_folder(path: &Path, owner: Option<(u32, u32)>, mode: u32, seconds:
     folder.sync_all()
 }
 
+/// Gives the owner every right on a folder and those in it, as far as that can be done: they are removed next.
+pub(super) fn make_writable(path: &Path) {
+    let Ok(Some(Node::Folder(stat))) = node(path) else { return };
+    if stat.mode & 0o700 != 0o700 {
+        // What cannot be changed cannot be removed either, and that is said then.
+        let _ = finish_folder(path, None, stat.mode | 0o700, stat.modified_seconds());
+    }
+    let names = names_in(path, usize::MAX).unwrap_or_default();
+    names.iter().for_each(|name| make_writable(&path.join(name)));
+}
+
 /// The files at and below `path`, at most so many; links are not followed. What cannot be looked at is left out.
 #[must_use]
 pub fn files_below(path: &Path, most: usize) -> Vec<(PathBuf, Stat)> {

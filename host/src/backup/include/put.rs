@@ -61,6 +61,9 @@ pub(in crate::backup) struct Plan {
     paths: Vec<PathBuf>,
     /// Configured paths that the archive does not have.
     lacking: Vec<String>,
+    /// The folder beside a database that is restored elsewhere. It is for its owner alone, since the folders that the registry has
+    /// above what is included may have been so.
+    beside: Option<PathBuf>,
 }
 
 impl Plan {
@@ -103,7 +106,8 @@ impl Plan {
             }
             Putting::Beside => Vec::new(),
         };
-        Ok(Self { names, paths, lacking })
+        let beside = matches!(putting, Putting::Beside).then(|| beside(db, BESIDE)).filter(|_| !names.is_empty());
+        Ok(Self { names, paths, lacking, beside })
     }
 
     pub(in crate::backup) fn lacking(&self) -> &[String] {
@@ -173,6 +177,7 @@ fn may_be_replaced(place: &Place, force: bool) -> Result<(), Failure> {
 /// What is made ready beside its places; dropping this removes it.
 pub(in crate::backup) struct Stages {
     db: PathBuf,
+    beside: Option<PathBuf>,
     stages: Vec<Stage>,
 }
 
@@ -198,7 +203,7 @@ impl Stages {
             Stage { name: name.clone(), place, folder }
         };
         let stages = plan.names.iter().zip(plan.places()?).map(stage).collect();
-        Ok(Self { db: db.to_owned(), stages })
+        Ok(Self { db: db.to_owned(), beside: plan.beside.clone(), stages })
     }
 
     /// Refuses places that may not be replaced, then makes the folders.
@@ -262,13 +267,19 @@ impl Stages {
 
     /// Makes the folders that hold the places.
     pub(in crate::backup) fn make_folders(&self, owner: Option<(u32, u32)>) -> Result<(), Failure> {
+        if let Some(beside) = &self.beside
+            && stat(beside)?.is_none()
+        {
+            files::folder(files::folder_of(beside), owner)
+                .and_then(|()| files::new_private_folder(beside, owner))
+                .map_err(|error| Failure::io("create the folder", beside, error))?;
+        }
         self.stages.iter().try_for_each(|stage| stage.place.make_folder(owner))
     }
 
     /// Removes what is left of it.
     pub(in crate::backup) fn remove(&self) -> Result<(), Failure> {
         self.stages.iter().try_for_each(|stage| {
-            writable(&stage.folder);
             files::remove_folder(&stage.folder).map_err(|error| Failure::io("remove", &stage.folder, error))
         })
     }
@@ -284,21 +295,6 @@ impl Drop for Stages {
             tracing::warn!("{failure}; it is a temporary copy, and the next restore removes it");
         }
     }
-}
-
-/// A folder that was to be read-only cannot be emptied.
-fn writable(folder: &Path) {
-    let below = |name: &std::ffi::OsString| folder.join(name);
-    let Ok(Some(Node::Folder(stat))) = files::node(folder) else { return };
-    if stat.mode & 0o700 != 0o700 {
-        // What cannot be changed cannot be removed, which is said then.
-        let _ = files::finish_folder(folder, None, stat.mode | 0o700, stat.modified_seconds());
-    }
-    files::names_in(folder, crate::archive::MAX_INCLUDED)
-        .unwrap_or_default()
-        .iter()
-        .map(below)
-        .for_each(|path| writable(&path));
 }
 
 /// Who owns what root unpacks.

@@ -17,6 +17,7 @@ use crate::{
         Include, Made, Progress, Verdict, Verified, journal,
         journal::{Journal, Step},
         kept::Note,
+        prune_replaced, replaced,
         swap::{Exchange, Recovered, Swap, plan, recover},
         verify, wrongly_included,
     },
@@ -193,6 +194,7 @@ fn a_database_that_is_restored_elsewhere_leaves_the_registry_alone() {
     let uploads = tree(&bench.path("uploads"));
     bench.restored(&made.path, "copy.sqlite", |_| {}).unwrap();
     assert_eq!(tree(&bench.path("copy.sqlite.include/uploads")), uploads);
+    assert_eq!(fs::metadata(bench.path("copy.sqlite.include")).unwrap().mode() & 0o777, 0o700);
     assert_eq!(content(&bench.path("copy.sqlite.include/sessions.db")), content(&bench.path("sessions.db")));
     assert_eq!(tree(&bench.path("uploads")), uploads);
 }
@@ -524,4 +526,27 @@ fn a_file_that_changes_is_read_again_and_told_where_that_does_not_help() {
         assert_eq!(made.record.include_faults == [fault], verdict == Verdict::Flawed);
         assert_eq!(verified(&made.path).record.verdict, verdict);
     }
+}
+
+/// A folder that not even its owner writes to is moved, and removed, all the same.
+#[test]
+fn folders_that_may_not_be_written_come_back_with_their_mode() {
+    let bench = registry();
+    let mode = |name: &str, mode: u32| fs::set_permissions(bench.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    mode("uploads/deep", 0o500);
+    mode("uploads", 0o500);
+    let uploads = tree(&bench.path("uploads"));
+    let made = backed_up(&bench, &ALL);
+    let include = include(&bench, &ALL);
+    let restored = bench.restored(&made.path, "r.sqlite", |request| {
+        (request.include, request.force) = (Putting::ByName(include), true);
+    });
+    assert!(restored.is_ok(), "{restored:?}");
+    assert_eq!(tree(&bench.path("uploads")), uploads);
+    bench.undone("r.sqlite").unwrap();
+    assert_eq!(tree(&bench.path("uploads")), uploads);
+    prune_replaced(&bench.db(), 0, &std::env::temp_dir()).unwrap();
+    assert_eq!(replaced(&bench.db()).unwrap(), []);
+    mode("uploads", 0o700);
+    mode("uploads/deep", 0o700);
 }
