@@ -20,7 +20,7 @@ use crate::{
 fn registry() -> (Place, Other) {
     let place = Place::with_registry(20);
     place.configure(|config| {
-        config["backup"] = json!({ "dir": "out", "include": ["sessions.db", "var/uploads"] });
+        config["backup"] = json!({ "dir": "out", "include": ["sessions.db", "./var/uploads/"] });
     });
     place.write("var/uploads/a.txt", "a");
     place.write("var/uploads/deep/large", noise(3 << 20));

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::files::{self, Lock, Node, Stat, WholeFileLock, beside, heir};
 
-/// More than any journal has, and an end.
-const MAX_JOURNAL_BYTES: u64 = 1 << 20;
+/// More than any journal has, which names some hundred paths at the most, and an end.
+const MAX_JOURNAL_BYTES: u64 = 8 << 20;
 
 /// Which command the swap belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -38,7 +38,8 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
         None => args.out.as_deref().map(|out| within(global, out)),
     };
     request.out = out.as_deref().unwrap_or(request.out);
-    tell_if_silent(vec![settled.db.clone(), request.out.to_path_buf()]);
+    let more = settled.backup.included().iter().map(|one| one.path.clone());
+    tell_if_silent([settled.db.clone(), request.out.to_path_buf()].into_iter().chain(more).collect());
     request.tag.clone_from(&args.tag);
     if let Some(compression) = args.compression.filter(|compression| *compression != request.compression) {
         // A level that was meant for another method has no meaning here.

@@ -79,10 +79,14 @@ pub(in crate::backup) struct Link {
 
 /// A database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(in crate::backup) struct Database {
     pub(in crate::backup) sqlite: SqliteFacts,
     /// Rows in all of its tables; `None` where one of them cannot be counted.
     pub(in crate::backup) rows: Option<u64>,
+    /// Why it was not checked, or its indexes were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::backup) not_checked: Option<String>,
 }
 
 impl Contents {

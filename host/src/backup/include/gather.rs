@@ -421,13 +421,18 @@ impl Gatherer<'_> {
             Err(_) if self.progress.is_cancelled() => return Err(Failure::Interrupted),
             Err(trouble) => return Ok(Err(trouble)),
         };
+        let not_checked = match &judged {
+            Ok(Judged { structure: Structure::NotChecked(why), .. }) => Some(why.clone()),
+            Ok(Judged { checked, .. }) => checked.why_not.clone(),
+            Err(_) => None,
+        };
         if let Some(fault) = said(&shown, judged)? {
             self.contents.fault(&fault);
         }
         let writing = |error| Failure::io("write the archive in", self.out, error);
         let (file, copied) = spool.opened().map_err(writing)?;
         self.member(at, &Stat { bytes: copied, ..*stat }, Had::Large(file, None))?;
-        self.contents.databases.insert(at.member.to_owned(), Database { sqlite, rows });
+        self.contents.databases.insert(at.member.to_owned(), Database { sqlite, rows, not_checked });
         Ok(Ok(()))
     }
 }

@@ -59,7 +59,8 @@ impl Include {
                 "an archive cannot hold this name; use at most {MAX_NAME_BYTES} bytes, no backslash and no control character"
             ));
         }
-        Ok(Self { name, path: path.to_owned() })
+        // Without a slash at its end, which only a folder could have.
+        Ok(Self { name, path: path.components().collect() })
     }
 
     /// What the metadata say.
