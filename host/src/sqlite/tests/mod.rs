@@ -3,6 +3,7 @@
 mod beside_writers;
 mod counts;
 mod odd_files;
+mod options;
 mod queries;
 mod references;
 mod states;
