@@ -297,7 +297,7 @@ mod tests {
         insta::assert_snapshot!(run(&Scene::empty(), "wal"), @"
         error: there is no database at `DIR/registry.db`
         - error missing: there is no database at `DIR/registry.db`
-          check `dbPath` (or `--db`), or start the registry once so that it makes its database
+          check `dbPath` (or `--db`); if the database was lost, restore a backup; if there was none yet, start the registry once
         ");
     }
 }

@@ -165,7 +165,7 @@ impl Trouble {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Missing(_) => "check `dbPath` (or `--db`), or start the registry once so that it makes its database",
+            Self::Missing(_) => "check `dbPath` (or `--db`); if the database was lost, restore a backup; if there was none yet, start the registry once",
             Self::Directory(_) | Self::NotAFile(_) => "let `dbPath` (or `--db`) name the database file itself",
             Self::SpecialFile { .. } => "find out who put it there, and move it away while the registry is stopped",
             Self::Unreadable(_) => "run vitalsign as the registry's user, or let its user read the file and its folder",
@@ -383,7 +383,7 @@ mod tests {
         let said: Vec<_> = all().iter().map(|trouble| format!("{trouble}\n  {}", trouble.hint())).collect();
         insta::assert_snapshot!(said.join("\n"), @"
         there is no database at `r.db`
-          check `dbPath` (or `--db`), or start the registry once so that it makes its database
+          check `dbPath` (or `--db`); if the database was lost, restore a backup; if there was none yet, start the registry once
         `r.db` is a directory, not a database
           let `dbPath` (or `--db`) name the database file itself
         `r.db` is not a regular file, so it is not a database
