@@ -265,7 +265,7 @@ fn another_database_is_refused_and_a_plain_copy_is_restored() {
     assert_eq!(ran.code, 4);
     insta::assert_snapshot!(settled(&ran.stderr), @"
     vitalsign: [folder]/out/registry-backup-[stamp].tar.gz is an archive of another database than [folder]/shop.sqlite: the two databases have no table in common; nothing was changed
-      → `vitalsign list --json` shows of which database each archive is; add --another-database if this one is to replace it all the same
+      → `vitalsign list --json` shows of which database each archive is; add --another-database to restore this one all the same
     ");
     assert_eq!(fs::read(place.path("shop.sqlite")).unwrap(), before);
     assert_eq!(restore(&place, &archive, &["--force", "--another-database"]).code, 0);
