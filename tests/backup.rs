@@ -265,7 +265,7 @@ fn another_database_is_refused_and_a_plain_copy_is_restored() {
     assert_eq!(ran.code, 4);
     insta::assert_snapshot!(settled(&ran.stderr), @"
     vitalsign: [folder]/out/registry-backup-[stamp].tar.gz is an archive of another database than [folder]/shop.sqlite: the two databases have no table in common; nothing was changed
-      → `vitalsign list --json` shows of which database each archive is; add --another-database if this one is to replace it all the same
+      → `vitalsign list --json` shows of which database each archive is; add --another-database to restore this one all the same
     ");
     assert_eq!(fs::read(place.path("shop.sqlite")).unwrap(), before);
     assert_eq!(restore(&place, &archive, &["--force", "--another-database"]).code, 0);
@@ -276,7 +276,7 @@ fn another_database_is_refused_and_a_plain_copy_is_restored() {
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
         insta::assert_snapshot!(settled(&ran.stdout), @"
         can be restored: [folder]/again.sqlite
-          [folder]/shop.sqlite.gz is a plain copy of a database: schema version 1, 10 records, 10 provenance rows
+          [folder]/shop.sqlite.gz is a plain copy of a database, last written at [time] schema version 1, 10 records, 10 provenance rows
           the pages, rows and indexes of the database are intact
           there is no database at the destination yet
           nothing was changed (--dry-run)
@@ -470,10 +470,10 @@ fn bad_input_is_one_sentence_and_a_code_and_changes_nothing() {
     insta::assert_snapshot!(told, @"
     missing: 6 vitalsign: cannot read gone.tar.gz: No such file or directory (os error 2)
     empty: 5 vitalsign: empty.tar.gz is empty (0 bytes)
-    not an archive: 5 vitalsign: text.tar.gz is not a backup archive: it is not a tar file; the supported formats are .tar.gz, .tar.zst and .tar
+    not an archive: 5 vitalsign: text.tar.gz is not a backup archive: it is not a tar file; the supported formats are .tar.gz, .tar.zst, .tar, and a SQLite database by itself
     cut: 5 vitalsign: cut.tar.gz is incomplete: it ends after [half], but more data must follow
     flipped: 5 vitalsign: flipped.tar.gz is damaged: `registry.sqlite`, bytes 0 to 32767
-    wrong compression: 5 vitalsign: bz.tar.gz is not a backup archive: it is compressed with bzip2; the supported formats are .tar.gz, .tar.zst and .tar
+    wrong compression: 5 vitalsign: bz.tar.gz is not a backup archive: it is compressed with bzip2; the supported formats are .tar.gz, .tar.zst, .tar, and a SQLite database by itself
     a folder for an archive: 6 vitalsign: cannot read folder: it is a directory
     a folder for a database: 4 vitalsign: [folder]/folder is a folder, but the database must be a file; nothing was changed
     a folder to be verified: 6 vitalsign: cannot read folder: it is a directory

@@ -332,8 +332,11 @@ impl Read for Source {
 /// What an archive is, by its first bytes.
 fn sniff(head: &[u8]) -> Result<Compression, Flaw> {
     const TAR_MAGIC_AT: usize = 257;
-    let other =
-        |what: &str| Err(Flaw::Foreign(format!("it is {what}; the supported formats are .tar.gz, .tar.zst and .tar")));
+    let other = |what: &str| {
+        Err(Flaw::Foreign(format!(
+            "it is {what}; the supported formats are .tar.gz, .tar.zst, .tar, and a SQLite database by itself"
+        )))
+    };
     match head {
         [] => Err(Flaw::Empty),
         [0x1f, 0x8b, ..] => Ok(Compression::Gzip),

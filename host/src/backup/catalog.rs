@@ -264,6 +264,16 @@ pub fn newest_until(
     Err(Failure::refused(what, "`vitalsign list` shows all archives; name the one to restore"))
 }
 
+/// When the newest archive of the database at `db` was begun, those from the future apart.
+///
+/// # Errors
+/// What the system says of the folder.
+pub fn last_made(folder: &Path, db: &Path, named: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
+    let real = files::resolved(db).unwrap_or_else(|_| db.to_owned());
+    let (own, _) = of_database(list(folder, true)?, &real, named);
+    Ok(own.into_iter().map(|one| one.created_at).find(|at| *at <= now))
+}
+
 /// The names of the archives in a folder.
 pub(super) fn names(folder: &Path) -> io::Result<Vec<String>> {
     let is_archive = |name: &OsStr| name.to_str().filter(|name| parse_file_name(name).is_some()).map(str::to_owned);

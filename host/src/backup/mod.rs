@@ -34,7 +34,7 @@ mod verify;
 
 use std::{path::PathBuf, time::Duration};
 
-pub use catalog::{Listed, Standing, list, newest_until};
+pub use catalog::{Listed, Standing, last_made, list, newest_until};
 pub use check::{BackupCheck, LastRun, ROW};
 pub use create::{Made, Request, create};
 pub use failure::{Failure, Kind};

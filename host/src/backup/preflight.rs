@@ -11,7 +11,11 @@ use crate::{
     clock::{Deadline, Timestamp},
     files::{self, Stat},
     sqlite::{Copy, Registry, RowCount, Snapshot, Trouble},
+    value::printable,
 };
+
+/// The longest name or path out of an archive that is shown: the longest path that Linux takes.
+const MAX_SHOWN_BYTES: usize = 4096;
 
 /// How long looking at the database that is there may take: it is told to people, and decides on nothing but a refusal.
 const LOOK_LIMIT: Duration = Duration::from_secs(2);
@@ -114,31 +118,39 @@ impl Present {
     }
 }
 
-/// Refuses an archive of another database than the one that it would replace, which the operator may have `named`.
+/// Refuses an archive of another database than the one that it would replace, which the operator may have `named`. Where none is
+/// there, only such names tell: the database that was lost had been made on any host, and of any file.
 pub(super) fn same_database(
     must: MustMatch,
     archive: &Path,
     metadata: &Metadata,
     archived: &Content,
-    present: &Present,
+    present: Option<&Present>,
     real: &Path,
     named: Option<&str>,
 ) -> Result<(), Failure> {
+    let its = metadata.identity.as_deref();
+    let source = metadata.source.as_deref().unwrap_or("a path that it does not say");
+    // Another path than that of the archive may be a copy to try things out on.
+    let counts = must == MustMatch::Database || Path::new(source) == real;
+    let named_otherwise = || {
+        let (its, named) = (its.filter(|its| !files::is_identity(its))?, named?);
+        let its = printable(its, MAX_SHOWN_BYTES);
+        (its != named && counts).then(|| format!("it is of `{its}`, and `backup.identity` is `{named}`"))
+    };
     // Several databases of one application may well replace each other on one host; of two hosts they are two that live.
     let made_elsewhere = || {
         let (own, here) = (files::identity(real), files::host_name());
         let host = metadata.host.as_ref().filter(|host| **host != here)?;
-        let its = metadata.identity.as_deref();
         let is_another = own.is_some() && its.is_some() && its != own.as_deref() && its != named;
-        let source = metadata.source.as_deref().unwrap_or("a path that it does not say");
-        let counts = must == MustMatch::Database || Path::new(source) == real;
+        let (source, host) = (printable(source, MAX_SHOWN_BYTES), printable(host, MAX_SHOWN_BYTES));
         (is_another && counts)
             .then(|| format!("it was made of {source} on the host {host}, and this is the host {here}"))
     };
-    let differs = || present.content.as_ref().ok().and_then(|present| archived.differs(present));
+    let differs = || present.and_then(|present| archived.differs(present.content.as_ref().ok()?));
     let why = match must {
         MustMatch::Nothing => None,
-        MustMatch::Content | MustMatch::Database => differs().or_else(made_elsewhere),
+        MustMatch::Content | MustMatch::Database => differs().or_else(named_otherwise).or_else(made_elsewhere),
     };
     let Some(why) = why else { return Ok(()) };
     let what = format!(
@@ -148,6 +160,6 @@ pub(super) fn same_database(
     );
     Err(Failure::refused(
         what,
-        "`vitalsign list --json` shows of which database each archive is; add --another-database if this one is to replace it all the same",
+        "`vitalsign list --json` shows of which database each archive is; add --another-database to restore this one all the same",
     ))
 }

@@ -145,17 +145,15 @@ pub fn prepare<'a>(request: &'a RestoreRequest<'a>, progress: &'a dyn Progress) 
     expected_schema(request, &found)?;
     let metadata = &found.unpacked.metadata;
     let content = Content::laid_out(&found, request.tables)?;
-    if let Some(present) = &present {
-        same_database(
-            request.must_match,
-            request.archive,
-            metadata,
-            &content,
-            present,
-            &database.real,
-            request.identity,
-        )?;
-    }
+    same_database(
+        request.must_match,
+        request.archive,
+        metadata,
+        &content,
+        present.as_ref(),
+        &database.real,
+        request.identity,
+    )?;
     let exported = found.unpacked.files.provenance.is_some();
     staging.prepare(&found, &database, &log)?;
     let include = stages.prepare(&found.unpacked.contents, &found.unpacked.pieces)?;

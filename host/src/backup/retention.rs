@@ -92,7 +92,7 @@ pub fn plan(listed: &[Listed], keep: Keep, now: Timestamp) -> Vec<Pruned> {
         }
     }
     let pinned: Vec<_> = listed.iter().map(|one| one.pinned).collect();
-    let needed: HashSet<usize> = groups.values().chain(places.values()).filter_map(|group| most(group, now)).collect();
+    let needed: HashSet<usize> = groups.values().chain(places.values()).flat_map(|group| most(group, now)).collect();
     for group in groups.into_values() {
         let (at, group): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         out.extend(at.into_iter().zip(plan_one(&group, keep)));
@@ -105,12 +105,12 @@ pub fn plan(listed: &[Listed], keep: Keep, now: Timestamp) -> Vec<Pruned> {
     out.into_iter().zip(pinned).map(pin).collect()
 }
 
-/// Where the archive is listed that has the records which the newest of its group lacks. While nobody has accepted that, it is what
-/// they can be restored from.
-fn most(group: &[(usize, &Listed)], now: Timestamp) -> Option<usize> {
+/// Where the archives are listed that have the records which the newest of their group lacks. While nobody has accepted that, they
+/// are what the records can be restored from.
+fn most(group: &[(usize, &Listed)], now: Timestamp) -> Vec<usize> {
     let archives: Vec<_> = group.iter().map(|(_, one)| *one).collect();
-    let lost = rows::lost(&archives, now)?;
-    group.get(lost.most).map(|(at, _)| *at)
+    let Some(lost) = rows::lost(&archives, now) else { return Vec::new() };
+    [Some(lost.most), lost.verified].into_iter().flatten().filter_map(|at| Some(group.get(at)?.0)).collect()
 }
 
 fn pruned(one: &Listed, kept: Vec<&'static str>) -> Pruned {

@@ -3,7 +3,7 @@
 //! A pure function of the list, for the check that tells of it and for the rules that keep the archive with the most records.
 //! Opens no archive and removes none.
 
-use super::Listed;
+use super::{Listed, Standing};
 use crate::clock::Timestamp;
 
 /// Records are missing below this share of those in an earlier archive: so many are not removed in the course of things.
@@ -17,8 +17,11 @@ const FEW_RECORDS: u64 = 5;
 pub(super) struct Lost {
     /// The newest archive that says how many records it has.
     pub(super) newest: usize,
-    /// The one with the most records, from which those that are missing can be restored.
+    /// The one with the most records, from which those that are missing can be restored. It is one that is known to be bad only
+    /// where no other has them.
     pub(super) most: usize,
+    /// The verified one with the most records, where that is another: what is not verified may turn out to be bad.
+    pub(super) verified: Option<usize>,
 }
 
 /// Compares the newest of `listed`, which are archives of one database and stand newest first, with the one that has the most records.
@@ -33,11 +36,19 @@ pub(super) fn lost(listed: &[&Listed], now: Timestamp) -> Option<Lost> {
         all.filter_map(|(at, one)| Some((at, one.records?)))
     };
     let (newest, left) = counted().next()?;
-    // Of several with as many, the newest that can be restored has the most of everything else.
-    let rank = |at: usize| listed.get(at).map(|one| one.standing.is_of_use());
-    let (most, before) = counted().max_by_key(|(at, records)| (*records, rank(*at), std::cmp::Reverse(*at)))?;
-    let is_lost = number(left) <= number(before) * LEAST_SHARE && before - left >= FEW_RECORDS;
-    is_lost.then_some(Lost { newest, most })
+    let standing = |at: usize| listed.get(at).map(|one| one.standing);
+    let is_lost = |before: u64| number(left) <= number(before) * LEAST_SHARE && before - left >= FEW_RECORDS;
+    let most_of = |counts: &dyn Fn(Standing) -> bool| {
+        let those = counted().filter(|(at, records)| *records >= left && standing(*at).is_some_and(counts));
+        // Of several with as many, the newest that can be restored has the most of everything else.
+        let rank = |at: usize| standing(at).map(Standing::is_of_use);
+        let most = those.max_by_key(|(at, records)| (*records, rank(*at), std::cmp::Reverse(*at)));
+        most.filter(|(_, records)| is_lost(*records)).map(|(at, _)| at)
+    };
+    let most =
+        most_of(&|standing| !matches!(standing, Standing::Damaged | Standing::Changed)).or(most_of(&|_| true))?;
+    let verified = most_of(&|standing| standing == Standing::Verified).filter(|at| *at != most);
+    Some(Lost { newest, most, verified })
 }
 
 /// A count for comparing shares. Above 2^53 the last digits are lost, which decide nothing here.

@@ -114,7 +114,7 @@ impl Layout {
             let mut place = |found: &Found| {
                 if let ([only], true, None) = (placed.as_slice(), found.name.ends_with(".jsonl"), &early) {
                     let database = self.folder.join(only);
-                    let checking = move || check(archive, &database, self.depth, progress);
+                    let checking = move || check(archive, &database, self.depth, DAMAGED_COPY_HINT, progress);
                     // Without a thread the database is checked when the archive has been read to its end.
                     let checking = thread::Builder::new().name("check".to_owned()).spawn_scoped(scope, checking);
                     early = checking.ok().map(|checking| (String::clone(only), checking));
@@ -132,14 +132,15 @@ impl Layout {
             };
             let sides = [("-wal", &unpacked.files.wal), ("-journal", &unpacked.files.journal)];
             let sides = sides.map(|(suffix, name)| (suffix, name.as_ref().map(path)));
+            let hint = if unpacked.is_plain { DAMAGED_PLAIN_HINT } else { DAMAGED_COPY_HINT };
             if sides.iter().any(|(_, side)| side.is_some()) {
-                fold(archive, &database, &sides)?;
+                fold(archive, &database, &sides, hint)?;
             }
             let judged = match early {
                 Some((name, Ok(found))) if unpacked.files.wal.is_none() && path(&name) == database => found,
                 _ => {
                     progress.begin("checking the database", 0);
-                    let found = check(archive, &database, self.depth, progress);
+                    let found = check(archive, &database, self.depth, hint, progress);
                     progress.end();
                     found
                 }
@@ -156,7 +157,7 @@ impl Layout {
 }
 
 /// Folds a log into its database, or rolls back the transaction in its journal.
-fn fold(archive: &Path, database: &Path, sides: &[(&str, Option<PathBuf>)]) -> Result<(), Failure> {
+fn fold(archive: &Path, database: &Path, sides: &[(&str, Option<PathBuf>)], hint: &'static str) -> Result<(), Failure> {
     for (suffix, side) in sides {
         let beside = beside(database, suffix);
         if let Some(side) = side.as_ref().filter(|side| **side != beside) {
@@ -165,18 +166,18 @@ fn fold(archive: &Path, database: &Path, sides: &[(&str, Option<PathBuf>)]) -> R
     }
     // SQLite creates the index of a log again.
     files::remove(&beside(database, "-shm")).map_err(|error| Failure::io("remove", database, error))?;
-    sqlite::settle(database).map_err(|trouble| about(archive, database, trouble))
+    sqlite::settle(database).map_err(|trouble| about(archive, database, trouble, hint))
 }
 
 /// Turns an error of the unpacked copy into an error of the archive.
-fn about(archive: &Path, database: &Path, trouble: Trouble) -> Failure {
+fn about(archive: &Path, database: &Path, trouble: Trouble, hint: &'static str) -> Failure {
     match trouble {
         Trouble::OutOfTime { .. } | Trouble::Io { .. } | Trouble::Unreadable(_) => Failure::Database(trouble),
         other => Failure::Structure {
             what: format!("the database in {}", archive.display()),
             // The message must not name the temporary folder, which means nothing to a user.
             problems: vec![other.to_string().replace(&format!("{}/", files::folder_of(database).display()), "")],
-            hint: DAMAGED_COPY_HINT,
+            hint,
         },
     }
 }
@@ -184,16 +185,22 @@ fn about(archive: &Path, database: &Path, trouble: Trouble) -> Failure {
 const DAMAGED_COPY_HINT: &str =
     "use another archive: `vitalsign list` shows which ones are verified; `tar` can still unpack this one";
 
+const DAMAGED_PLAIN_HINT: &str = "use another copy, or an archive: `vitalsign list` shows those that are verified; `.recover` in the program `sqlite3` reads what is left of this one";
+
 /// Opens the copy, checks it, and reads its schema version.
-fn check(archive: &Path, database: &Path, depth: Depth, progress: &dyn Progress) -> Result<(Judged, i64), Failure> {
+fn check(
+    archive: &Path,
+    database: &Path,
+    depth: Depth,
+    hint: &'static str,
+    progress: &dyn Progress,
+) -> Result<(Judged, i64), Failure> {
     let what = format!("the database in {}", archive.display());
     let shown = Path::new(database.file_name().unwrap_or_default());
     let found = Copy::open(database, shown, CHECK_LIMIT).and_then(|copy| {
-        copy.look(|snapshot| {
-            Ok((judged(snapshot, &what, DAMAGED_COPY_HINT, depth, progress)?, snapshot.user_version()?))
-        })
+        copy.look(|snapshot| Ok((judged(snapshot, &what, hint, depth, progress)?, snapshot.user_version()?)))
     });
-    let (judged, schema_version) = found.map_err(|trouble| about(archive, database, trouble))?;
+    let (judged, schema_version) = found.map_err(|trouble| about(archive, database, trouble, hint))?;
     Ok((judged?, schema_version))
 }
 

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     backup::{self, Content, MustMatch, Putting, RestoreRequest, Restored, Structure, Tables, UndoRequest, Undone},
-    clock::{Clock as _, SystemClock},
+    clock::{Clock as _, SystemClock, Timestamp},
     config::Settled,
     files,
     sqlite::RowCount,
@@ -76,7 +76,7 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
     let bar = Bar::new();
     let prepared = backup::prepare(&request, &bar).map_err(failed)?;
     if !args.format.is_json() {
-        print(&foretold(prepared.expected(), &request))?;
+        print(&foretold(prepared.expected(), &request, &plain_copy(&archive, received.is_some())))?;
     }
     let restored = match args.dry_run {
         true => prepared.expected().clone(),
@@ -197,8 +197,18 @@ fn as_json(restored: &Restored, dry_run: bool) -> serde_json::Value {
     text
 }
 
-/// What a restore is about to do, before it changes anything.
-fn foretold(restored: &Restored, request: &RestoreRequest<'_>) -> String {
+/// A copy that does not say itself when it was made and of what.
+fn plain_copy(path: &Path, is_received: bool) -> String {
+    if is_received {
+        return "standard input is a plain copy of a database".to_owned();
+    }
+    let written = files::stat(path).ok().flatten().and_then(|found| Timestamp::from_nanosecond(found.modified_ns).ok());
+    let written = written.map(|at| format!(", last written at {at:.0}")).unwrap_or_default();
+    format!("{} is a plain copy of a database{written}", path.display())
+}
+
+/// What a restore is about to do, before it changes anything. `plain_copy` is what is said of one.
+fn foretold(restored: &Restored, request: &RestoreRequest<'_>, plain_copy: &str) -> String {
     let mut text = match request.dry_run {
         true => format!("can be restored: {}\n", restored.database.display()),
         false => format!("restoring {}\n", restored.database.display()),
@@ -210,7 +220,7 @@ fn foretold(restored: &Restored, request: &RestoreRequest<'_>) -> String {
     let host = outside(&restored.host).map(|host| format!(" on the host {host}")).unwrap_or_default();
     let holds_now = holds(&restored.content);
     say(match restored.is_plain {
-        true => format!("{} is a plain copy of a database: {holds_now}", request.archive.display()),
+        true => format!("{plain_copy}: {holds_now}"),
         false => format!("the archive was made at {made}{source}{host}: {holds_now}"),
     });
     let judged = restored.judged.said("the database");

@@ -123,9 +123,11 @@ fn round(settled: &Settled, reverify: Reverify, last: &LastRun, turns: &Turns) -
 async fn keep(schedule: Schedule, settled: Arc<Settled>, last: LastRun, turns: Arc<Turns>) {
     // A time that passed while nothing ran is made up for; where there is no archive yet, nothing was missed.
     let now = SystemClock.now();
-    let newest =
-        backup::list(&settled.backup.dir, false).unwrap_or_default().into_iter().find(|one| one.created_at <= now);
-    let mut after = newest.map_or(now, |newest| newest.created_at);
+    let made = {
+        let backup = &settled.backup;
+        backup::last_made(&backup.dir, &settled.db, backup.identity.as_deref(), now)
+    };
+    let mut after = made.ok().flatten().unwrap_or(now);
     while let Some(next) = schedule.next(after) {
         tracing::info!("the next backup is due at {next:.0}");
         if !reach(next, after).await {

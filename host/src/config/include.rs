@@ -1,4 +1,4 @@
-//! `backup.include`: what else of the registry goes into its archives.
+//! `backup.include`: what else of the registry goes into its archives; and what of `backup` is about the registry alone.
 //!
 //! Knows no archive. What may be included at all is decided by `backup`.
 
@@ -28,7 +28,8 @@ impl Settler<'_> {
             }
         }
         let (spots, include): (Vec<_>, Vec<_>) = include.into_iter().unzip();
-        // What is included belongs to the registry, and not to another database that the command line names.
+        // What is included belongs to the registry, and so does its name, and not to another database that the command line names:
+        // retention would count the archives of both as those of one.
         let registry = within(self.asked.root, Path::new(config.db_path()));
         let is_registry =
             self.asked.db.is_none() || files::are_same(&registry, db) || absolute(&registry).ok() == absolute(db).ok();
@@ -37,6 +38,7 @@ impl Settler<'_> {
                 self.fault(at, why);
             }
         }
-        backup::Settings { include: is_registry.then_some(include), ..settings }
+        let identity = settings.identity.filter(|_| is_registry);
+        backup::Settings { include: is_registry.then_some(include), identity, ..settings }
     }
 }

@@ -317,7 +317,7 @@ pub(super) struct Backup {
     /// The folder for archives. A relative path starts from `--root`.
     #[schemars(length(min = 1, max = MAX_PATH), extend("default" = defaults::BACKUP_DIR))]
     pub(super) dir: Option<String>,
-    /// A name that tells this database from all others whose archives are in the same folder. Set it where the file or the host changes, as in many containers. Without it, an identity of the file is used.
+    /// A name that tells this database from all others whose archives are in the same folder. Set it where the file or the host changes, as in many containers. Without it, and for another database that `--db` names, an identity of the file is used.
     #[schemars(length(min = 1, max = MAX_NAME))]
     pub(super) identity: Option<String>,
     /// The compression of archives.

@@ -265,6 +265,19 @@ fn archives_are_verified_again_where_they_are_made_or_somebody_asks() {
 }
 
 #[test]
+fn the_name_of_the_registry_is_not_that_of_another_database() {
+    let named = |db: Option<&'static str>| {
+        let text = r#"{"dbPath": "var/r.sqlite", "backup": {"identity": "payments"}}"#;
+        settled(text, &Asked { db: db.map(Path::new), root: Path::new("/srv"), ..usual() }).unwrap().backup.identity
+    };
+    let payments = Some("payments".to_owned());
+    assert_eq!(
+        (named(None), named(Some("/srv/var/r.sqlite")), named(Some("copy.sqlite"))),
+        (payments.clone(), payments, None)
+    );
+}
+
+#[test]
 fn a_plugin_is_scheduled_like_any_check() {
     let text = r#"{"plugins": [{"name": "mine", "component": "m.wasm", "limits": {"timeoutMs": 30}}],
                    "health": {"checks": {"mine": {"critical": true, "intervalSeconds": 5, "enabled": false}}}}"#;

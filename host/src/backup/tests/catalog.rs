@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use super::{Bench, REGISTRY, at};
 use crate::{
     archive::{Compression, Stamp},
-    backup::{Keep, Kind, Listed, Silent, Standing, list, newest_until, plan, prune, verify},
+    backup::{Keep, Kind, Listed, Silent, Standing, last_made, list, newest_until, plan, prune, verify},
     clock::Timestamp,
     files,
 };
@@ -313,6 +313,27 @@ fn a_clock_that_was_set_back_hides_no_archive() {
     assert_eq!(newest(None, "2026-11-24T11:00:00Z").unwrap_err(), Kind::Refused);
     assert_eq!(newest(Some("2026-11-24T11:59:59Z"), "2026-11-24T13:00:00Z").unwrap_err(), Kind::Refused);
     assert!(newest(Some("2026-11-24T12:00:00Z"), "2026-11-24T13:00:00Z").is_ok());
+}
+
+#[test]
+fn an_archive_of_another_database_in_the_folder_hides_no_time_that_was_missed() {
+    let bench = Bench::with(REGISTRY);
+    let own = bench.back_up(|_| ()).unwrap();
+    let last = |named: Option<&str>| {
+        let last = last_made(&bench.path("out"), &bench.db(), named, "2026-11-24T13:00:00Z".parse().unwrap());
+        last.unwrap().map(|at| at.to_string())
+    };
+    let later = own.path.with_file_name("registry-backup-2026-11-24T12-30-00Z.tar.gz");
+    fs::copy(&own.path, &later).unwrap();
+    assert_eq!(last(None).as_deref(), Some("2026-11-24T12:30:00Z"));
+    fs::copy(format!("{}.json", own.path.display()), format!("{}.json", later.display())).unwrap();
+    made_elsewhere(&bench, later.file_name().unwrap().to_str().unwrap(), "another host", "a");
+    assert_eq!(last(None).as_deref(), Some("2026-11-24T12:00:00Z"));
+    // A clock that was wrong says nothing of what was missed.
+    fs::rename(&later, own.path.with_file_name("registry-backup-2026-11-24T13-00-01Z.tar.gz")).unwrap();
+    assert_eq!(last(Some("payments")).as_deref(), Some("2026-11-24T12:00:00Z"));
+    fs::remove_file(&own.path).unwrap();
+    assert_eq!(last_made(&bench.path("nowhere"), &bench.db(), None, now()).unwrap(), None);
 }
 
 #[test]

@@ -222,3 +222,52 @@ fn records_that_are_gone_until_somebody_accepts_it() {
     bench.back_up(|_| ()).unwrap();
     assert!(says().starts_with("ok"), "they are back");
 }
+
+#[test]
+fn missing_records_are_not_to_be_restored_from_a_damaged_archive_while_another_has_them() {
+    let rows = |from: u32, to: u32| {
+        format!(
+            "WITH RECURSIVE s(v) AS (SELECT {from} UNION ALL SELECT v + 1 FROM s WHERE v < {to})
+             INSERT INTO records SELECT v, '' FROM s;"
+        )
+    };
+    let bench = Bench::with(&format!("{REGISTRY} {}", rows(1, 498)));
+    bench.back_up(|_| ()).unwrap();
+    bench.sql(&rows(1001, 1010));
+    let rotten = bench.back_up(|_| ()).unwrap();
+    bench.sql(&rows(1011, 1020));
+    bench.back_up(|request| request.verify = false).unwrap();
+    bench.sql(&rows(1021, 1030));
+    let whole = fs::read(&rotten.path).unwrap();
+    fs::write(&rotten.path, &whole[..whole.len() / 2]).unwrap();
+    verify(&rotten.path, false, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap_err();
+    bench.sql("DELETE FROM records WHERE CAST(id AS INTEGER) > 250");
+    bench.back_up(|_| ()).unwrap();
+    let seen = || {
+        let all = list(&bench.path("out"), true).unwrap();
+        let plan = plan(&all, Keep { last: 1, ..Keep::default() }, at("2026-11-24T13:00:00Z").0);
+        let kept = plan.iter().map(|one| one.kept.join(", ")).collect::<Vec<_>>();
+        let says = says(&bench, true, "2026-11-24T13:00:00Z", LastRun::default());
+        (says.lines().find(|line| line.contains("rows-lost")).map(str::to_owned), kept)
+    };
+    let remove = |name: &str| {
+        fs::remove_file(bench.path("out").join(name)).unwrap();
+        fs::remove_file(bench.path("out").join(format!("{name}.json"))).unwrap();
+    };
+    let says = |records: u32, name: &str| {
+        Some(format!("- warn rows-lost: the newest backup has 252 records, and {name} has {records}"))
+    };
+    let [first, second, third] =
+        ["", "-2", "-3"].map(|number| format!("registry-backup-2026-11-24T12-00-00{number}Z.tar.gz"));
+    // What was never verified may be bad, so the best that was is kept too.
+    let (told, kept) = seen();
+    assert_eq!(
+        (told, kept),
+        (says(520, &third), ["last, newest verified", "most records", "", "most records"].map(String::from).to_vec())
+    );
+    remove(&third);
+    assert_eq!(seen(), (says(500, &first), ["last, newest verified", "", "most records"].map(String::from).to_vec()));
+    // Where nothing else has them, the damaged one is what there is.
+    remove(&first);
+    assert_eq!(seen(), (says(510, &second), ["last, newest verified", "most records"].map(String::from).to_vec()));
+}

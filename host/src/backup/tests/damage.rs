@@ -308,8 +308,8 @@ fn archives_that_say_too_little_or_too_much() {
     }
     insta::assert_snapshot!(lines.join("\n"), @r###"
     empty: is empty (0 bytes)
-    text: is not a backup archive: it is not a tar file; the supported formats are .tar.gz, .tar.zst and .tar
-    xz: is not a backup archive: it is compressed with xz; the supported formats are .tar.gz, .tar.zst and .tar
+    text: is not a backup archive: it is not a tar file; the supported formats are .tar.gz, .tar.zst, .tar, and a SQLite database by itself
+    xz: is not a backup archive: it is compressed with xz; the supported formats are .tar.gz, .tar.zst, .tar, and a SQLite database by itself
     a folder's worth of nothing: is not a valid backup archive: it contains no `metadata.json`
     no metadata: is not a valid backup archive: it contains no `metadata.json`
     metadata only: is not a valid backup archive: it contains no SQLite database

@@ -69,6 +69,8 @@ fn an_archive_of_another_database_replaces_nothing_unless_asked() {
 
 #[test]
 fn an_archive_of_another_host_is_of_another_database_unless_the_file_is_the_same() {
+    /// What tells a file, and is no name.
+    const OTHER: &str = "00000000000000000000000000000001";
     let bench = Bench::with(REGISTRY);
     let real = fs::canonicalize(bench.db()).unwrap();
     let present = Present::at(&real, &crate::files::stat(&real).unwrap().unwrap(), super::TABLES);
@@ -81,22 +83,51 @@ fn an_archive_of_another_host_is_of_another_database_unless_the_file_is_the_same
             identity: text(identity),
             ..Metadata::default()
         };
-        same_database(must, Path::new("a.tar"), &metadata, &content, &present, &real, Some("payments"))
+        same_database(must, Path::new("a.tar"), &metadata, &content, Some(&present), &real, Some("payments"))
             .err()
             .map(|failure| failure.to_string())
     };
     let own = crate::files::identity(&real).unwrap();
     let (here, elsewhere) = (crate::files::host_name(), "elsewhere");
     for must in [MustMatch::Content, MustMatch::Database] {
-        let text = judge(must, &real, elsewhere, "1").unwrap();
+        let text = judge(must, &real, elsewhere, OTHER).unwrap();
         assert!(text.contains("on the host elsewhere, and this is the host"), "{text}");
         assert_eq!(judge(must, &real, elsewhere, &own), None, "a container that has another name now");
         assert_eq!(judge(must, &real, elsewhere, "payments"), None, "the operator calls it that");
-        assert_eq!(judge(must, &real, &here, "1"), None, "a file that a restore has put there");
+        assert_eq!(judge(must, &real, &here, OTHER), None, "a file that a restore has put there");
     }
-    assert_eq!(judge(MustMatch::Content, Path::new("/srv/live"), elsewhere, "1"), None, "a rehearsal");
-    assert!(judge(MustMatch::Database, Path::new("/srv/live"), elsewhere, "1").is_some());
-    assert_eq!(judge(MustMatch::Nothing, &real, elsewhere, "1"), None);
+    assert_eq!(judge(MustMatch::Content, Path::new("/srv/live"), elsewhere, OTHER), None, "a rehearsal");
+    assert!(judge(MustMatch::Database, Path::new("/srv/live"), elsewhere, OTHER).is_some());
+    assert_eq!(judge(MustMatch::Nothing, &real, elsewhere, OTHER), None);
+}
+
+#[test]
+fn an_archive_with_another_name_is_of_another_database_also_where_none_is_left() {
+    let bench = Bench::with(REGISTRY);
+    let archive = bench.back_up(|request| request.identity = Some("orders")).unwrap().path;
+    let unnamed = bench.back_up(|_| ()).unwrap().path;
+    let before = bench.everything();
+    let try_to = |archive: &Path, name: &str, must: MustMatch, identity: Option<&'static str>| {
+        bench.restored(archive, name, |request| {
+            (request.force, request.dry_run, request.must_match, request.identity) = (true, true, must, identity);
+        })
+    };
+    for name in ["r.sqlite", "lost.sqlite"] {
+        let (kind, text) = told(&bench, try_to(&archive, name, MustMatch::Database, Some("payments")));
+        assert_eq!(kind, Kind::Refused);
+        let says = format!("DIR/{name}: it is of `orders`, and `backup.identity` is `payments`; nothing was changed");
+        assert!(text.contains(&says), "{text}");
+        for (must, identity) in
+            [(MustMatch::Database, Some("orders")), (MustMatch::Database, None), (MustMatch::Nothing, Some("payments"))]
+        {
+            try_to(&archive, name, must, identity).unwrap();
+        }
+        // From before the database had a name.
+        try_to(&unnamed, name, MustMatch::Database, Some("payments")).unwrap();
+    }
+    // Somebody names another path, such as one to try things out.
+    try_to(&archive, "lost.sqlite", MustMatch::Content, Some("payments")).unwrap();
+    assert_eq!(before, bench.everything());
 }
 
 #[test]
@@ -127,7 +158,8 @@ fn plain_copies_are_restored_with_what_lies_beside_them() {
     fs::write(bench.path("flipped.gz"), &flipped).unwrap();
     assert_eq!(told(&bench, bench.restored(&bench.path("flipped.gz"), "flip", |_| ())).0, Kind::Damaged);
     fs::write(bench.path("short.db"), &whole[..4096]).unwrap();
-    assert_eq!(told(&bench, bench.restored(&bench.path("short.db"), "short", |_| ())).0, Kind::Damaged);
+    let short = bench.restored(&bench.path("short.db"), "short", |_| ()).unwrap_err();
+    assert_eq!((short.kind(), short.hint().contains("`tar`")), (Kind::Damaged, false), "{}", short.hint());
     for name in ["cut", "flip", "short"] {
         assert!(!bench.path(name).exists());
     }
