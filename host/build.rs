@@ -3,7 +3,7 @@
 //! `libsqlite3-sys` takes further options only from an environment variable, and a file in the checkout that sets it is not read by
 //! `cargo install --git` or by a program that uses this crate. So SQLite is compiled once more here. A linker takes a symbol from the
 //! first library that has it, and rustc names the library of a crate before those that the crate depends on: this one is in the
-//! binary, and the other is left out. A test holds that (`sqlite::tests::options`).
+//! binary, and the other is left out. A test holds that (`sqlite::tests::options`). Knows nothing of the program itself.
 
 #![allow(clippy::disallowed_methods, reason = "cargo tells a build script everything through its environment")]
 

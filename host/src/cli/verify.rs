@@ -82,7 +82,7 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     let Some(exit) = failed.iter().find(|exit| **exit == Exit::Damaged).or(failed.first()) else {
         return Ok(Exit::Done);
     };
-    Err(Failure::new(*exit, format!("{} of {seen} archives could not be verified", failed.len()))
+    Err(Failure::new(*exit, format!("{} of {seen} archives did not pass the verification", failed.len()))
         .hint("the lines above say what is wrong with each"))
 }
 
