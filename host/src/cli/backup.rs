@@ -23,7 +23,7 @@ pub(super) const FAULTS_HINT: &str = "no row is lost: correct the faults in the 
      make a new backup; `vitalsign restore --despite-faults` restores this one";
 
 /// What to do about faults in what is included.
-pub(super) const INCLUDE_HINT: &str = "everything else is in it: correct each of them, or `backup.include`, then make a new backup; `vitalsign      restore --despite-faults` restores this one";
+pub(super) const INCLUDE_HINT: &str = "everything else is in it: correct each of them, or `backup.include`, then make a new backup; `vitalsign restore --despite-faults` restores this one";
 
 pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
     let settled = settle(global, None)?;

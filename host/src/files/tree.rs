@@ -6,7 +6,7 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Component, Path, PathBuf},
 };
 
@@ -144,21 +144,53 @@ pub(super) fn make_writable(path: &Path) {
     names.iter().for_each(|name| make_writable(&path.join(name)));
 }
 
-/// The files at and below `path`, at most so many; links are not followed. What cannot be looked at is left out.
-#[must_use]
-pub fn files_below(path: &Path, most: usize) -> Vec<(PathBuf, Stat)> {
+/// The files at and below `path`; links are not followed. What cannot be looked at is left out.
+///
+/// # Errors
+/// `FileTooLarge` where there are more than `most` of them.
+pub fn files_below(path: &Path, most: usize) -> io::Result<Vec<(PathBuf, Stat)>> {
     let (mut found, mut waiting) = (Vec::new(), vec![path.to_owned()]);
     while let Some(path) = waiting.pop() {
         if found.len() + waiting.len() > most {
-            break;
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
         match node(&path) {
             Ok(Some(Node::File(stat))) => found.push((path, stat)),
-            Ok(Some(Node::Folder(_))) => {
-                waiting.extend(names_in(&path, most).unwrap_or_default().iter().map(|name| path.join(name)));
-            }
+            Ok(Some(Node::Folder(_))) => match names_in(&path, most) {
+                Ok(names) => waiting.extend(names.iter().map(|name| path.join(name))),
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return Err(error),
+                Err(_) => {}
+            },
             _ => {}
         }
     }
-    found
+    Ok(found)
+}
+
+/// Whether a file, or anything in a folder, was written after that moment, in nanoseconds since 1970. A move from one folder to
+/// another does not count.
+///
+/// # Errors
+/// What the system says.
+pub fn is_changed_since(path: &Path, moment_ns: i128) -> io::Result<bool> {
+    let after = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns) > moment_ns;
+    let found = fs::symlink_metadata(path)?;
+    if after(found.mtime(), found.mtime_nsec()) {
+        return Ok(true);
+    }
+    let mut waiting = if found.is_dir() { vec![path.to_owned()] } else { Vec::new() };
+    while let Some(folder) = waiting.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let found = fs::symlink_metadata(&path)?;
+            // A file that is moved here keeps the time at which it was written, but not this one.
+            if after(found.ctime(), found.ctime_nsec()) {
+                return Ok(true);
+            }
+            if found.is_dir() {
+                waiting.push(path);
+            }
+        }
+    }
+    Ok(false)
 }
