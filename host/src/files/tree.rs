@@ -104,7 +104,7 @@ pub fn make_link(target: &Path, path: &Path, owner: Option<(u32, u32)>) -> io::R
     owner.map_or(Ok(()), |(uid, gid)| std::os::unix::fs::lchown(path, Some(uid), Some(gid)))
 }
 
-/// Gives a file or a folder the time at which it was last written, in seconds since 1970, and syncs it.
+/// Gives a file the time at which it was last written, in seconds since 1970. Nothing is synced.
 ///
 /// # Errors
 /// What the system says.
@@ -112,8 +112,7 @@ pub fn set_modified(path: &Path, seconds: u64) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let at = Timespec { tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX), tv_nsec: 0 };
-    rustix::fs::futimens(&file, &Timestamps { last_access: at, last_modification: at })?;
-    file.sync_all()
+    Ok(rustix::fs::futimens(&file, &Timestamps { last_access: at, last_modification: at })?)
 }
 
 /// Gives a folder that is not in use yet its owner, its mode and its time, and syncs it.
