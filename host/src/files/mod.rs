@@ -41,8 +41,8 @@ pub use rights::{Refusal, Right, refusal};
 pub use space::{Space, free_bytes, space};
 pub use stat::{FileId, Kind, Stat, is_read_only, may_read, read_at, stat};
 pub use tree::{
-    Node, files_below, finish_folder, is_changed_since, make_folders, make_link, names_in, node, open_beneath,
-    set_modified, stat_of,
+    Node, files_below, finish_folder, is_changed_since, is_open_beneath, make_folders, make_link, names_in, node,
+    open_beneath, set_modified, stat_of,
 };
 
 use std::{

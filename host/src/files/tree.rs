@@ -79,6 +79,29 @@ pub fn open_beneath(root: &Path, inside: &Path) -> io::Result<(File, Stat)> {
     if stat.kind == Kind::File { Ok((file, stat)) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
+/// Whether this process has the file open that is at `inside`, seen from the folder `root`, where no link is followed below that.
+/// The file itself is not opened, so that this drops no lock on it.
+///
+/// # Errors
+/// What the system says.
+pub fn is_open_beneath(root: &Path, inside: &Path) -> io::Result<bool> {
+    let mut at = rustix::fs::openat(CWD, root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    for part in inside.components() {
+        let Component::Normal(name) = part else { return Err(io::ErrorKind::InvalidInput.into()) };
+        at = rustix::fs::openat(&at, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    }
+    let wanted = Stat::of(&File::from(at).metadata()?).id;
+    // Without `/proc` there is no telling, and that is no reason to read nothing.
+    let Ok(open) = fs::read_dir("/proc/self/fd") else { return Ok(true) };
+    for entry in open {
+        // Some are closed meanwhile by other threads.
+        if fs::metadata(entry?.path()).is_ok_and(|found| Stat::of(&found).id == wanted) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// What `stat` says of an open file now.
 ///
 /// # Errors

@@ -392,6 +392,10 @@ impl Gatherer<'_> {
         let shown = shown(at.member);
         let registry = Registry::new(at.path());
         let held = registry.hold_or_join(self.limits, |snapshot| {
+            // SQLite follows links, and one may have been put in the way since.
+            if !files::is_open_beneath(at.root, at.inside).unwrap_or(false) {
+                return Err(Trouble::Changing(at.path()));
+            }
             let facts = snapshot.facts()?;
             let needed = (facts.page_bytes * facts.pages).saturating_mul(2).saturating_add(RESERVE_BYTES);
             match room(self.out, needed) {

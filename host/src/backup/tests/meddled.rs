@@ -139,3 +139,50 @@ fn a_folder_with_more_files_than_an_archive_holds_is_refused_and_seen_to_be_in_u
     restore().unwrap();
     assert_eq!(fs::read_dir(bench.path("uploads")).unwrap().count(), 1);
 }
+
+/// Puts a link to another folder in the place of one that was seen.
+struct Misleading {
+    bench: PathBuf,
+    begun: AtomicBool,
+}
+
+impl Progress for Misleading {
+    fn begin(&self, what: &'static str, _: u64) {
+        self.begun.store(what.contains("included"), Ordering::SeqCst);
+    }
+    fn at(&self, _: u64) {}
+    fn end(&self) {}
+    fn is_cancelled(&self) -> bool {
+        let at = |name: &str| self.bench.join(name);
+        if self.begun.load(Ordering::SeqCst) && fs::rename(at("var/d"), at("moved")).is_ok() {
+            std::os::unix::fs::symlink("../secret", at("var/d")).unwrap();
+        }
+        false
+    }
+}
+
+#[test]
+fn no_file_is_read_through_a_link_that_was_put_in_the_way() {
+    let bench = Bench::with(REGISTRY);
+    for folder in ["var/d", "secret"] {
+        fs::create_dir_all(bench.path(folder)).unwrap();
+        sql(&bench.path(&format!("{folder}/x.db")), "CREATE TABLE t(x)");
+    }
+    // The test of the descriptor itself: no race decides it.
+    let (root, file) = (bench.path("var"), fs::File::open(bench.path("secret/x.db")).unwrap());
+    let is_open = |inside: &str| crate::files::is_open_beneath(&root, std::path::Path::new(inside));
+    assert!(!is_open("d/x.db").unwrap());
+    fs::rename(bench.path("var/d"), bench.path("own")).unwrap();
+    std::os::unix::fs::symlink("../secret", bench.path("var/d")).unwrap();
+    assert!(is_open("d/x.db").is_err());
+    drop(file);
+    fs::remove_file(bench.path("var/d")).unwrap();
+    fs::rename(bench.path("own"), bench.path("var/d")).unwrap();
+    let own = fs::File::open(bench.path("var/d/x.db")).unwrap();
+    assert!(is_open("d/x.db").unwrap());
+    drop(own);
+    let progress = Misleading { bench: bench.folder.path().to_owned(), begun: AtomicBool::new(false) };
+    let include = include(&bench, &["var"]);
+    let made = bench.back_up_with(&progress, |request| request.include = include).unwrap();
+    assert_eq!(made.record.verdict, Verdict::Flawed, "{:?}", made.record.include_faults);
+}
