@@ -215,7 +215,8 @@ fn included(
 ) -> Result<(Proven, Contents), Failure> {
     // Added up only where it is told: a folder may have many files.
     let needed = || {
-        let files = about.include.iter().flat_map(|one| files::files_below(&one.path, MAX_INCLUDED));
+        let files =
+            about.include.iter().flat_map(|one| files::files_below(&one.path, MAX_INCLUDED).unwrap_or_default());
         SPARE_BYTES + files.map(|(_, found)| found.bytes).sum::<u64>()
     };
     let filled = |failure| match failure {

@@ -357,12 +357,25 @@ impl Journal {
                 files::remove(second).map_err(|error| Failure::io("remove", second, error))?;
             }
         }
+        // Where the old one is not kept any more, it is in its place again.
+        let is_new = kept.as_ref().map_or(Ok(true), |kept| exists(&self.at(kept)))?;
         if let Some(from) = from.as_ref().map(|from| self.at(from))
+            && is_new
             && !exists(&from)?
             && exists(&place)?
         {
-            shifted(&place, &from)?;
-            sides_along(&place, &from)?;
+            if self.is_used_since(&place)? {
+                is_left = true;
+                if kept.is_none() {
+                    tracing::warn!(
+                        "{} was written to after a restore was interrupted; it stays there",
+                        place.display()
+                    );
+                }
+            } else {
+                shifted(&place, &from)?;
+                sides_along(&place, &from)?;
+            }
         }
         if let Some(kept) = kept.as_ref().map(|kept| self.at(kept))
             && exists(&kept)?
@@ -376,6 +389,14 @@ impl Journal {
             shifted(&kept, &place)?;
         }
         Ok(is_left)
+    }
+
+    /// Whether a program has written to what a restore put in a place: the next restore removes what is put back into its staging
+    /// folder. What an undo puts back goes to where it was kept.
+    fn is_used_since(&self, place: &Path) -> Result<bool, Failure> {
+        let begun = stat(&path_of(&self.real))?.map(|found| found.modified_ns);
+        let Some(begun) = begun.filter(|_| self.kind == Kind::Restore) else { return Ok(false) };
+        files::is_changed_since(place, begun).map_err(|error| Failure::io("access", place, error))
     }
 
     /// Puts the old database back where a process opened it at the last moment: see [`Self::give_back`].

@@ -12,7 +12,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Failure, Include, failure::stat, nearby::Nearby, restore::Place};
-use crate::files::{self, beside};
+use crate::{
+    archive::MAX_INCLUDED,
+    files::{self, beside},
+};
 
 /// How many such folders there may be. Their numbers go on from the newest one, so they may be far higher.
 pub(super) const MAX_KEPT: u32 = 10_000;
@@ -27,6 +30,9 @@ const NOTE: &str = "replaced.json";
 const HALF_COPIED_LOG: &str = "provenance.jsonl.vitalsign-restoring";
 /// A few hundred bytes, and a path for each that is included.
 const MAX_NOTE_BYTES: u64 = 1 << 20;
+
+/// What the names of what was included begin with.
+const INCLUDED: &str = "include-";
 
 /// The files that SQLite keeps beside a database.
 pub(super) const SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -50,7 +56,7 @@ pub(super) struct Note {
 
 /// The name of what was included and replaced.
 pub(super) fn included(index: usize) -> String {
-    format!("include-{index}")
+    format!("{INCLUDED}{index}")
 }
 
 impl Note {
@@ -101,7 +107,22 @@ impl Note {
     pub(super) fn included(kept: &Path, folder: &Path, known: &[Include]) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
         let is_known =
             |path: &Path| known.iter().any(|one| Place::of(&one.path).is_ok_and(|place| place.real == *path));
-        let Some(note) = Self::read(kept) else { return Ok(Vec::new()) };
+        let note = Self::read(kept);
+        let count = note.as_ref().map_or(0, |note| note.include.len());
+        // The folder is removed in the end, and with it whatever nobody knows the place of.
+        let is_unknown = |name: &OsStr| {
+            let digits = name.to_str()?.strip_prefix(INCLUDED)?.split(|one: char| !one.is_ascii_digit()).next()?;
+            digits.parse::<usize>().ok().filter(|index| *index >= count).map(|_| name.to_owned())
+        };
+        let found = files::found_in(kept, MAX_INCLUDED, is_unknown);
+        if let Some(name) = found.map_err(|error| Failure::io("list the folder", kept, error))?.first() {
+            let what = format!(
+                "{} was included when it was replaced, but {NOTE} beside it does not say where it belongs; nothing was changed",
+                kept.join(name).display()
+            );
+            return Err(Failure::refused(what, "move it to where it belongs, then try again"));
+        }
+        let Some(note) = note else { return Ok(Vec::new()) };
         let place = |(index, place): (usize, &Nearby)| {
             let place = match note.trusted(place, kept, folder)? {
                 Ok(path) => path,

@@ -13,7 +13,7 @@ use super::{
     unpack::{Unpacked, copied},
 };
 use crate::{
-    archive::{Compression, Files, Found, Metadata, ReadError, Source},
+    archive::{Compression, Files, Flaw, Found, Metadata, ReadError, Source},
     files::{self, Stat, beside},
 };
 
@@ -22,6 +22,9 @@ const NAME: &str = "database.sqlite";
 
 /// What SQLite needs beside the database.
 const SIDES: [&str; 2] = ["-wal", "-journal"];
+
+/// The header of a database.
+const HEAD_BYTES: usize = 100;
 
 /// Bytes read at a time while the size of a compressed database is found out.
 const STEP_BYTES: usize = 256 * 1024;
@@ -87,6 +90,36 @@ pub(super) fn plain(
         is_plain: true,
         contents: Contents::default(),
     })
+}
+
+/// Refuses a copy, laid out as one file, that goes on after its last page, such as two copies in one file: SQLite does not look
+/// there. Zeros may follow: a program may have its databases grow by more than is needed.
+///
+/// # Errors
+/// [`Failure::Archive`], or what the system says.
+pub(super) fn nothing_follows(archive: &Path, database: &Path) -> Result<(), Failure> {
+    let failed = |error| Failure::io("read", database, error);
+    let head = files::read_at(database, 0, HEAD_BYTES).map_err(failed)?;
+    let number = |at: usize| Some(u32::from_be_bytes(head.get(at..at + 4)?.try_into().ok()?));
+    // The number of pages counts only if whoever wrote last knew of it, as versions of SQLite since 2010 do.
+    let (Some(pages @ 1..), true) = (number(28), number(24) == number(92)) else { return Ok(()) };
+    let page_bytes = match head.get(16..18) {
+        Some([0, 1]) => 65536,
+        Some([high, low]) => u64::from(u16::from_be_bytes([*high, *low])),
+        _ => return Ok(()),
+    };
+    let mut at = page_bytes * u64::from(pages);
+    loop {
+        let tail = files::read_at(database, at, STEP_BYTES).map_err(failed)?;
+        if tail.is_empty() {
+            return Ok(());
+        }
+        if tail.iter().any(|byte| *byte != 0) {
+            let flaw = Flaw::Refused("more data follows after the last page of its database".to_owned());
+            return Err(Failure::Archive { path: archive.to_owned(), flaw });
+        }
+        at += tail.len() as u64;
+    }
 }
 
 /// The database and what lies beside it.

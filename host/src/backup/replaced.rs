@@ -14,14 +14,9 @@ use super::{
     failure::stat,
     journal,
     kept::{self, MAX_KEPT, Note, STAGED, staged_beside},
+    swap::MAX_IN_PLACE,
 };
-use crate::{
-    archive::MAX_INCLUDED,
-    files::{self, beside},
-};
-
-/// Files in such a folder: the database, three beside it, the export and the note, what was included, and what somebody puts there.
-const MAX_FILES: usize = MAX_INCLUDED + 1000;
+use crate::files::{self, beside};
 
 /// What a restore has replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,7 +42,8 @@ pub fn replaced(db: &Path) -> Result<Vec<Replaced>, Failure> {
     let one = |(_, path): (u32, PathBuf)| {
         let note = Note::read(&path);
         let (at, by) = note.map_or((None, None), |note| (Some(note.at), Some(note.by)));
-        let bytes = files::files_below(&path, MAX_FILES).iter().map(|(_, found)| found.bytes).sum();
+        let bytes =
+            files::files_below(&path, MAX_IN_PLACE).unwrap_or_default().iter().map(|(_, found)| found.bytes).sum();
         Ok(Replaced { at, by, bytes, path })
     };
     kept::all(&real)?.into_iter().rev().map(one).collect()
@@ -80,6 +76,14 @@ pub fn prune_replaced(db: &Path, last: usize, scratch: &Path) -> Result<(), Fail
         files::remove_folder(&left).map_err(failed)?;
     }
     for one in replaced(db)?.into_iter().skip(last).rev() {
+        if let Some(below) = files::mounted_below(&one.path).map_err(failed)? {
+            let what = format!(
+                "{} is mounted below {}, and everything in it would be removed as well; that folder was not removed",
+                below.display(),
+                one.path.display()
+            );
+            return Err(Failure::refused(what, "unmount it first, then try again"));
+        }
         // Out of sight at once: half of it must not be brought back.
         let hidden = staged_beside(&one.path);
         files::move_to(&one.path, &hidden).and_then(|()| files::remove_folder(&hidden)).map_err(failed)?;

@@ -24,7 +24,7 @@ use super::{
     nearby::Nearby,
 };
 use crate::{
-    archive::{DATABASE_MAGIC, MAX_INCLUDED},
+    archive::DATABASE_MAGIC,
     clock::Deadline,
     files::{self, FileId, Node, Occupant, WholeFileLock, beside},
     sqlite::{self, Trouble},
@@ -33,6 +33,9 @@ use crate::{
 /// How long processes that have the database open are waited for: a health check has it open for a tenth of a second.
 const OPEN_PATIENCE: Duration = Duration::from_secs(1);
 const OPEN_STEP: Duration = Duration::from_millis(50);
+
+/// Files that are in a place, which may be many more than an archive holds: some 200 MB of memory.
+pub(super) const MAX_IN_PLACE: usize = 1_000_000;
 
 /// What is put where.
 pub(super) struct Swap<'a> {
@@ -121,6 +124,16 @@ fn refuse_if_open_unseen(real: &Path, lock: &WholeFileLock) -> Result<(), Failur
 
 /// Refuses a file that is mounted by itself, as a container has it: it can be written to, but not replaced.
 pub(super) fn refuse_mount_point(path: &Path) -> Result<(), Failure> {
+    // It would be moved away with its folder, and removed with that one day.
+    let below = files::mounted_below(path).map_err(|error| Failure::io("access", path, error))?;
+    if let Some(below) = below {
+        let what = format!(
+            "{} is mounted below {}, so that folder cannot be replaced as a whole; nothing was changed",
+            below.display(),
+            path.display()
+        );
+        return Err(Failure::refused(what, "unmount it first, or restore to another path with --db and --log"));
+    }
     if !files::is_mounted_alone(path) {
         return Ok(());
     }
@@ -141,7 +154,14 @@ pub(super) fn refuse_if_export_open(log: &Path) -> Result<(), Failure> {
 /// Refuses while any process has a file at or below `path` open.
 pub(super) fn refuse_if_in_use(path: &Path) -> Result<(), Failure> {
     let mut plain = Vec::new();
-    for (file, found) in files::files_below(path, MAX_INCLUDED) {
+    let below = files::files_below(path, MAX_IN_PLACE).map_err(|_| {
+        let what = format!(
+            "{} contains more than {MAX_IN_PLACE} files, so it cannot be found out whether any of them is open; nothing was changed",
+            path.display()
+        );
+        Failure::refused(what, "stop every process that uses it, and move it away yourself, then try again")
+    })?;
+    for (file, found) in below {
         if is_database(&file) { refuse_if_open(&file)? } else { plain.push((file, found.id)) }
     }
     let ids: Vec<FileId> = plain.iter().map(|(_, id)| *id).collect();

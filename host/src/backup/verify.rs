@@ -14,6 +14,7 @@ use super::{
     Failure, Progress,
     failure::stat,
     include::{self, Places},
+    plain::nothing_follows,
     record::{Judged, Record, Verdict},
     snapshot::{INDEX_LIMIT, judged},
     unpack::{Unpacked, unpack},
@@ -146,6 +147,9 @@ impl Layout {
                 }
             };
             let (judged, schema_version) = judged?;
+            if unpacked.is_plain {
+                nothing_follows(archive, &database)?;
+            }
             if let Some(name) = &unpacked.files.provenance {
                 self.place_export(name)?;
             }

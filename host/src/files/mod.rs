@@ -28,7 +28,7 @@ pub use identity::{identity, is_identity};
 pub use lock::Lock;
 pub use locks::{HeldLock, locks_on};
 pub use marker::{MARKER_BYTES, Marked, Marker};
-pub use mounts::{Mount, Reach, mount_of, place_in_file_system};
+pub use mounts::{Mount, Reach, mount_of, mounted_below, place_in_file_system};
 pub use occupants::{
     Occupant, OpenFile, folder_seen_by, is_mounted_alone, occupants, open_files, process_name, processes,
 };
@@ -41,7 +41,8 @@ pub use rights::{Refusal, Right, refusal};
 pub use space::{Space, free_bytes, space};
 pub use stat::{FileId, Kind, Stat, is_read_only, may_read, read_at, stat};
 pub use tree::{
-    Node, files_below, finish_folder, make_folders, make_link, names_in, node, open_beneath, set_modified, stat_of,
+    Node, files_below, finish_folder, is_changed_since, is_open_beneath, make_folders, make_link, names_in, node,
+    open_beneath, set_modified, stat_of,
 };
 
 use std::{

@@ -103,6 +103,19 @@ pub fn mount_of(path: &Path) -> io::Result<Option<Mount>> {
     })
 }
 
+/// A place below a folder where another mount begins, if there is one. The path is a real one.
+///
+/// # Errors
+/// What the system says.
+pub fn mounted_below(path: &Path) -> io::Result<Option<PathBuf>> {
+    let list = read_bytes(Path::new("/proc/self/mountinfo"), MAX_LIST_BYTES)?;
+    Ok(below(&String::from_utf8_lossy(&list), path))
+}
+
+fn below(list: &str, path: &Path) -> Option<PathBuf> {
+    mounts(list).map(|mount| mount.point).find(|point| point != path && point.starts_with(path))
+}
+
 /// Where a path in the sight of a process leads, whatever is mounted where: the device of the file system, and the path there.
 /// This holds for what was deleted as well.
 ///
@@ -183,6 +196,13 @@ mod tests {
         43 27 0:52 / /mnt rw - tmpfs tmpfs rw\n\
         nonsense\n\
         44 27 x:1 / /odd rw - ext4 /dev/vda rw\n";
+
+    #[test]
+    fn a_mount_below_a_folder_is_found_and_one_at_it_is_not() {
+        let found = |path: &str| below(LIST, Path::new(path)).map(|point| point.display().to_string());
+        assert_eq!(found("/srv").as_deref(), Some("/srv/my registry"));
+        assert_eq!((found("/srv/my registry"), found("/sr"), found("/mnt/x")), (None, None, None));
+    }
 
     #[test]
     fn each_line_is_a_mount() {

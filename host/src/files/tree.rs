@@ -6,7 +6,7 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Component, Path, PathBuf},
 };
 
@@ -79,6 +79,29 @@ pub fn open_beneath(root: &Path, inside: &Path) -> io::Result<(File, Stat)> {
     if stat.kind == Kind::File { Ok((file, stat)) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
+/// Whether this process has the file open that is at `inside`, seen from the folder `root`, where no link is followed below that.
+/// The file itself is not opened, so that this drops no lock on it.
+///
+/// # Errors
+/// What the system says.
+pub fn is_open_beneath(root: &Path, inside: &Path) -> io::Result<bool> {
+    let mut at = rustix::fs::openat(CWD, root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    for part in inside.components() {
+        let Component::Normal(name) = part else { return Err(io::ErrorKind::InvalidInput.into()) };
+        at = rustix::fs::openat(&at, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    }
+    let wanted = Stat::of(&File::from(at).metadata()?).id;
+    // Without `/proc` there is no telling, and that is no reason to read nothing.
+    let Ok(open) = fs::read_dir("/proc/self/fd") else { return Ok(true) };
+    for entry in open {
+        // Some are closed meanwhile by other threads.
+        if fs::metadata(entry?.path()).is_ok_and(|found| Stat::of(&found).id == wanted) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// What `stat` says of an open file now.
 ///
 /// # Errors
@@ -104,7 +127,7 @@ pub fn make_link(target: &Path, path: &Path, owner: Option<(u32, u32)>) -> io::R
     owner.map_or(Ok(()), |(uid, gid)| std::os::unix::fs::lchown(path, Some(uid), Some(gid)))
 }
 
-/// Gives a file or a folder the time at which it was last written, in seconds since 1970, and syncs it.
+/// Gives a file the time at which it was last written, in seconds since 1970. Nothing is synced.
 ///
 /// # Errors
 /// What the system says.
@@ -112,8 +135,7 @@ pub fn set_modified(path: &Path, seconds: u64) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let at = Timespec { tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX), tv_nsec: 0 };
-    rustix::fs::futimens(&file, &Timestamps { last_access: at, last_modification: at })?;
-    file.sync_all()
+    Ok(rustix::fs::futimens(&file, &Timestamps { last_access: at, last_modification: at })?)
 }
 
 /// Gives a folder that is not in use yet its owner, its mode and its time, and syncs it.
@@ -144,21 +166,53 @@ pub(super) fn make_writable(path: &Path) {
     names.iter().for_each(|name| make_writable(&path.join(name)));
 }
 
-/// The files at and below `path`, at most so many; links are not followed. What cannot be looked at is left out.
-#[must_use]
-pub fn files_below(path: &Path, most: usize) -> Vec<(PathBuf, Stat)> {
+/// The files at and below `path`; links are not followed. What cannot be looked at is left out.
+///
+/// # Errors
+/// `FileTooLarge` where there are more than `most` of them.
+pub fn files_below(path: &Path, most: usize) -> io::Result<Vec<(PathBuf, Stat)>> {
     let (mut found, mut waiting) = (Vec::new(), vec![path.to_owned()]);
     while let Some(path) = waiting.pop() {
         if found.len() + waiting.len() > most {
-            break;
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
         match node(&path) {
             Ok(Some(Node::File(stat))) => found.push((path, stat)),
-            Ok(Some(Node::Folder(_))) => {
-                waiting.extend(names_in(&path, most).unwrap_or_default().iter().map(|name| path.join(name)));
-            }
+            Ok(Some(Node::Folder(_))) => match names_in(&path, most) {
+                Ok(names) => waiting.extend(names.iter().map(|name| path.join(name))),
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return Err(error),
+                Err(_) => {}
+            },
             _ => {}
         }
     }
-    found
+    Ok(found)
+}
+
+/// Whether a file, or anything in a folder, was written after that moment, in nanoseconds since 1970. A move from one folder to
+/// another does not count.
+///
+/// # Errors
+/// What the system says.
+pub fn is_changed_since(path: &Path, moment_ns: i128) -> io::Result<bool> {
+    let after = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns) > moment_ns;
+    let found = fs::symlink_metadata(path)?;
+    if after(found.mtime(), found.mtime_nsec()) {
+        return Ok(true);
+    }
+    let mut waiting = if found.is_dir() { vec![path.to_owned()] } else { Vec::new() };
+    while let Some(folder) = waiting.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let found = fs::symlink_metadata(&path)?;
+            // A file that is moved here keeps the time at which it was written, but not this one.
+            if after(found.ctime(), found.ctime_nsec()) {
+                return Ok(true);
+            }
+            if found.is_dir() {
+                waiting.push(path);
+            }
+        }
+    }
+    Ok(false)
 }

@@ -124,10 +124,13 @@ impl Contents {
             .map_err(|error| refused(format!("cannot be read: {}", printable(&error.to_string(), MAX_TEXT_BYTES))))?;
         for entry in &found.entries {
             let mut taken = BTreeSet::new();
+            let known: BTreeSet<_> = entry.folders.iter().map(|folder| folder.path.as_str()).collect();
             let folders = entry.folders.iter().map(|folder| &folder.path);
             for path in folders.chain(entry.links.iter().map(|link| &link.path)) {
                 let is_whole = path.is_empty() && entry.kind == Kind::Folder;
-                if !(is_whole || is_inside(path)) || !taken.insert(path) {
+                // What is above must be a folder: below a link it would be made where that leads, and from there lead on.
+                let is_below = path.rsplit_once('/').is_none_or(|(above, _)| known.contains(above));
+                if !(is_whole || is_inside(path)) || !is_below || !taken.insert(path) {
                     return Err(refused(format!(
                         "has the path `{}`, which is not safe",
                         printable(path, MAX_TEXT_BYTES)
@@ -151,6 +154,17 @@ impl Contents {
         Ok(found)
     }
 
+    /// All folders, named as members are.
+    pub(super) fn folders(&self) -> BTreeSet<String> {
+        let of = |entry: &Entry| entry.folders.iter().map(|one| named(&entry.name, &one.path)).collect::<Vec<_>>();
+        self.entries.iter().flat_map(of).collect()
+    }
+
+    /// All links, named as members are.
+    pub(super) fn links(&self) -> impl Iterator<Item = String> {
+        self.entries.iter().flat_map(|entry| entry.links.iter().map(|one| named(&entry.name, &one.path)))
+    }
+
     /// Whether a member of this name may be in the archive.
     pub(in crate::backup) fn has(&self, member: &str) -> bool {
         let Some(inside) = member.strip_prefix(INCLUDE).and_then(|rest| rest.strip_prefix('/')) else { return false };
@@ -164,6 +178,12 @@ impl Contents {
 
 /// The longest text out of an archive that is repeated.
 const MAX_TEXT_BYTES: usize = 500;
+
+/// What a member at a path in a folder that was included would be called.
+fn named(name: &str, path: &str) -> String {
+    let slash = if path.is_empty() { "" } else { "/" };
+    format!("{INCLUDE}/{name}{slash}{path}")
+}
 
 /// Whether a path stays below where it is seen from.
 fn is_inside(path: &str) -> bool {
@@ -220,6 +240,13 @@ mod tests {
             [("..", "x"), ("a/../b", "x"), ("/a", "x"), ("", "x"), ("l", "x"), ("a", "../x"), ("a", "/x")]
         {
             assert!(Contents::parse(text(path, target).as_bytes()).is_err(), "{path} {target}");
+        }
+        // Each of these links stays in the folder by its own name, and below the one before it leads out.
+        for above in ["l", "sub/none"] {
+            assert!(Contents::parse(text(&format!("{above}/x"), "sub").as_bytes()).is_err(), "{above}");
+            let link = format!(r#"{{"path":"{above}/x","target":"../..","uid":0,"gid":0}},{{"path":"l""#);
+            let text = text("sub", "sub").replace(r#"{"path":"l""#, &link);
+            assert!(Contents::parse(text.as_bytes()).is_err(), "{above}");
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     backup::{
         Failure, Progress,
         create::room,
+        journal,
         kept::SIDES,
         record::{Judged, Structure},
         snapshot::{About, INDEX_LIMIT, facts_of, judged},
@@ -76,6 +77,12 @@ pub(in crate::backup) fn gather(
         total: 0,
         others: Deadline::after(OTHERS_LIMIT),
     };
+    if journal::is_there(about.real) {
+        // No other restore runs beside a backup, so this one was interrupted.
+        gatherer.contents.fault(
+            "a restore was interrupted, so it is not known whether all of this is of one moment; run `vitalsign restore --undo`, then make a new backup",
+        );
+    }
     progress.begin("backing up what is included", 0);
     let gathered = include.iter().try_for_each(|one| gatherer.one(one));
     progress.end();
@@ -131,8 +138,14 @@ impl Gatherer<'_> {
                 let member = format!("{INCLUDE}/{name}");
                 let inside = PathBuf::from(path.file_name().unwrap_or_default());
                 let at = At { root: files::folder_of(&path), inside: &inside, member: &member };
-                if let Some(kind) = self.file(&at, &stat, &[])? {
-                    entry.kind = kind;
+                let faults = self.contents.faults.len();
+                match self.file(&at, &stat, &[])? {
+                    Some(kind) => entry.kind = kind,
+                    // Of a folder nothing is missed that was removed meanwhile; but this one was asked for.
+                    None if self.contents.faults.len() == faults => {
+                        self.contents.fault(&format!("`{name}` was removed while the backup was made"));
+                    }
+                    None => {}
                 }
             }
             Ok(Some(Node::Folder(stat))) => {
@@ -167,6 +180,7 @@ impl Gatherer<'_> {
         };
         let names = match names {
             Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return Err(too_many()),
             Err(error) => {
                 let fault = format!("the folder {} could not be read: {error}", shown(inside));
                 self.contents.fault(&fault);
@@ -231,7 +245,7 @@ impl Gatherer<'_> {
         self.list_bytes += name.len() as u64 + 100;
         self.total = self.total.saturating_add(bytes);
         let what = if self.members > MAX_INCLUDED {
-            format!("what `backup.include` names has more than {MAX_INCLUDED} files, folders and links")
+            return Err(too_many());
         } else if self.list_bytes > MAX_LIST_BYTES / 2 {
             format!("the names of what `backup.include` names take more than {}", self::bytes(MAX_LIST_BYTES / 2))
         } else if bytes > MAX_FILE_BYTES || self.total > MAX_TOTAL_BYTES {
@@ -242,10 +256,7 @@ impl Gatherer<'_> {
         } else {
             return Ok(());
         };
-        Err(Failure::refused(
-            format!("{what}; no archive was made"),
-            "include less of it, and back the rest up with a program that is made for files",
-        ))
+        Err(too_much(&what))
     }
 
     /// A file, or the database in it with what lies beside it. Gives what it was; `None` where it is not in the archive.
@@ -381,6 +392,10 @@ impl Gatherer<'_> {
         let shown = shown(at.member);
         let registry = Registry::new(at.path());
         let held = registry.hold_or_join(self.limits, |snapshot| {
+            // SQLite follows links, and one may have been put in the way since.
+            if !files::is_open_beneath(at.root, at.inside).unwrap_or(false) {
+                return Err(Trouble::Changing(at.path()));
+            }
             let facts = snapshot.facts()?;
             let needed = (facts.page_bytes * facts.pages).saturating_mul(2).saturating_add(RESERVE_BYTES);
             match room(self.out, needed) {
@@ -471,6 +486,17 @@ impl Gatherer<'_> {
         });
         Ok((held && sqlite::settle(&path).is_ok()).then(|| Spool::at(path, folder)))
     }
+}
+
+fn too_many() -> Failure {
+    too_much(&format!("what `backup.include` names has more than {MAX_INCLUDED} files, folders and links"))
+}
+
+fn too_much(what: &str) -> Failure {
+    Failure::refused(
+        format!("{what}; no archive was made"),
+        "include less of it, and back the rest up with a program that is made for files",
+    )
 }
 
 /// What a look through an included database found, as a fault of the archive if it is one.

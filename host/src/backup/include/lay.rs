@@ -80,7 +80,14 @@ pub(in crate::backup) fn hold(
     if stated != described || stated.iter().collect::<BTreeSet<_>>().len() != stated.len() {
         return Err(Flaw::Refused(format!("its `{CONTENTS}` describes something else than its `{METADATA}` names")));
     }
-    if let Some(piece) = included().find(|piece| !contents.has(&piece.found.name)) {
+    let folders = contents.folders();
+    let taken: BTreeSet<_> = contents.links().chain(folders.iter().cloned()).collect();
+    let is_described = |member: &str| {
+        let above = member.rsplit_once('/').map(|(above, _)| above);
+        let is_whole = contents.entries.iter().any(|entry| below(member, &entry.name) == Some(""));
+        contents.has(member) && !taken.contains(member) && (is_whole || above.is_some_and(|it| folders.contains(it)))
+    };
+    if let Some(piece) = included().find(|piece| !is_described(&piece.found.name)) {
         let shown = printable(&piece.found.name, MAX_SHOWN_BYTES);
         return Err(Flaw::Refused(format!("its member `{shown}` does not belong in a backup")));
     }

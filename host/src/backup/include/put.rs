@@ -308,15 +308,16 @@ fn file(stage: &Stage, pieces: &[Piece]) -> Result<(), Failure> {
     let member = format!("{INCLUDE}/{}", stage.name);
     let Some(piece) = pieces.iter().find(|piece| piece.found.name == member) else { return Ok(()) };
     let (mode, uid, gid) = (piece.found.mode, piece.found.uid, piece.found.gid);
+    // Before the mode, with which the owner may not open the file any more.
+    files::set_modified(&new, piece.found.modified)
+        .map_err(|error| Failure::io("set the time of", &place.real, error))?;
     match place.stat {
         // A file takes the place of a file; beside a folder that goes there is nothing to copy.
         Some(old) if old.kind == files::Kind::File => place.give(&new, Some((mode, uid, gid)))?,
         _ => files::hand_over(&new, owner(uid, gid), mode)
             .map_err(|error| Failure::io("set the owner and mode of", &place.real, error))?,
     }
-    files::set_modified(&new, piece.found.modified)
-        .and_then(|()| files::sync_folder(&stage.folder))
-        .map_err(|error| Failure::io("set the time of", &place.real, error))
+    files::sync_folder(&stage.folder).map_err(|error| Failure::io("sync", &stage.folder, error))
 }
 
 /// A folder as the archive describes it. Nothing leads out of `new`: links are made after all files.
@@ -332,8 +333,9 @@ fn folder(new: &Path, entry: &Entry, pieces: &[Piece]) -> Result<(), Failure> {
     for piece in pieces {
         let Some(inside) = piece.found.name.strip_prefix(&own) else { continue };
         let (path, found) = (new.join(inside), &piece.found);
-        files::hand_over(&path, owner(found.uid, found.gid), found.mode)
-            .and_then(|()| files::set_modified(&path, found.modified))
+        // The mode last: with it the owner may not open the file any more.
+        files::set_modified(&path, found.modified)
+            .and_then(|()| files::hand_over(&path, owner(found.uid, found.gid), found.mode))
             .map_err(|error| failed("set the owner and mode of", &path, error))?;
     }
     for Link { path, target, uid, gid } in &entry.links {

@@ -26,7 +26,7 @@ use crate::{
 
 /// A registry with another database, of which rows are in the log only, and a folder with files, folders, links and a database of
 /// its own.
-fn registry() -> Bench {
+pub(super) fn registry() -> Bench {
     let bench = Bench::with(REGISTRY);
     let made = Connection::open(bench.path("made.db")).unwrap();
     made.execute_batch(
@@ -56,31 +56,31 @@ fn registry() -> Bench {
     bench
 }
 
-fn sql(path: &Path, sql: &str) {
+pub(super) fn sql(path: &Path, sql: &str) {
     let conn = Connection::open(path).unwrap();
     conn.execute_batch(sql).unwrap();
     conn.close().unwrap();
 }
 
 /// Lives as long as the test binary, as what a request is made of must.
-fn include(bench: &Bench, names: &[&str]) -> &'static [Include] {
+pub(super) fn include(bench: &Bench, names: &[&str]) -> &'static [Include] {
     names.iter().map(|name| Include::new(name, &bench.path(name)).unwrap()).collect::<Vec<_>>().leak()
 }
 
-const ALL: [&str; 2] = ["sessions.db", "uploads"];
+pub(super) const ALL: [&str; 2] = ["sessions.db", "uploads"];
 
-fn backed_up(bench: &Bench, names: &[&str]) -> Made {
+pub(super) fn backed_up(bench: &Bench, names: &[&str]) -> Made {
     let include = include(bench, names);
     bench.back_up(|request| request.include = include).unwrap()
 }
 
-fn verified(archive: &Path) -> Verified {
+pub(super) fn verified(archive: &Path) -> Verified {
     let clock: FixedClock = super::at("2026-11-24T12:30:00Z");
     verify(archive, false, &std::env::temp_dir(), &clock, &crate::backup::Silent).unwrap()
 }
 
 /// Everything below a folder that a restore has to bring back.
-fn tree(folder: &Path) -> Vec<(PathBuf, u32, i64, Vec<u8>)> {
+pub(super) fn tree(folder: &Path) -> Vec<(PathBuf, u32, i64, Vec<u8>)> {
     let (mut found, mut waiting) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(path) = waiting.pop() {
         let stat = fs::symlink_metadata(&path).unwrap();
@@ -305,13 +305,13 @@ fn what_cannot_be_included_is_told() {
 }
 
 /// A place with the old files and the staged new ones, and the journal of a swap between them.
-struct Cut {
-    bench: Bench,
+pub(super) struct Cut {
+    pub(super) bench: Bench,
     journal: Journal,
     note: Note,
 }
 
-const OLD: [&str; 4] = ["old", "old sessions", "old log", "old upload"];
+pub(super) const OLD: [&str; 4] = ["old", "old sessions", "old log", "old upload"];
 const NEW: [&str; 4] = ["new", "new sessions", "", "new upload"];
 const NAMES: [&str; 4] = ["r.sqlite", "sessions.db", "sessions.db-wal", "uploads/a"];
 
@@ -321,7 +321,7 @@ fn as_database(text: &str) -> Vec<u8> {
 }
 
 impl Cut {
-    fn new(was_there: bool) -> Self {
+    pub(super) fn new(was_there: bool) -> Self {
         let bench = Bench::empty();
         let real = fs::canonicalize(bench.folder.path()).unwrap();
         for folder in ["staged", "staged/new", "other"] {
@@ -358,12 +358,12 @@ impl Cut {
         Self { bench, journal, note }
     }
 
-    fn steps(&self) -> Vec<Step> {
+    pub(super) fn steps(&self) -> Vec<Step> {
         self.journal.before.iter().chain([&self.journal.decisive]).cloned().collect()
     }
 
     /// Does the first steps, and of the next one the first half where it has two.
-    fn run(&self, count: usize, and_half: bool) {
+    pub(super) fn run(&self, count: usize, and_half: bool) {
         self.journal.begin(&self.note).unwrap();
         let steps = self.steps();
         steps.iter().take(count).for_each(|step| self.journal.step(step, None).unwrap());
@@ -372,11 +372,11 @@ impl Cut {
         }
     }
 
-    fn recovered(&self) -> Option<Recovered> {
+    pub(super) fn recovered(&self) -> Option<Recovered> {
         recover(&fs::canonicalize(self.bench.folder.path()).unwrap().join("r.sqlite")).unwrap()
     }
 
-    fn state(&self) -> Vec<String> {
+    pub(super) fn state(&self) -> Vec<String> {
         let text = |name: &&str| fs::read(self.bench.path(name)).unwrap_or_default();
         let text = |name| String::from_utf8(text(name)).unwrap().replace("SQLite format 3\0", "");
         NAMES.iter().map(text).collect()
@@ -458,6 +458,11 @@ fn a_hostile_archive_puts_nothing_anywhere_else() {
         format!(r#"{{"entries":[{{"name":"{name}","kind":"folder","folders":[{folder}]{more}}}]}}"#)
     };
     let link = |target: &str| format!(r#","links":[{{"path":"l","target":"{target}","uid":0,"gid":0}}]"#);
+    // Each stays in the folder by its own name; the second is made in the folder itself, and the third beside that.
+    let chain = [("a/b/l", "../.."), ("a/b/l/x", "../.."), ("x/evil", "y")]
+        .map(|(path, target)| format!(r#"{{"path":"{path}","target":"{target}","uid":0,"gid":0}}"#));
+    let below = ["a", "a/b"].map(|path| folder.replace(r#""path":"""#, &format!(r#""path":"{path}""#)));
+    let chain = format!(r#","links":[{}]"#, chain.join(","));
     let own = "uploads";
     for (what, name, contents, member) in [
         ("a name that leads out", "../x", entry("../x", ""), None),
@@ -466,6 +471,13 @@ fn a_hostile_archive_puts_nothing_anywhere_else() {
         ("a member of a longer name", own, entry(own, ""), Some("include/uploads2")),
         ("a link out", own, entry(own, &link("../../x")), None),
         ("a link in the way", own, entry(own, &link("x")), Some("include/uploads/l/a")),
+        (
+            "links out through one another",
+            own,
+            entry(own, &chain).replace(folder, &[folder, &below[0], &below[1]].join(",")),
+            None,
+        ),
+        ("a folder that is not described", own, entry(own, ""), Some("include/uploads/b/a")),
         ("another description", own, entry("other", ""), None),
         ("no such member", own, r#"{"entries":[{"name":"uploads","kind":"file"}]}"#.to_owned(), None),
         ("a folder that leads out", own, entry(own, "").replace(r#""path":"""#, r#""path":"..""#), None),

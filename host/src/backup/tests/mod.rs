@@ -15,6 +15,7 @@ mod destinations;
 mod include;
 mod interrupted;
 mod kinds;
+mod meddled;
 mod owners;
 mod preflight;
 mod stalest;

@@ -180,3 +180,23 @@ fn a_plain_copy_with_a_log_has_what_the_log_has_and_one_in_use_is_refused() {
     assert_eq!(before, scene.listing(), "the copy and its log stay as they are");
     assert!(super::content(&bench.path("new")).contains("in the log"));
 }
+
+/// SQLite does not look there, so the second of two copies in one file would be lost without a word.
+#[test]
+fn what_follows_after_the_last_page_of_a_plain_copy_is_refused() {
+    let bench = Bench::with(REGISTRY);
+    let whole = bench.read("r.sqlite");
+    let restore = |tail: &[u8]| {
+        fs::write(bench.path("copy"), [whole.as_slice(), tail].concat()).unwrap();
+        bench.restored(&bench.path("copy"), "again.sqlite", |request| request.force = true)
+    };
+    for tail in [whole.as_slice(), b"junk", &[[0; 9000].as_slice(), b"x"].concat()] {
+        let (kind, text) = told(&bench, restore(tail));
+        assert_eq!(kind, Kind::Damaged);
+        assert!(text.contains("more data follows after the last page"), "{text}");
+    }
+    // As programs have it that let a database grow by more than is needed.
+    for tail in [b"".as_slice(), &[0; 8192]] {
+        restore(tail).unwrap();
+    }
+}
