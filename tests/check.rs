@@ -487,7 +487,8 @@ fn the_text_is_made_for_a_person() {
              gone.sqlite on [host]
 
     error    integrity     there is no database at `gone.sqlite`
-             → check `dbPath` (or `--db`); if the database was lost, restore a backup; if there was none yet, start the registry once
+             → check `dbPath` (or `--db`); if the database was lost, restore a backup; if there was none
+               yet, start the registry once
     unknown  foreign-keys, records, schema, sqlite, wal
              could not be checked, because it depends on the database: see the check `integrity`
     ok       disk          [size] free, at least 1 B are wanted
