@@ -9,25 +9,21 @@ use super::{
     Failure, Progress,
     failure::stat,
     include::Contents,
+    snapshot::PLAIN_NAME,
     swap::refuse_if_open,
-    unpack::{Unpacked, copied},
+    unpack::{STEP_BYTES, Unpacked, copied},
 };
 use crate::{
     archive::{Compression, Files, Flaw, Found, Metadata, ReadError, Source},
     files::{self, Stat, beside},
+    sqlite,
 };
-
-/// What the copy is called while it is laid out.
-const NAME: &str = "database.sqlite";
 
 /// What SQLite needs beside the database.
 const SIDES: [&str; 2] = ["-wal", "-journal"];
 
 /// The header of a database.
 const HEAD_BYTES: usize = 100;
-
-/// Bytes read at a time while the size of a compressed database is found out.
-const STEP_BYTES: usize = 256 * 1024;
 
 /// Lays out the database in the file at `path`, which `source` was opened for; as [`unpack`](super::unpack::unpack) does.
 pub(super) fn plain(
@@ -55,18 +51,18 @@ pub(super) fn plain(
     };
     let mut pieces = Vec::new();
     let mut source = Source::open(path, hashed).map_err(reading)?;
-    let found = found(NAME, bytes, &of);
+    let found = found(PLAIN_NAME, bytes, &of);
     progress.begin("reading the database", bytes);
     let piece = copied(&found, &mut (&mut source).take(bytes), folder, place, progress);
     progress.end();
     pieces.push(piece.map_err(|stop| stop.into_failure(path))?);
     // Reads the end of a compressed stream, so that its checksum is compared.
     let more = source.read(&mut [0]).map_err(|error| reading(error.into()))?;
-    let mut files = Files { database: Some(NAME.to_owned()), ..Files::default() };
+    let mut files = Files { database: Some(PLAIN_NAME.to_owned()), ..Files::default() };
     for ((suffix, stat), to) in SIDES.iter().zip(before.iter().skip(1)).zip([&mut files.wal, &mut files.journal]) {
         let Some(stat) = stat.filter(|stat| stat.bytes > 0 && !is_compressed) else { continue };
         let side = beside(path, suffix);
-        let found = self::found(&format!("{NAME}{suffix}"), stat.bytes, &of);
+        let found = self::found(&format!("{PLAIN_NAME}{suffix}"), stat.bytes, &of);
         let mut from = files::open_regular(&side).map_err(|error| Failure::io("read", &side, error))?;
         let piece = copied(&found, &mut (&mut from).take(stat.bytes), folder, place, progress);
         pieces.push(piece.map_err(|stop| stop.into_failure(&side))?);
@@ -100,15 +96,7 @@ pub(super) fn plain(
 pub(super) fn nothing_follows(archive: &Path, database: &Path) -> Result<(), Failure> {
     let failed = |error| Failure::io("read", database, error);
     let head = files::read_at(database, 0, HEAD_BYTES).map_err(failed)?;
-    let number = |at: usize| Some(u32::from_be_bytes(head.get(at..at + 4)?.try_into().ok()?));
-    // The number of pages counts only if whoever wrote last knew of it, as versions of SQLite since 2010 do.
-    let (Some(pages @ 1..), true) = (number(28), number(24) == number(92)) else { return Ok(()) };
-    let page_bytes = match head.get(16..18) {
-        Some([0, 1]) => 65536,
-        Some([high, low]) => u64::from(u16::from_be_bytes([*high, *low])),
-        _ => return Ok(()),
-    };
-    let mut at = page_bytes * u64::from(pages);
+    let Some(mut at @ 1..) = sqlite::promised_bytes(&head) else { return Ok(()) };
     loop {
         let tail = files::read_at(database, at, STEP_BYTES).map_err(failed)?;
         if tail.is_empty() {

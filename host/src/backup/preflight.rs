@@ -66,14 +66,18 @@ pub struct Present {
 }
 
 impl Content {
-    fn of(snapshot: &Snapshot<'_>, tables: Tables<'_>) -> Result<Self, Trouble> {
+    /// `counted` is what an archive says of its records and its provenance rows: that was counted, and is not estimated again.
+    fn of(snapshot: &Snapshot<'_>, tables: Tables<'_>, counted: (Option<u64>, Option<u64>)) -> Result<Self, Trouble> {
         let facts = snapshot.facts()?;
-        // A table that cannot be counted is no reason not to restore.
-        let rows = |table: &str| snapshot.row_count(table).ok().flatten();
+        let rows = |counted: Option<u64>, table: &str| match counted {
+            Some(rows) => Some(RowCount { rows, exact: true }),
+            // A table that cannot be counted is no reason not to restore.
+            None => snapshot.row_count(table).ok().flatten(),
+        };
         Ok(Self {
             schema_version: facts.user_version,
-            records: rows(tables.records),
-            provenance_rows: rows(tables.provenance),
+            records: rows(counted.0, tables.records),
+            provenance_rows: rows(counted.1, tables.provenance),
             application_id: facts.application_id,
             tables: snapshot.tables()?,
         })
@@ -83,13 +87,8 @@ impl Content {
     pub(super) fn laid_out(found: &LaidOut, tables: Tables<'_>) -> Result<Self, Failure> {
         let shown = Path::new(found.database.file_name().unwrap_or_default());
         let copy = Copy::open(&found.database, shown, CHECK_LIMIT).map_err(Failure::Database)?;
-        let mut content = copy.look(|snapshot| Self::of(snapshot, tables)).map_err(Failure::Database)?;
-        // The archive's own numbers were counted, not estimated.
-        let metadata = &found.unpacked.metadata;
-        let counted = |rows: Option<u64>| rows.map(|rows| RowCount { rows, exact: true });
-        content.records = counted(metadata.records).or(content.records);
-        content.provenance_rows = counted(metadata.provenance_rows).or(content.provenance_rows);
-        Ok(content)
+        let counted = (found.unpacked.metadata.records, found.unpacked.metadata.provenance_rows);
+        copy.look(|snapshot| Self::of(snapshot, tables, counted)).map_err(Failure::Database)
     }
 
     /// Why this cannot be an older or a newer state of `other`.
@@ -108,8 +107,8 @@ impl Present {
     /// Looks at the database at `real`, of which `stat` is known and which no other process uses.
     pub(super) fn at(real: &Path, stat: &Stat, tables: Tables<'_>) -> Self {
         // The registry closes its files before this returns, so that a lease on them can be had.
-        let content =
-            Registry::new(real.to_owned()).look(Deadline::after(LOOK_LIMIT), |snapshot| Content::of(snapshot, tables));
+        let content = Registry::new(real.to_owned())
+            .look(Deadline::after(LOOK_LIMIT), |snapshot| Content::of(snapshot, tables, (None, None)));
         Self {
             modified_at: Timestamp::from_nanosecond(stat.modified_ns).ok(),
             bytes: stat.bytes,

@@ -20,7 +20,7 @@ use crate::{
 const PROVENANCE: &str = "provenance.jsonl";
 
 /// The name in the archive of a database whose own name cannot be used there.
-const PLAIN_NAME: &str = "database.sqlite";
+pub(super) const PLAIN_NAME: &str = "database.sqlite";
 
 /// The longest name that a tar header holds.
 const MAX_NAME_BYTES: usize = 100;

@@ -29,7 +29,7 @@ const MAX_TEXT_BYTES: u64 = 1 << 20;
 pub(super) const MAX_LIST_BYTES: u64 = 32 << 20;
 
 /// Bytes handled at a time.
-const STEP_BYTES: usize = 256 * 1024;
+pub(super) const STEP_BYTES: usize = 256 * 1024;
 
 /// The longest name that a message repeats.
 const MAX_SHOWN_BYTES: usize = 200;

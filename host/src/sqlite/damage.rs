@@ -24,7 +24,7 @@ const SMALLEST_PAGE: u64 = 512;
 /// The trouble, said more exactly where the file's `head` and its size in bytes allow it.
 pub(super) fn sharpen(path: &Path, trouble: &Trouble, head: &[u8], found: u64) -> Trouble {
     if head.starts_with(MAGIC) {
-        return match promised(head) {
+        return match promised_bytes(head) {
             Some(promised) if promised > found => Trouble::Truncated { path: path.to_owned(), promised, found },
             _ if matches!(trouble, Trouble::NotSqlite(_)) => {
                 Trouble::Unintelligible { path: path.to_owned(), detail: "its header makes no sense".to_owned() }
@@ -38,8 +38,9 @@ pub(super) fn sharpen(path: &Path, trouble: &Trouble, head: &[u8], found: u64) -
     Trouble::NotSqlite(path.to_owned())
 }
 
-/// The size in bytes that the header promises; `None` when it promises none.
-fn promised(head: &[u8]) -> Option<u64> {
+/// The size in bytes that the header promises, which stands in the first 100 bytes; `None` when it promises none.
+#[must_use]
+pub fn promised_bytes(head: &[u8]) -> Option<u64> {
     let number = |at: usize| head.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
     let page = match u16::from_be_bytes(head.get(16..18)?.try_into().ok()?) {
         1 => 65536,

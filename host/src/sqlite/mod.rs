@@ -47,6 +47,7 @@ use std::{
 };
 
 pub use count::RowCount;
+pub use damage::promised_bytes;
 pub use dump::{Cell, Facts};
 pub use examine::{Depth, Examined};
 pub use foreign_keys::{ForeignKey, Parent, Slice, Sliced};

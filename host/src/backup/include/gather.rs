@@ -27,7 +27,7 @@ use crate::{
         record::{Judged, Structure},
         snapshot::{About, INDEX_LIMIT, facts_of, judged},
         spool::Spool,
-        unpack::MAX_LIST_BYTES,
+        unpack::{MAX_LIST_BYTES, STEP_BYTES},
     },
     clock::Deadline,
     files::{self, Node, Stat},
@@ -47,9 +47,6 @@ const MAX_TOTAL_BYTES: u64 = 4 << 40;
 
 /// Folders in folders: a path of more parts is longer than Linux takes, or nearly.
 const MAX_DEPTH: usize = 128;
-
-/// Bytes handled at a time.
-const STEP_BYTES: usize = 256 * 1024;
 
 /// How long processes that work on other files than the included databases are looked for, for all of them together.
 const OTHERS_LIMIT: Duration = Duration::from_secs(10);

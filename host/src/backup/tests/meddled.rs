@@ -5,7 +5,6 @@
 use std::{
     fs,
     os::unix::fs::MetadataExt as _,
-    path::PathBuf,
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -20,13 +19,19 @@ use crate::{
     backup::{Progress, Verdict, swap::Recovered},
 };
 
-/// Removes a file after it was seen, and before it is read.
-struct Removing {
-    file: PathBuf,
+/// Does something while what is included is read, whenever that asks whether it should go on.
+struct Meddling<F> {
+    meddle: F,
     begun: AtomicBool,
 }
 
-impl Progress for Removing {
+impl<F: Fn() + Sync> Meddling<F> {
+    fn with(meddle: F) -> Self {
+        Self { meddle, begun: AtomicBool::new(false) }
+    }
+}
+
+impl<F: Fn() + Sync> Progress for Meddling<F> {
     fn begin(&self, what: &'static str, _: u64) {
         self.begun.store(what.contains("included"), Ordering::SeqCst);
     }
@@ -34,7 +39,7 @@ impl Progress for Removing {
     fn end(&self) {}
     fn is_cancelled(&self) -> bool {
         if self.begun.load(Ordering::SeqCst) {
-            let _ = fs::remove_file(&self.file);
+            (self.meddle)();
         }
         false
     }
@@ -46,7 +51,8 @@ fn a_file_that_was_asked_for_and_vanishes_is_missed_and_one_in_a_folder_is_not()
         let bench = Bench::with(REGISTRY);
         fs::create_dir(bench.path("var")).unwrap();
         fs::write(bench.path("var/token"), "x").unwrap();
-        let progress = Removing { file: bench.path("var/token"), begun: AtomicBool::new(false) };
+        // After it was seen, and before it is read.
+        let progress = Meddling::with(|| drop(fs::remove_file(bench.path("var/token"))));
         let include = include(&bench, &[name]);
         let made = bench.back_up_with(&progress, |request| request.include = include).unwrap();
         assert_eq!(made.record.verdict, verdict, "{name}: {:?}", made.record.include_faults);
@@ -140,27 +146,6 @@ fn a_folder_with_more_files_than_an_archive_holds_is_refused_and_seen_to_be_in_u
     assert_eq!(fs::read_dir(bench.path("uploads")).unwrap().count(), 1);
 }
 
-/// Puts a link to another folder in the place of one that was seen.
-struct Misleading {
-    bench: PathBuf,
-    begun: AtomicBool,
-}
-
-impl Progress for Misleading {
-    fn begin(&self, what: &'static str, _: u64) {
-        self.begun.store(what.contains("included"), Ordering::SeqCst);
-    }
-    fn at(&self, _: u64) {}
-    fn end(&self) {}
-    fn is_cancelled(&self) -> bool {
-        let at = |name: &str| self.bench.join(name);
-        if self.begun.load(Ordering::SeqCst) && fs::rename(at("var/d"), at("moved")).is_ok() {
-            std::os::unix::fs::symlink("../secret", at("var/d")).unwrap();
-        }
-        false
-    }
-}
-
 #[test]
 fn no_file_is_read_through_a_link_that_was_put_in_the_way() {
     let bench = Bench::with(REGISTRY);
@@ -181,7 +166,12 @@ fn no_file_is_read_through_a_link_that_was_put_in_the_way() {
     let own = fs::File::open(bench.path("var/d/x.db")).unwrap();
     assert!(is_open("d/x.db").unwrap());
     drop(own);
-    let progress = Misleading { bench: bench.folder.path().to_owned(), begun: AtomicBool::new(false) };
+    // A link to another folder takes the place of one that was seen.
+    let progress = Meddling::with(|| {
+        if fs::rename(bench.path("var/d"), bench.path("moved")).is_ok() {
+            std::os::unix::fs::symlink("../secret", bench.path("var/d")).unwrap();
+        }
+    });
     let include = include(&bench, &["var"]);
     let made = bench.back_up_with(&progress, |request| request.include = include).unwrap();
     assert_eq!(made.record.verdict, Verdict::Flawed, "{:?}", made.record.include_faults);
