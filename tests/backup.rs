@@ -449,7 +449,7 @@ fn bad_input_is_one_sentence_and_a_code_and_changes_nothing() {
     let mut told = String::new();
     for (what, args) in bad_inputs(&long) {
         let ran = place.run(&args);
-        let half = vitalsign::value::bytes(good.len() as u64 / 2);
+        let half = vitalsign_base::value::bytes(good.len() as u64 / 2);
         let sentence = ran
             .stderr
             .lines()

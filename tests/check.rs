@@ -27,7 +27,7 @@ fn settled(text: &str) -> String {
             out.push(stand_in);
         }
     }
-    out.join(" ").replace(&format!(" on {}", vitalsign::files::host_name()), " on [host]")
+    out.join(" ").replace(&format!(" on {}", vitalsign_base::files::host_name()), " on [host]")
 }
 
 /// One check of `db`: the exit code and each sentence once, with proof that looking changed nothing.

@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, fs, thread};
 use serde_json::{Value, json};
 
 use crate::env::Place;
-use page::{Page, root};
+use page::{Page, root, source};
 
 /// Fails with everything that is wrong, not with the first of it.
 fn none(wrong: &[String]) {
@@ -256,7 +256,7 @@ fn every_built_in_check_is_documented() {
 
 /// Every string that stands after one of `before` in a Rust file, when it looks like a code.
 fn codes(file: &str, before: &[&str]) -> BTreeSet<String> {
-    let text = fs::read_to_string(root().join("host/src").join(file)).unwrap();
+    let text = source(file);
     let (code, _) = text.split_once("mod tests {").unwrap_or((&text, ""));
     let words = before.iter().flat_map(|mark| code.split(mark).skip(1));
     let quoted = words.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split_once('"').map(|(word, _)| word));
@@ -299,7 +299,7 @@ fn every_code_of_a_finding_is_documented() {
 #[test]
 fn everything_that_a_plugin_can_import_is_documented() {
     let rows = Page::read("docs/plugins.md").rows();
-    for import in vitalsign::plugin::OFFERED {
+    for import in vitalsign_plugin_runtime::OFFERED {
         let (package, interface) = import.split_once('/').unwrap();
         let row = rows.iter().find(|row| row.starts_with(&format!("`{package}` ")));
         assert!(row.is_some_and(|row| row.contains(&format!("`{interface}`"))), "docs/plugins.md: no {import}");
@@ -309,8 +309,8 @@ fn everything_that_a_plugin_can_import_is_documented() {
 #[test]
 fn every_layer_and_dependency_is_documented() {
     let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
-    let (lib, _) = read("host/src/lib.rs").split_once("#[cfg(test)]").map(|(head, _)| (head.to_owned(), ())).unwrap();
-    let groups = lib.split("\n\n").map(|group| {
+    let groups = read("host/vitalsign/src/lib.rs");
+    let groups = groups.split("\n\n").map(|group| {
         let modules = group.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
         modules.map(|module| format!("`{module}`")).collect::<Vec<_>>().join(" ")
     });
@@ -320,11 +320,22 @@ fn every_layer_and_dependency_is_documented() {
     assert_eq!(shown[..layers.len()], layers.into_iter().rev().collect::<Vec<_>>());
 
     let page = read("docs/DEPENDENCIES.md");
-    let manifests = ["host/Cargo.toml", "plugins/sdk/Cargo.toml", "plugins/provenance-chain/Cargo.toml"];
-    for line in manifests.map(read).iter().flat_map(|text| text.lines()) {
+    let crates =
+        fs::read_dir(root().join("host")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let crates: Vec<String> = crates.map(|name| format!("host/{name}")).collect();
+    for folder in &crates {
+        assert!(rows.iter().any(|row| row.starts_with(&format!("`{folder}` | "))), "docs/ARCHITECTURE.md: no {folder}");
+    }
+    let guests = ["plugins/sdk", "plugins/provenance-chain"].map(str::to_owned);
+    let manifests = crates.iter().chain(&guests).map(|folder| read(&format!("{folder}/Cargo.toml")));
+    for line in manifests.collect::<Vec<_>>().iter().flat_map(|text| text.lines()) {
         let name = line.split_once(".workspace = true").map_or("", |(name, _)| name);
         let is_key = ["version", "edition", "rust-version", "license", "publish"].contains(&name);
-        assert!(is_key || page.contains(&format!("`{name}`")) || name.is_empty(), "docs/DEPENDENCIES.md: no {name}");
+        let ours = name.starts_with("vitalsign-");
+        assert!(
+            is_key || ours || page.contains(&format!("`{name}`")) || name.is_empty(),
+            "docs/DEPENDENCIES.md: no {name}"
+        );
     }
 }
 

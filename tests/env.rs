@@ -11,11 +11,11 @@ use std::{
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vitalsign::sqlite::sample;
+use vitalsign_sqlite::sample;
 
 /// The folder with every guest component, built once for the whole suite.
 pub static GUESTS: LazyLock<PathBuf> = LazyLock::new(|| {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     for packages in [
         ["-p", "provenance-chain", "-p", "sql-assert", "-p", "growth", "-p", "hostile"].as_slice(),
         &["-p", "bad-describe", "--examples"],

@@ -33,7 +33,7 @@ mod torture;
 #[test]
 fn no_test_file_was_forgotten() {
     let main = include_str!("main.rs");
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests");
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|ending| ending == "rs") {

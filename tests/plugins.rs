@@ -430,8 +430,8 @@ fn the_lock_file_decides_what_runs() {
     assert_eq!(place.run(["plugin", "lock", "--check"]).code, 0);
 
     fs::copy(GUESTS.join("growth.wasm"), place.path("p.wasm")).unwrap();
-    let digest = vitalsign::value::Digest::of(&fs::read(GUESTS.join("growth.wasm")).unwrap()).to_string();
-    let was = vitalsign::value::Digest::of(&fs::read(GUESTS.join("hostile.wasm")).unwrap()).to_string();
+    let digest = vitalsign_base::value::Digest::of(&fs::read(GUESTS.join("growth.wasm")).unwrap()).to_string();
+    let was = vitalsign_base::value::Digest::of(&fs::read(GUESTS.join("hostile.wasm")).unwrap()).to_string();
     let said = says_in(&place, here).replace(&digest, "[growth]").replace(&was, "[hostile]");
     insta::assert_snapshot!(said, @"error digest-mismatch: the component ./p.wasm has the SHA-256 [growth], but the lock file pins [hostile]: it was changed or replaced → If the change is yours, run `vitalsign plugin lock`. If not, find out who replaced the file.");
     assert_eq!(place.run(["plugin", "lock", "--check"]).code, 1);

@@ -3,14 +3,14 @@
 //! A number is found by the words round it, with `{}` in its place. On a page that is held as a whole, a number that stands
 //! for nothing fails too.
 
-use std::{collections::BTreeSet, fs};
+use std::collections::BTreeSet;
 
 use super::{
     none,
-    page::{Page, root},
+    page::{Page, source},
 };
 
-/// A page, words on it, and the constant that stands at `{}`: its file below `host/src`, and its name.
+/// A page, words on it, and the constant that stands at `{}`: its file as [`source`] takes it, and its name.
 type Held = (&'static str, &'static str, &'static str, &'static str);
 
 const HELD: &[Held] = &[
@@ -49,7 +49,7 @@ const WHOLE: &[(&str, &[&str])] = &[(
 
 /// Every way in which a page may write the value of a constant.
 fn forms(file: &str, constant: &str) -> Vec<String> {
-    let source = fs::read_to_string(root().join("host/src").join(file)).unwrap();
+    let source = source(file);
     let mark = format!("const {constant}: ");
     let written = source.split_once(&mark).unwrap_or_else(|| panic!("{file} has no {constant}")).1;
     let value = written.split_once(" = ").and_then(|(_, rest)| rest.split_once(';')).unwrap().0;
@@ -67,7 +67,7 @@ fn forms(file: &str, constant: &str) -> Vec<String> {
         }
         None => {
             let count = number(value);
-            let plain = [count.to_string(), vitalsign::value::grouped(count)];
+            let plain = [count.to_string(), vitalsign_base::value::grouped(count)];
             let sizes = in_units(count, &[(1 << 10, "KiB"), (1 << 20, "MiB"), (1 << 30, "GiB")]);
             plain.into_iter().chain(sizes).collect()
         }
@@ -76,7 +76,7 @@ fn forms(file: &str, constant: &str) -> Vec<String> {
 
 fn in_units(value: u64, units: &[(u64, &str)]) -> Vec<String> {
     let whole = units.iter().filter(|(unit, _)| value.is_multiple_of(*unit));
-    whole.map(|(unit, name)| format!("{} {name}", vitalsign::value::grouped(value / unit))).collect()
+    whole.map(|(unit, name)| format!("{} {name}", vitalsign_base::value::grouped(value / unit))).collect()
 }
 
 /// A product or a shift of whole numbers.

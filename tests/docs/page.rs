@@ -4,7 +4,16 @@ use std::{fs, path::PathBuf};
 
 /// The repository's folder.
 pub fn root() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// The text of a source file, named by its crate and its path in it, as `sqlite/problem.rs`. The product's modules need no
+/// name of a crate.
+pub fn source(file: &str) -> String {
+    let host = root().join("host");
+    let own = file.split_once('/').map(|(name, rest)| host.join(name).join("src").join(rest));
+    let path = own.filter(|path| path.exists()).unwrap_or_else(|| host.join("vitalsign/src").join(file));
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// One Markdown file.

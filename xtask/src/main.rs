@@ -12,6 +12,8 @@ mod bench;
 mod demo;
 mod fuzz;
 mod guests;
+#[cfg(test)]
+mod layers;
 mod suites;
 mod tool;
 mod torture;

@@ -60,7 +60,7 @@ pub mod testing;
 #[doc(hidden)]
 pub mod bindings {
     wit_bindgen::generate!({
-        path: "../../wit",
+        path: "wit",
         world: "check",
         pub_export_macro: true,
         export_macro_name: "export_component",

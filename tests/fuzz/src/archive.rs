@@ -1,7 +1,6 @@
 //! Fuzzes the reader of archives: whatever the bytes, it refuses them or gives members that can be trusted.
 //!
-//! Takes the product's rooms in by their sources, since a build of all of it would take minutes for nothing. `cargo xtask
-//! fuzz` builds this with coverage and runs it. Knows neither databases nor restores.
+//! `cargo xtask fuzz` builds this with coverage and runs it. Knows neither databases nor restores.
 
 #![no_main]
 #![allow(
@@ -10,16 +9,6 @@
     clippy::disallowed_methods,
     reason = "a panic is how a fuzzer is told, and its macro opens a file"
 )]
-
-#[allow(dead_code, unused_imports, reason = "only the reader is used")]
-#[path = "../../../host/src/archive/mod.rs"]
-mod archive;
-#[allow(dead_code, unused_imports, reason = "only what the reader needs is used")]
-#[path = "../../../host/src/files/mod.rs"]
-mod files;
-#[allow(dead_code, unused_imports, reason = "only the digest is used")]
-#[path = "../../../host/src/value.rs"]
-mod value;
 
 mod recipe;
 
@@ -31,8 +20,8 @@ use std::{
     path::PathBuf,
 };
 
-use archive::{Compression, INCLUDE, METADATA, Metadata, ReadError, SUMS, Source, Sums, parse_file_name, walk};
-use value::Digest;
+use vitalsign_archive::{Compression, INCLUDE, METADATA, Metadata, ReadError, SUMS, Source, Sums, parse_file_name, walk};
+use vitalsign_base::value::Digest;
 
 /// Content that is read in all: enough for any seed, and little enough that a bomb does not hold the fuzzer up.
 const MAX_CONTENT_BYTES: u64 = 16 << 20;

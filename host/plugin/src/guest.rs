@@ -1,0 +1,252 @@
+//! One call into a guest: a fresh store with nothing in it, the limits around it, and what is made of the way it ended.
+//!
+//! Knows no file, no lock file and no schedule.
+
+use std::{io, time::Duration};
+
+use wasmtime::{
+    PoolConcurrencyLimitError, Store, Trap, UpdateDeadline,
+    component::{HasSelf, Linker, ResourceTable},
+};
+use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
+
+use super::{
+    abi::{self, Check as Bindings, Description, Failure, Report},
+    component::plain,
+    engine,
+    load::Loaded,
+    log_grant::{Journal, Stdio},
+    meter::Meter,
+    registry_grant::RegistryGrant,
+    runtime::Runtime,
+    settings::{Limits, PluginSettings},
+};
+use vitalsign_base::{
+    clock::Deadline,
+    value::{self, Name},
+};
+use vitalsign_sqlite::{QueryCaps, Registry};
+
+/// WASI resources (streams, pollables) that one run may hold.
+const MAX_RESOURCES: usize = 10_000;
+
+/// Random bytes that one WASI call may ask for.
+const MAX_RANDOM_BYTES: u64 = 64 * 1024;
+
+/// Why a call into a guest gave no answer. The text goes on after the plugin's name.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    /// Its time was up.
+    #[error("did not finish within its limit of {} ms (`plugins[].limits.timeoutMs`)", .0.as_millis())]
+    Time(Duration),
+    /// It ran into a limit, and did not survive it.
+    #[error("ran into its limit of {value} (`plugins[].limits.{name}`)")]
+    Limit {
+        /// The limit's name in the configuration.
+        name: &'static str,
+        /// Its value, for people.
+        value: String,
+    },
+    /// It trapped: a panic, a bad memory access, endless recursion.
+    #[error("crashed: {0}")]
+    Trap(String),
+    /// It called `exit`.
+    #[error("ended itself with exit code {0} instead of returning a result")]
+    Exit(i32),
+    /// The instance pool had no room for it, though its slot was free: its component is larger than any that was planned for.
+    #[error("needs more memories or tables than this host has room for: {0}")]
+    NoRoom(String),
+    /// The system gave no memory for it.
+    #[error(
+        "could not be started, because the address space of this process is too small for it (RLIMIT_AS, `ulimit -v`): {0}"
+    )]
+    NoAddressSpace(String),
+    /// All slots for plugin runs stayed taken until its time was up.
+    #[error("was not started within {} ms, because {} plugin runs were under way", .0.as_millis(), engine::MAX_RUNS)]
+    NoSlot(Duration),
+}
+
+impl GuestError {
+    /// What to do now, for the plugin `name`.
+    pub(super) fn hint(&self, name: &Name) -> String {
+        match self {
+            Self::Time(_) => {
+                format!(
+                    "Raise `plugins[].limits.timeoutMs` of the plugin {name} if it needs longer, or make the plugin faster."
+                )
+            }
+            Self::Limit { name: limit, .. } => format!(
+                "Raise `plugins[].limits.{limit}` of the plugin {name} if it needs more. If it should not, this is a fault in the plugin's code: report it to its author."
+            ),
+            Self::Trap(_) | Self::Exit(_) | Self::NoRoom(_) => {
+                "This is a fault in the plugin's code. Report it to its author.".to_owned()
+            }
+            Self::NoAddressSpace(_) => "Raise the limit on the address space of this process.".to_owned(),
+            Self::NoSlot(_) => {
+                "Give the plugins longer intervals (`health.checks.NAME.intervalSeconds`) or shorter time limits."
+                    .to_owned()
+            }
+        }
+    }
+}
+
+/// What a store holds for one run.
+pub(super) struct State {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    meter: Meter,
+    registry: RegistryGrant,
+    journal: Journal,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl abi::types::Host for State {}
+
+/// Links everything that a guest can import.
+///
+/// # Errors
+/// When two of the things linked have the same name, which never happens in a release.
+pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    abi::types::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    abi::registry::add_to_linker::<_, HasSelf<RegistryGrant>>(linker, |state: &mut State| &mut state.registry)?;
+    abi::log::add_to_linker::<_, HasSelf<Journal>>(linker, |state: &mut State| &mut state.journal)
+}
+
+fn store(runtime: &Runtime, limits: &Limits, registry: Option<Registry>, deadline: Deadline) -> Store<State> {
+    let journal = Journal::new(limits.log_bytes);
+    let mut wasi = WasiCtx::builder();
+    wasi.stdout(Stdio(journal.clone()))
+        .stderr(Stdio(journal.clone()))
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .max_random_size(MAX_RANDOM_BYTES);
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(MAX_RESOURCES);
+    let caps = QueryCaps { max_rows: limits.sql_rows, max_bytes: limits.sql_bytes, time: limits.sql_time };
+    let state = State {
+        wasi: wasi.build(),
+        table,
+        meter: Meter::new(limits),
+        registry: RegistryGrant::new(registry, caps, deadline),
+        journal,
+    };
+    let mut store = Store::new(&runtime.engine, state);
+    store.limiter(|state| &mut state.meter);
+    store.set_hostcall_fuel(limits.output_bytes);
+    store.set_max_component_handles(MAX_RESOURCES);
+    // An endless loop yields at each tick, so that dropping the run's future ends it.
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
+    store
+}
+
+/// Asks the guest what it is, with nothing granted.
+pub(super) async fn describe(loaded: &Loaded, settings: &PluginSettings) -> Result<Description, GuestError> {
+    let deadline = Deadline::after(settings.limits.time);
+    let answer = call(loaded, settings, None, deadline, async |bindings, store| bindings.call_describe(store).await);
+    answer.await.map(|(description, _)| description)
+}
+
+/// What a guest that was run has answered.
+pub(super) struct Answer {
+    pub(super) said: Result<Report, Failure>,
+    /// Whether one of its queries ran into `sqlTimeMs`.
+    pub(super) query_timed_out: bool,
+}
+
+/// Runs the guest once, with what it was granted.
+pub(super) async fn run(
+    loaded: &Loaded,
+    settings: &PluginSettings,
+    config: &str,
+    deadline: Deadline,
+) -> Result<Answer, GuestError> {
+    let registry = settings.grants.registry.then(|| loaded.runtime.registry.clone());
+    let answer =
+        call(loaded, settings, registry, deadline, async |bindings, store| bindings.call_run(store, config).await);
+    answer.await.map(|(said, query_timed_out)| Answer { said, query_timed_out })
+}
+
+/// Calls a fresh instance; also gives whether a query ran into its time limit.
+async fn call<T>(
+    loaded: &Loaded,
+    settings: &PluginSettings,
+    registry: Option<Registry>,
+    deadline: Deadline,
+    act: impl AsyncFnOnce(&Bindings, &mut Store<State>) -> wasmtime::Result<T>,
+) -> Result<(T, bool), GuestError> {
+    let (runtime, limits) = (&loaded.runtime, &settings.limits);
+    let until = tokio::time::Instant::from_std(deadline.instant());
+    let Ok(Ok(_slot)) = tokio::time::timeout_at(until, runtime.slots.acquire()).await else {
+        return Err(GuestError::NoSlot(limits.time));
+    };
+    let _ticking = runtime.ticker.run();
+    let mut store = store(runtime, limits, registry, deadline);
+    let ended = tokio::time::timeout_at(until, async {
+        let bindings = loaded.ready.instantiate_async(&mut store).await?;
+        act(&bindings, &mut store).await
+    })
+    .await;
+    store.data().journal.publish(&settings.name);
+    match ended {
+        Ok(Ok(answer)) => Ok((answer, store.data().registry.timed_out())),
+        Ok(Err(error)) => Err(explain(&error, store.data(), limits)),
+        Err(_) => Err(GuestError::Time(limits.time)),
+    }
+}
+
+/// Why a call failed; if it ran into a limit, that limit.
+fn explain(error: &wasmtime::Error, state: &State, limits: &Limits) -> GuestError {
+    if let Some(name) = state.meter.hit() {
+        let value = match name {
+            "memoryBytes" => value::bytes(limits.memory_bytes as u64),
+            _ => format!("{} entries", limits.table_elements),
+        };
+        return GuestError::Limit { name, value };
+    }
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        return GuestError::Exit(exit.0);
+    }
+    let said = plain(error);
+    // Wasmtime has no public type for it.
+    if said.contains("fuel allocated for hostcalls") {
+        return GuestError::Limit { name: "outputBytes", value: value::bytes(limits.output_bytes as u64) };
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return GuestError::NoRoom(said);
+    }
+    if let Some(refused) = state.meter.refused() {
+        return GuestError::NoAddressSpace(refused.to_owned());
+    }
+    if is_out_of_memory(error, &said) {
+        return GuestError::NoAddressSpace(said);
+    }
+    if said.contains("instance count too high") {
+        return GuestError::Limit { name: "instances", value: limits.instances.to_string() };
+    }
+    let what = match error.downcast_ref::<Trap>() {
+        Some(Trap::UnreachableCodeReached) => "it executed `unreachable`, as a panic does".to_owned(),
+        Some(trap) => trap.to_string(),
+        None => said,
+    };
+    GuestError::Trap(match state.journal.last_words() {
+        Some(line) => format!("{what}; the last line it wrote: {line}"),
+        None => what,
+    })
+}
+
+/// Whether the system refused this process memory or address space.
+fn is_out_of_memory(error: &wasmtime::Error, said: &str) -> bool {
+    let refused = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::OutOfMemory)
+    };
+    // Wasmtime's own wrappers of `mmap` give its errno as text only.
+    error.chain().any(refused) || said.contains("mmap") || said.contains("Cannot allocate memory")
+}

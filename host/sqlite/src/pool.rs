@@ -1,0 +1,93 @@
+//! Idle connections, kept for a moment because opening one costs more than most queries.
+//!
+//! Knows nothing of what is read. An idle connection holds no statement and no transaction; on a WAL database it still
+//! holds the shared lock that every connection to one holds, which keeps the registry's last close from tidying its log
+//! away. Hence the short moment.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::{
+    open::{Open, Trust},
+    trouble::Trouble,
+    watchdog::watchdog,
+};
+use vitalsign_base::clock::Stopwatch;
+
+/// How long a connection stays open after its last use: long enough for the next query of the same round.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// Idle connections kept at most: twice the checks that run at once on a small machine.
+const MOST_IDLE: usize = 8;
+
+/// The connections to one database.
+pub(super) struct Pool {
+    path: PathBuf,
+    idle: Mutex<Vec<(Open, Stopwatch)>>,
+}
+
+impl Pool {
+    pub(super) fn new(path: PathBuf) -> Arc<Self> {
+        Arc::new(Self { path, idle: Mutex::default() })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A connection that reads what is there now: an idle one, or a new one.
+    pub(super) fn take(&self, trust: Trust) -> Result<Open, Trouble> {
+        loop {
+            let idle = {
+                let mut idle = self.lock();
+                idle.iter().rposition(|(open, _)| open.trust == trust).map(|at| idle.swap_remove(at).0)
+            };
+            match idle {
+                Some(open) if open.is_current(&self.path) => return Ok(open),
+                Some(outdated) => drop(outdated),
+                None => return Open::new(&self.path, trust),
+            }
+        }
+    }
+
+    /// Keeps a connection for the next one who needs it.
+    pub(super) fn put(self: &Arc<Self>, open: Open) {
+        let first = {
+            let mut idle = self.lock();
+            if idle.len() >= MOST_IDLE {
+                drop(idle);
+                drop(open);
+                return;
+            }
+            idle.push((open, Stopwatch::start()));
+            idle.len() == 1
+        };
+        if first {
+            watchdog().keep_tidy(self);
+        }
+    }
+
+    /// Closes every idle connection.
+    pub(super) fn close_idle(&self) {
+        let idle = std::mem::take(&mut *self.lock());
+        drop(idle);
+    }
+
+    /// Closes what has been idle for too long; says whether anything is left.
+    pub(super) fn close_the_stale(&self) -> bool {
+        let (stale, left) = {
+            let mut idle = self.lock();
+            let stale: Vec<_> = idle.extract_if(.., |(_, since)| since.elapsed() >= LINGER).collect();
+            (stale, !idle.is_empty())
+        };
+        drop(stale);
+        left
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Open, Stopwatch)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

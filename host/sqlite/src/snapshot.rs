@@ -1,0 +1,279 @@
+//! What can be asked of a database inside one read transaction, in typed questions.
+//!
+//! Names that come from outside are looked up in `sqlite_schema` and quoted before they stand in SQL.
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use rusqlite::{OptionalExtension as _, Params, Row};
+
+use super::{
+    ground::Ground,
+    looking,
+    open::{Open, Way},
+    trouble::Trouble,
+};
+use vitalsign_base::clock::Deadline;
+
+/// The time between two questions whether a long read is still wanted.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
+/// A database as it was at one moment.
+pub struct Snapshot<'a> {
+    open: &'a Open,
+    path: &'a Path,
+    until: Deadline,
+    limit: Duration,
+}
+
+impl<'a> Snapshot<'a> {
+    pub(super) fn new(open: &'a Open, path: &'a Path, until: Deadline, limit: Duration) -> Self {
+        Self { open, path, until, limit }
+    }
+
+    /// Where it lies, and what was beside it when it was opened.
+    pub(super) fn ground(&self) -> &Ground {
+        &self.open.ground
+    }
+
+    /// The share of its time that the read still has: 1 at its start, 0 at its end.
+    pub(super) fn time_left(&self) -> f64 {
+        self.until.remaining().as_secs_f64() / self.limit.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// Reads for at most `limit`, within what the read as a whole may take. Gives whether it got to its end in that time.
+    pub(super) fn within(&self, limit: Duration, read: impl FnOnce() -> Result<(), Trouble>) -> Result<bool, Trouble> {
+        let whole = self.open.leash.shorten(limit);
+        let ended = read();
+        if let Some(whole) = whole {
+            self.open.leash.arm(whole);
+        }
+        match ended {
+            Err(Trouble::OutOfTime { .. }) if !self.open.leash.is_used_up() => Ok(false),
+            ended => ended.map(|()| true),
+        }
+    }
+
+    /// Reads until `is_cancelled` says so, which is asked from a thread of its own; the read then ends as one that is out of time.
+    pub fn until<T>(&self, is_cancelled: &(dyn Fn() -> bool + Sync), read: impl FnOnce() -> T) -> T {
+        let (leash, is_over) = (&self.open.leash, AtomicBool::new(false));
+        thread::scope(|scope| {
+            let asks = || {
+                while !is_over.load(Ordering::SeqCst) {
+                    if is_cancelled() {
+                        // Again and again: whoever reads may have given itself more time meanwhile.
+                        drop(leash.shorten(Duration::ZERO));
+                    }
+                    thread::park_timeout(ASK_EVERY);
+                }
+            };
+            // Without a thread the read goes on to its end.
+            let asking = thread::Builder::new().name("cancel".to_owned()).spawn_scoped(scope, asks);
+            let found = read();
+            is_over.store(true, Ordering::SeqCst);
+            if let Ok(asking) = asking {
+                asking.thread().unpark();
+            }
+            found
+        })
+    }
+
+    /// The trouble behind an error that came up in this read.
+    pub(super) fn trouble(&self, error: &rusqlite::Error) -> Trouble {
+        Trouble::of(self.path, error, self.limit)
+    }
+
+    /// The trouble with a database whose bytes do not fit together.
+    pub(super) fn corrupt(&self, detail: &str) -> Trouble {
+        Trouble::Corrupt { path: self.path.to_owned(), detail: detail.to_owned() }
+    }
+
+    /// All rows of a statement.
+    pub(super) fn rows<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, Trouble> {
+        let run = || self.open.conn.prepare_cached(sql)?.query_map(params, read)?.collect::<rusqlite::Result<Vec<T>>>();
+        run().map_err(|error| self.trouble(&error))
+    }
+
+    /// The first row of a statement, when there is one.
+    pub(super) fn row<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, Trouble> {
+        let run = || self.open.conn.prepare_cached(sql)?.query_row(params, read).optional();
+        run().map_err(|error| self.trouble(&error))
+    }
+
+    /// Hands each row of a statement that is used once to `each`, which says whether it wants another.
+    pub(super) fn each(
+        &self,
+        sql: &str,
+        mut each: impl FnMut(&Row<'_>) -> rusqlite::Result<bool>,
+    ) -> Result<(), Trouble> {
+        let mut run = || {
+            let mut statement = self.open.conn.prepare(sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                if !each(row)? {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        run().map_err(|error| self.trouble(&error))
+    }
+
+    /// Has every collation that this process does not know take bytes as they are.
+    pub(super) fn stand_in_for_collations(&self) -> Result<(), Trouble> {
+        let stand_in = |conn: &rusqlite::Connection, name: &str| conn.create_collation(name, |a, b| a.cmp(b));
+        self.open.conn.collation_needed(stand_in).map_err(|error| self.trouble(&error))
+    }
+
+    /// A statement that is used once.
+    pub(super) fn prepare(&self, sql: &str) -> Result<rusqlite::Statement<'a>, Trouble> {
+        self.open.conn.prepare(sql).map_err(|error| self.trouble(&error))
+    }
+
+    /// The database's path as it was given.
+    pub(super) fn path(&self) -> &Path {
+        self.path
+    }
+
+    /// Whether what was read so far counts: nobody has written where that would show in it.
+    pub(super) fn counts_so_far(&self) -> bool {
+        self.open.read_counts(self.path)
+    }
+
+    pub(super) fn number(&self, sql: &str) -> Result<i64, Trouble> {
+        Ok(self.row(sql, [], |row| row.get(0))?.unwrap_or_default())
+    }
+
+    /// The journal mode in SQLite's words: `wal`, or `delete` for every kind of rollback journal.
+    ///
+    /// The kinds of rollback journal differ only inside the connection that writes, so they cannot be told apart here.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading, as for every question below.
+    pub fn journal_mode(&self) -> Result<String, Trouble> {
+        Ok(match self.open.way {
+            Way::Still | Way::Wal | Way::Joined => "wal".to_owned(),
+            Way::Rollback => "delete".to_owned(),
+        })
+    }
+
+    /// The first 136 bytes of the log's index (the `-shm` file) as they are now, in the machine's byte order: two headers of 48
+    /// bytes, then what is known of checkpoints and readers. `None` where the database is not read through an index that is shared.
+    #[must_use]
+    pub fn log_index(&self) -> Option<[u8; looking::INDEX_HEAD_BYTES]> {
+        looking::index_head(&self.open.conn)
+    }
+
+    /// `PRAGMA user_version`.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading.
+    pub fn user_version(&self) -> Result<i64, Trouble> {
+        self.number("PRAGMA user_version")
+    }
+
+    /// The size of a page in bytes.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading.
+    pub fn page_bytes(&self) -> Result<u64, Trouble> {
+        Ok(self.number("PRAGMA page_size")?.unsigned_abs())
+    }
+
+    /// The size of the database in pages.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading.
+    pub fn page_count(&self) -> Result<u64, Trouble> {
+        Ok(self.number("PRAGMA page_count")?.unsigned_abs())
+    }
+
+    /// The names of all tables and views, SQLite's own left out, in name order.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading.
+    pub fn tables(&self) -> Result<Vec<String>, Trouble> {
+        self.rows(
+            "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+             ORDER BY name",
+            [],
+            |row| text(row, 0),
+        )
+    }
+
+    /// Whether there is a table or view of this name; as everywhere in SQLite, case does not matter.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading.
+    pub fn has_table(&self, name: &str) -> Result<bool, Trouble> {
+        let sql = "SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND name = ?1 COLLATE NOCASE";
+        Ok(self.row(sql, [name], |_| Ok(()))?.is_some())
+    }
+
+    /// Whether there is a table of this name; a view is none.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading.
+    pub fn is_table(&self, name: &str) -> Result<bool, Trouble> {
+        let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE";
+        Ok(self.row(sql, [name], |_| Ok(()))?.is_some())
+    }
+
+    /// Whether there is a view of this name.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading.
+    pub fn is_view(&self, name: &str) -> Result<bool, Trouble> {
+        let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'view' AND name = ?1 COLLATE NOCASE";
+        Ok(self.row(sql, [name], |_| Ok(()))?.is_some())
+    }
+
+    /// The names of a table's columns, in their order; none when there is no such table.
+    ///
+    /// # Errors
+    /// Any [`Trouble`] of reading.
+    pub fn columns(&self, table: &str) -> Result<Vec<String>, Trouble> {
+        self.rows("SELECT name FROM pragma_table_info(?1)", [table], |row| text(row, 0))
+    }
+
+    /// The word that names the rowid of `table`, which a column of the same name hides; `None` when there is no rowid.
+    pub(super) fn rowid_word(&self, table: &str) -> Result<Option<&'static str>, Trouble> {
+        let sql = "SELECT wr FROM pragma_table_list(?1) WHERE schema = 'main' AND type = 'table'";
+        if self.row(sql, [table], |row| row.get::<_, bool>(0))? != Some(false) {
+            return Ok(None);
+        }
+        let columns = self.columns(table)?;
+        let hidden = |word: &str| columns.iter().any(|column| column.eq_ignore_ascii_case(word));
+        Ok(["rowid", "_rowid_", "oid"].into_iter().find(|word| !hidden(word)))
+    }
+}
+
+/// `name` as an identifier in SQL.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Text from a row; what is not UTF-8 is replaced, what is not text is written as text.
+pub(super) fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    use rusqlite::types::ValueRef;
+    Ok(match row.get_ref(column)? {
+        ValueRef::Null => String::new(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(number) => number.to_string(),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+    })
+}

@@ -1,0 +1,525 @@
+//! Makes a backup: one read transaction, one pass, and the proof that the archive holds what was read.
+//!
+//! The archive has its name only once it is whole, synced and proven. Nothing of it stays behind otherwise.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io::{self, Seek as _},
+    path::{Path, PathBuf},
+    thread::park_timeout,
+    time::Duration,
+};
+
+use super::{
+    Failure, Include, Progress, Silent,
+    attempt::Attempt,
+    include::{Contents, gather, wrongly_included},
+    raw,
+    record::{Judged, Record, Verdict},
+    snapshot::{About, Proven, State, Taken, damaged_source, take},
+    spool::Spool,
+    unpack::{Unpacked, unpack},
+};
+use vitalsign_archive::{
+    Compression, Damage, Flaw, MAX_INCLUDED, Member, Metadata, Stamp, Tag, Writer, Written, file_name, parse_file_name,
+};
+use vitalsign_base::{
+    clock::{Clock, Deadline, Timestamp},
+    files::{self, Draft, Kind, Lock, Stat, beside},
+    value::bytes,
+};
+use vitalsign_sqlite::{HoldLimits, Registry, SecondTruth, Snapshot, Trouble};
+
+/// Archives in one folder with the same second in their name: a program that makes more of them runs in a loop by mistake.
+const MAX_SAME_SECOND: u32 = 1000;
+
+/// How long other processes that have the database open are looked for: a machine with some thousand processes takes a second.
+const OTHERS_LIMIT: Duration = Duration::from_secs(10);
+
+/// What is needed beyond the archive itself: the record, the ledger, the folder.
+const SPARE_BYTES: u64 = 1 << 20;
+
+/// The size of an archive relative to its database, where no earlier archive shows it. JSON and text compress better than this.
+const USUAL_RATIO: f64 = 0.5;
+
+/// The margin for error of an estimate that comes from an earlier archive.
+const RATIO_MARGIN: f64 = 1.1;
+
+/// How long a process may look like one that works on other files: on a busy machine some take a while to become another program.
+const NEWBORN_PATIENCE: Duration = Duration::from_secs(1);
+const NEWBORN_STEP: Duration = Duration::from_millis(50);
+
+/// The time between two attempts to take the lock.
+const LOCK_POLL: Duration = Duration::from_millis(100);
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The database.
+    pub db: &'a Path,
+    /// What the operator calls the database; `None` for an identity of its file.
+    pub identity: Option<&'a str>,
+    /// The folder for the archive; made when it is not there.
+    pub out: &'a Path,
+    /// What is added to the archive's name.
+    pub tag: Option<Tag>,
+    /// How it is compressed.
+    pub compression: Compression,
+    /// How hard; `None` for the format's usual level.
+    pub level: Option<u8>,
+    /// Whether the files are kept as they lie on disk, unread by SQLite.
+    pub raw: bool,
+    /// Whether the archive is proven.
+    pub verify: bool,
+    /// Whether it is made also while another process works on the database in a way that the backup does not see.
+    pub despite_other_writers: bool,
+    /// Whether it may have fewer records than those before it, with which the check on backups then no longer compares it.
+    pub accept_fewer_rows: bool,
+    /// How long is waited for another backup or restore of the same database to end.
+    pub wait: Duration,
+    /// What the read transaction may use up.
+    pub limits: HoldLimits,
+    /// The table that holds the records.
+    pub records_table: &'a str,
+    /// The table that holds the provenance.
+    pub provenance_table: &'a str,
+    /// What else of the registry goes into the archive, unless it is raw.
+    pub include: &'a [Include],
+    /// Where locks lie when the database's own folder may not be written.
+    pub scratch: &'a Path,
+}
+
+/// A backup that was made.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The archive.
+    pub path: PathBuf,
+    /// What is known of it.
+    pub record: Record,
+}
+
+/// Makes a backup.
+///
+/// One that fails is remembered for the check on backups, until one succeeds. Raw copies are not: they are made of damaged
+/// databases, and prove nothing.
+///
+/// # Errors
+/// [`Failure`]; there is then no archive.
+pub fn create(request: &Request<'_>, clock: &dyn Clock, progress: &dyn Progress) -> Result<Made, Failure> {
+    let mut attempt = (!request.raw).then(|| Attempt::new(request.db, request.out));
+    let made = make(request, attempt.as_mut(), clock, progress);
+    if let Some(attempt) = attempt {
+        attempt.end(made.as_ref().err(), clock);
+    }
+    made
+}
+
+fn make(
+    request: &Request<'_>,
+    attempt: Option<&mut Attempt>,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+) -> Result<Made, Failure> {
+    let registry = Registry::new(request.db.to_owned());
+    let ground = registry.ground().map_err(Failure::Database)?;
+    let _lock = lock_within(request.wait, &ground.real, &ground.database, request.scratch, progress)?;
+    let owner = (ground.database.uid, ground.database.gid);
+    folder(request.out, owner)?;
+    if let Some(attempt) = attempt {
+        attempt.begin(clock);
+    }
+    may_be_included(request)?;
+    let incomplete = other_writer(&registry, request)?;
+    let draft = Draft::new(request.out).map_err(|error| Failure::io("create a file in", request.out, error))?;
+    // Whoever may read the database may read its archive, and nobody else.
+    draft.belong_to(Some(owner).filter(|_| files::is_root()));
+    let now = clock.now();
+    let about = About {
+        real: &ground.real,
+        stat: ground.database,
+        identity: request.identity,
+        created_at: format!("{now:.0}"),
+        created_seconds: u64::try_from(now.as_second()).unwrap_or(0),
+        records_table: request.records_table,
+        provenance_table: request.provenance_table,
+        checked: request.verify,
+        incomplete,
+        include: if request.raw { &[] } else { request.include },
+    };
+    let prove = |written| proven(written, &draft, request, ground.database.bytes, progress);
+    let taken = if request.raw {
+        raw::take(&about, request, || writer(&draft, request), &prove, progress)?
+    } else {
+        from_snapshot(&registry, &about, request, &draft, &prove, progress)?
+    };
+    let Taken { state, metadata, judged } = taken;
+    let (proven, included) = match state {
+        State::Proven(proven) => (proven, Contents::default()),
+        State::Begun(writer) => included(*writer, &about, request, &prove, progress)?,
+    };
+    let mut record = record_of(&proven, &metadata, &judged, request.out);
+    record.include = request_names(&about);
+    record.include_faults = included.faults;
+    if record.flaw.is_none() {
+        record.flaw = record.include_fault();
+    }
+    // A raw copy holds the files as they are on the disk; nothing has checked whether they are a database that can be restored.
+    if request.verify && !request.raw {
+        record.verdict = judged.verdict(about.incomplete.as_ref()).with(&record.include_faults);
+        record.verified_at = Some(format!("{:.0}", clock.now()));
+    }
+    if about.incomplete.is_some() {
+        // That is known without looking at the archive.
+        record.verdict = Verdict::Incomplete;
+    }
+    let accepted = if request.accept_fewer_rows {
+        None
+    } else {
+        super::catalog::accepted(request.out, &ground.real, request.identity)
+    };
+    let path = publish(&draft, request, now)?;
+    record.archive = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    record.fewer_rows_accepted = accepted.or_else(|| request.accept_fewer_rows.then(|| record.archive.clone()));
+    // The archive is complete and has its name; without a record it counts as unverified.
+    if let Err(failure) = record.stamp(&path).and_then(|()| record.keep(&path, "backup", &about.created_at)) {
+        tracing::warn!(
+            "the archive {} is complete, but that could not be written down, so it may be listed as unverified: {failure}",
+            path.display()
+        );
+    }
+    Ok(Made { path, record })
+}
+
+/// Refuses what cannot be included: the configuration was judged by names, and there may be links since.
+fn may_be_included(request: &Request<'_>) -> Result<(), Failure> {
+    let wrong = wrongly_included(request.include, request.db, request.out, true);
+    let Some((index, why)) = wrong.first().filter(|_| !request.raw) else { return Ok(()) };
+    let name = request.include.get(*index).map_or("", |one| one.name.as_str());
+    let what = format!("`backup.include` names `{name}`, but {why}; no archive was made");
+    Err(Failure::refused(what, "correct `backup.include` in the configuration"))
+}
+
+fn request_names(about: &About<'_>) -> Vec<String> {
+    about.include.iter().map(|one| one.name.clone()).collect()
+}
+
+/// Adds what is included to an archive, and finishes it. The database of the registry is not held meanwhile.
+fn included(
+    mut writer: Writer,
+    about: &About<'_>,
+    request: &Request<'_>,
+    prove: &(dyn Fn(Written) -> Result<Proven, Failure> + Sync),
+    progress: &dyn Progress,
+) -> Result<(Proven, Contents), Failure> {
+    // Added up only where it is told: a folder may have many files.
+    let needed = || {
+        let files =
+            about.include.iter().flat_map(|one| files::files_below(&one.path, MAX_INCLUDED).unwrap_or_default());
+        SPARE_BYTES + files.map(|(_, found)| found.bytes).sum::<u64>()
+    };
+    let filled = |failure| match failure {
+        Failure::Io { source, .. } if is_full(&source) => full(source, request.out, needed()),
+        failure => failure,
+    };
+    let contents =
+        gather(about.include, about, &mut writer, (request.out, request.limits), progress).map_err(filled)?;
+    if progress.is_cancelled() {
+        return Err(Failure::Interrupted);
+    }
+    let written = writer.finish(&about.header("", None));
+    let written = written.map_err(|error| {
+        if is_full(&error) { full(error, request.out, needed()) } else { full(error, request.out, 0) }
+    })?;
+    Ok((prove(written)?, contents))
+}
+
+/// Refuses a backup that lacks what a process commits which works on the database in a way that does not show at its path; gives
+/// the reason where the archive is made all the same. A raw copy is never refused: it is made of what is left, whatever that is.
+fn other_writer(registry: &Registry, request: &Request<'_>) -> Result<Option<String>, Failure> {
+    let deadline = Deadline::after(OTHERS_LIMIT);
+    // A process that was just begun has the files of its parent open until it becomes another program.
+    let until = Deadline::after(NEWBORN_PATIENCE);
+    let found = loop {
+        let found = registry.second_truths(deadline).into_iter().find(SecondTruth::loses_rows);
+        if found.is_none() || until.has_passed() {
+            break found;
+        }
+        park_timeout(NEWBORN_STEP);
+    };
+    let (what, hint) = match found {
+        Some(truth) => (truth.to_string(), truth.hint()),
+        None if !request.raw && registry.has_hidden_writer(deadline) => (
+            "a process that cannot be seen from here, such as one in another container, has this database open for writing, but \
+             there is no write-ahead log beside it: its log lies elsewhere, and what it commits cannot be seen here"
+                .to_owned(),
+            "mount the folder that holds the database, instead of the single file".to_owned(),
+        ),
+        None => return Ok(None),
+    };
+    if request.raw || request.despite_other_writers {
+        return Ok(Some(what));
+    }
+    Err(Failure::OtherWriter { db: request.db.to_owned(), what, hint })
+}
+
+/// Syncs the finished archive, reads it back from the disk and compares it with the hashes that were taken while it was written.
+fn proven(
+    written: Written,
+    draft: &Draft,
+    request: &Request<'_>,
+    database_bytes: u64,
+    progress: &dyn Progress,
+) -> Result<Proven, Failure> {
+    draft.sync().map_err(|error| full(error, request.out, estimate(request, database_bytes)))?;
+    if !request.verify {
+        return Ok(Proven { written, digest: None });
+    }
+    draft.forget();
+    let damaged = |flaw| Failure::NewArchive { folder: request.out.to_owned(), flaw };
+    let found =
+        unpack(&draft.path(), true, request.out, &mut |_| Ok(None), progress).map_err(|failure| match failure {
+            Failure::Archive { flaw, .. } => damaged(flaw),
+            failure => failure,
+        })?;
+    held_against(&found, &written.members).map_err(damaged)?;
+    Ok(Proven { written, digest: found.digest })
+}
+
+/// Lets one backup, restore or undo of a database run at a time. The lock is released when its process ends, even by a kill.
+pub(super) fn lock(real: &Path, stat: &Stat, scratch: &Path) -> Result<Lock, Failure> {
+    lock_within(Duration::ZERO, real, stat, scratch, &Silent)
+}
+
+/// The same, but waits at most `wait` for the one before.
+fn lock_within(
+    wait: Duration,
+    real: &Path,
+    stat: &Stat,
+    scratch: &Path,
+    progress: &dyn Progress,
+) -> Result<Lock, Failure> {
+    let until = Deadline::after(wait);
+    loop {
+        if let Some(lock) = try_lock(real, stat, scratch)? {
+            return Ok(lock);
+        }
+        if progress.is_cancelled() {
+            return Err(Failure::Interrupted);
+        }
+        if until.has_passed() {
+            let what = format!("another backup or restore of {} is running; nothing was changed", real.display());
+            let hint =
+                "wait until it has ended, then try again; a lock file that a killed process left behind blocks nothing";
+            return Err(Failure::refused(what, hint));
+        }
+        park_timeout(LOCK_POLL.min(until.remaining()));
+    }
+}
+
+/// Whether a backup or a restore of the database at the real path is under way, as far as its own lock file shows.
+pub(super) fn is_locked(real: &Path) -> bool {
+    Lock::is_held(&lock_of(real))
+}
+
+fn lock_of(real: &Path) -> PathBuf {
+    beside(real, ".vitalsign-lock")
+}
+
+fn try_lock(real: &Path, stat: &Stat, scratch: &Path) -> Result<Option<Lock>, Failure> {
+    let own = lock_of(real);
+    match Lock::take(&own) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+            let other = scratch.join(format!("vitalsign-{}-{}.lock", stat.id.device, stat.id.inode));
+            Lock::take(&other).map_err(|error| Failure::io("lock", &other, error))
+        }
+        taken => taken.map_err(|error| Failure::io("lock", &own, error)),
+    }
+}
+
+/// Makes the folder for archives, or accepts the one that is there.
+fn folder(out: &Path, owner: (u32, u32)) -> Result<(), Failure> {
+    let failed = |error| Failure::io("use the folder", out, error);
+    match files::stat(out).map_err(failed)? {
+        Some(found) if found.kind == Kind::Directory => Ok(()),
+        Some(_) => {
+            let what =
+                format!("{} is not a folder, so archives cannot be written there; nothing was changed", out.display());
+            Err(Failure::refused(what, "name a folder with --out"))
+        }
+        None => files::folder(out, files::heir(out, Some(owner)))
+            .map_err(|error| Failure::io("create the folder", out, error)),
+    }
+}
+
+/// A writer at the start of the draft.
+fn writer(draft: &Draft, request: &Request<'_>) -> Result<Writer, Failure> {
+    let begin = || {
+        let mut file = draft.file().try_clone()?;
+        file.set_len(0)?;
+        file.rewind()?;
+        Writer::new(file, request.compression, request.level.unwrap_or(request.compression.usual_level()))
+    };
+    begin().map_err(|error| Failure::io("create a file in", request.out, error))
+}
+
+fn from_snapshot(
+    registry: &Registry,
+    about: &About<'_>,
+    request: &Request<'_>,
+    draft: &Draft,
+    prove: &(dyn Fn(Written) -> Result<Proven, Failure> + Sync),
+    progress: &dyn Progress,
+) -> Result<Taken, Failure> {
+    let needed = RefCell::new(0);
+    let may_begin = |bytes: u64| {
+        needed.replace(estimate(request, bytes));
+        room(request.out, *needed.borrow())
+    };
+    let writer = || writer(draft, request);
+    let made = |snapshot: &Snapshot<'_>| take(snapshot, about, &writer, &may_begin, prove, request.out, progress);
+    let held = registry.hold_or_join(request.limits, |snapshot| {
+        // A copy of the pages would not show it any more.
+        if let Some(problem) = snapshot.cut_off()?.filter(|_| request.verify) {
+            return Ok(Err(damaged_source(about.real, vec![problem.text])));
+        }
+        if has_room_for_copy(snapshot, request)? {
+            return Ok(Spool::of(snapshot, request.out, progress)?.map(Held::Copy));
+        }
+        Ok(made(snapshot)?.map(|taken| Held::Archive(Box::new(taken))))
+    });
+    let taken = held.map_err(Failure::Database)?.and_then(|held| match held {
+        Held::Archive(taken) => Ok(*taken),
+        Held::Copy(spool) => spool.look(made).map_err(Failure::Database)?,
+    });
+    let needed = *needed.borrow();
+    taken.map_err(|failure| match failure {
+        Failure::Io { source, .. } => full(source, request.out, needed),
+        failure => failure,
+    })
+}
+
+/// What was made while the database was read.
+enum Held {
+    /// The archive itself.
+    Archive(Box<Taken>),
+    /// A copy, of which the archive is still to be made.
+    Copy(Spool),
+}
+
+/// Whether a copy is made first: outside of WAL mode writers wait for a reader, and reading takes less time than compressing.
+fn has_room_for_copy(snapshot: &Snapshot<'_>, request: &Request<'_>) -> Result<bool, Trouble> {
+    let facts = snapshot.facts()?;
+    if facts.journal_mode == "wal" || (request.compression == Compression::None && !request.verify) {
+        return Ok(false);
+    }
+    let total = facts.page_bytes * facts.pages;
+    let has_room = room(request.out, estimate(request, total).saturating_add(total)).is_ok();
+    if !has_room {
+        tracing::warn!(
+            "writers wait until the archive is made: the database is not in WAL mode, and {} has no room for a copy of {} beside the archive",
+            request.out.display(),
+            bytes(total)
+        );
+    }
+    Ok(has_room)
+}
+
+/// Adds how much space was needed, where the system only says that there was too little.
+fn full(error: io::Error, out: &Path, needed: u64) -> Failure {
+    if is_full(&error) {
+        return Failure::Space { folder: out.to_owned(), free: files::free_bytes(out).unwrap_or(0), needed };
+    }
+    Failure::io("write the archive in", out, error)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// About how large an archive of `bytes` will be, by the ratio of the newest one in the folder that has a record.
+pub(super) fn estimate(request: &Request<'_>, bytes: u64) -> u64 {
+    let usual = if request.compression == Compression::None { 1.0 } else { USUAL_RATIO };
+    let ratio = newest_ratio(request.out, request.compression).map_or(usual, |ratio| ratio * RATIO_MARGIN);
+    scaled(bytes, ratio).saturating_add(SPARE_BYTES)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "an estimate, and a float that is too large saturates"
+)]
+fn scaled(bytes: u64, ratio: f64) -> u64 {
+    (bytes as f64 * ratio) as u64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn newest_ratio(out: &Path, compression: Compression) -> Option<f64> {
+    let names = super::catalog::names(out).ok()?;
+    let newest = names.iter().rev().find(|name| parse_file_name(name).is_some_and(|(.., kind)| kind == compression))?;
+    let record = Record::of(&out.join(newest))?;
+    (record.database_bytes > 0).then(|| record.bytes as f64 / record.database_bytes as f64)
+}
+
+/// Fails when the folder has less free space than `needed` bytes.
+pub(super) fn room(folder: &Path, needed: u64) -> Result<(), Failure> {
+    let free = files::free_bytes(folder).map_err(|error| Failure::io("find out the free space of", folder, error))?;
+    if free >= needed { Ok(()) } else { Err(Failure::Space { folder: folder.to_owned(), free, needed }) }
+}
+
+fn record_of(proven: &Proven, metadata: &Metadata, judged: &Judged, out: &Path) -> Record {
+    let database = metadata.files.as_ref().and_then(|files| files.database.as_ref());
+    let database = proven.written.members.iter().find(|member| Some(&member.name) == database);
+    Record {
+        bytes: proven.written.bytes,
+        sha256: proven.digest,
+        created_at: metadata.created_at.clone(),
+        structure: judged.structure.clone(),
+        checked: Some(judged.checked.clone()),
+        flaw: metadata.incomplete.clone().or(judged.faults()),
+        source: metadata.source.clone(),
+        host: metadata.host.clone(),
+        identity: metadata.identity.clone(),
+        database_bytes: database.map_or(0, |member| member.bytes),
+        database_sha256: database.map(|member| member.digest),
+        records: metadata.records,
+        provenance_rows: metadata.provenance_rows,
+        ..Record::unknown(out)
+    }
+}
+
+/// Compares what was read back with what was hashed while the snapshot was read.
+fn held_against(found: &Unpacked, taken: &[Member]) -> Result<(), Flaw> {
+    let read: HashMap<_, _> =
+        found.pieces.iter().map(|piece| (&piece.found.name, (piece.found.bytes, piece.digest))).collect();
+    let same = |member: &&Member| read.get(&member.name) == Some(&(member.bytes, member.digest));
+    let damages: Vec<Damage> = taken
+        .iter()
+        .filter(|member| !same(member))
+        .map(|member| Damage { member: Some(member.name.clone()), range: 0..member.bytes })
+        .collect();
+    if damages.is_empty() && found.pieces.len() == taken.len() { Ok(()) } else { Err(Flaw::Differs { damages }) }
+}
+
+/// Gives the archive the first name of its second that is free.
+fn publish(draft: &Draft, request: &Request<'_>, now: Timestamp) -> Result<PathBuf, Failure> {
+    for number in first_free(request.out, now)..=MAX_SAME_SECOND {
+        let path = request.out.join(file_name(Stamp { at: now, number }, request.tag.as_ref(), request.compression));
+        match draft.publish(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Failure::io("create the archive", &path, error)),
+        }
+    }
+    let what =
+        format!("{} already has {MAX_SAME_SECOND} archives of this second; nothing was changed", request.out.display());
+    Err(Failure::refused(what, "find the program that makes so many backups, and stop it"))
+}
+
+/// The first number that no archive of this second has, whatever its tag, so that their order is the order of their making.
+fn first_free(out: &Path, now: Timestamp) -> u32 {
+    let names = super::catalog::names(out).unwrap_or_default();
+    let stamps = names.iter().filter_map(|name| parse_file_name(name)).map(|(stamp, ..)| stamp);
+    stamps.filter(|stamp| stamp.at.as_second() == now.as_second()).map(|stamp| stamp.number + 1).max().unwrap_or(1)
+}

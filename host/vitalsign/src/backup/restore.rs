@@ -1,0 +1,460 @@
+//! Restores a registry from an archive: unpacks it beside the destination, verifies it, then swaps it in.
+//!
+//! Nothing at the destination changes before the archive has been read to its end and its database checked. The staging folder
+//! holds nothing but copies out of an archive, so a restore removes what a killed one left there.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Failure, Progress,
+    catalog::metadata,
+    create::lock,
+    failure::stat,
+    include::{Plan, Put, Putting, Stages},
+    journal,
+    kept::staged_beside,
+    preflight::{Content, MustMatch, Present, Tables, same_database},
+    record::{Judged, LEDGER, Structure, note},
+    snapshot::INDEX_LIMIT,
+    swap::{Exchange, Swap, recover, refuse_if_export_open, refuse_if_open, refuse_mount_point, swap},
+    verify::{LaidOut, Layout},
+};
+use vitalsign_base::{
+    clock::Clock,
+    files::{self, Kind, Lock, Stat},
+};
+use vitalsign_sqlite::Depth;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct RestoreRequest<'a> {
+    /// The archive.
+    pub archive: &'a Path,
+    /// Where the database goes.
+    pub db: &'a Path,
+    /// Where the export of the provenance table goes.
+    pub log: &'a Path,
+    /// Whether what is there is replaced.
+    pub force: bool,
+    /// The only schema version (`user_version`) that is restored; `None` for any.
+    pub schema_version: Option<i64>,
+    /// What the archive must have in common with the database that it replaces.
+    pub must_match: MustMatch,
+    /// What the operator calls that database; `None` where only its file tells.
+    pub identity: Option<&'a str>,
+    /// The tables whose rows are told.
+    pub tables: Tables<'a>,
+    /// Whether it is only a rehearsal, which ends before the swap.
+    pub dry_run: bool,
+    /// Whether a database is restored that has faults which lose no row.
+    pub despite_faults: bool,
+    /// Where what is included goes.
+    pub include: Putting<'a>,
+    /// Where locks lie when the database's own folder may not be written.
+    pub scratch: &'a Path,
+}
+
+/// A registry that was restored, or could be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// The database, links resolved.
+    pub database: PathBuf,
+    /// The export, when the archive has one.
+    pub log: Option<PathBuf>,
+    /// Where what was replaced is kept.
+    pub replaced: Option<PathBuf>,
+    /// Whether the archive is none, but a plain copy of a database.
+    pub is_plain: bool,
+    /// When the archive was made, as it says.
+    pub created_at: Option<String>,
+    /// The path of the database that it was made of, as it says.
+    pub source: Option<String>,
+    /// The machine or the container on which it was made, as it says.
+    pub host: Option<String>,
+    /// What the archive's database holds.
+    pub content: Content,
+    /// The database that is replaced, if there is one.
+    pub present: Option<Present>,
+    /// What was found in the database.
+    pub judged: Judged,
+    /// Whether the archive has sums, which then hold.
+    pub has_sums: bool,
+    /// Why rows that were committed before the backup are missing, if they are.
+    pub incomplete: Option<String>,
+    /// What comes with the database.
+    pub include: Vec<Put>,
+    /// What the configuration includes and the archive does not contain: it stays as it is.
+    pub not_included: Vec<String>,
+}
+
+/// A restore that can be done: the archive is unpacked and checked beside the destination, and nothing there has changed.
+pub struct Prepared<'a> {
+    request: &'a RestoreRequest<'a>,
+    progress: &'a dyn Progress,
+    database: Place,
+    log: Place,
+    found: LaidOut,
+    restored: Restored,
+    // In this order: what is unpacked goes before the lock does.
+    staging: Staging,
+    stages: Stages,
+    _lock: Lock,
+}
+
+/// Prepares a restore.
+///
+/// # Errors
+/// [`Failure`]; nothing at the destination has changed then.
+pub fn prepare<'a>(request: &'a RestoreRequest<'a>, progress: &'a dyn Progress) -> Result<Prepared<'a>, Failure> {
+    if stat(request.archive)?.is_none() {
+        return Err(Failure::io("read", request.archive, rustix::io::Errno::NOENT.into()));
+    }
+    let database = Place::of(request.db)?;
+    let log = Place::of(request.log)?;
+    are_apart(&database, &log, request.archive)?;
+    let plan = Plan::new(request.archive, metadata(request.archive, true).as_ref(), request.include, &database.real)?;
+    plan.are_apart(&plan.places()?, &[&database.real, &log.real, request.archive])?;
+    let any = database.stat.or(files::stat(&database.base).ok().flatten());
+    let any = any.ok_or_else(|| Failure::io("use", &database.base, rustix::io::Errno::NOENT.into()))?;
+    let lock = lock(&database.base.join(database.name()), &any, request.scratch)?;
+    if request.dry_run && journal::is_there(&database.real) {
+        let what = format!("a restore or an undo of {} was interrupted", database.real.display());
+        return Err(Failure::refused(
+            format!("{what}; nothing was changed (--dry-run)"),
+            "run `vitalsign restore --undo` first: it puts the files back that were there before",
+        ));
+    }
+    recover(&database.real)?;
+    // A power loss may have left the new database under its old name too.
+    Staging::at(&database, &log).remove()?;
+    Stages::at(&plan, &database.real)?.remove()?;
+    // Again: this may have changed both.
+    let (database, log) = (Place::of(request.db)?, Place::of(request.log)?);
+    // A rehearsal says what would be replaced, and so needs no permission to do it.
+    may_be_replaced(&database, &log, request.force || request.dry_run)?;
+    let present = database.stat.map(|stat| Present::at(&database.real, &stat, request.tables));
+    let stages = Stages::at(&plan, &database.real)?;
+    stages.make(request.force || request.dry_run)?;
+    let staging = Staging::new(&database, &log)?;
+    let layout = staging.layout().including(stages.targets());
+    let found = layout.lay_out(request.archive, false, progress)?;
+    without_faults(request, &found)?;
+    expected_schema(request, &found)?;
+    let metadata = &found.unpacked.metadata;
+    let content = Content::laid_out(&found, request.tables)?;
+    same_database(
+        request.must_match,
+        request.archive,
+        metadata,
+        &content,
+        present.as_ref(),
+        &database.real,
+        request.identity,
+    )?;
+    let exported = found.unpacked.files.provenance.is_some();
+    staging.prepare(&found, &database, &log)?;
+    let include = stages.prepare(&found.unpacked.contents, &found.unpacked.pieces)?;
+    let restored = Restored {
+        database: database.real.clone(),
+        log: exported.then(|| log.real.clone()),
+        replaced: None,
+        is_plain: found.unpacked.is_plain,
+        created_at: metadata.created_at.clone(),
+        source: metadata.source.clone(),
+        host: metadata.host.clone(),
+        content,
+        present,
+        judged: found.judged.clone(),
+        has_sums: found.unpacked.has_sums,
+        incomplete: metadata.incomplete.clone(),
+        include,
+        not_included: plan.lacking().to_vec(),
+    };
+    if progress.is_cancelled() {
+        return Err(Failure::Interrupted);
+    }
+    Ok(Prepared { request, progress, database, log, found, restored, staging, stages, _lock: lock })
+}
+
+impl Prepared<'_> {
+    /// What the restore would do.
+    #[must_use]
+    pub fn expected(&self) -> &Restored {
+        &self.restored
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// [`Failure`]; nothing at the destination has changed then, unless it was the very last sync that failed.
+    pub fn complete(self, clock: &dyn Clock) -> Result<Restored, Failure> {
+        let Self { request, database, log, found, staging, stages, mut restored, .. } = self;
+        if self.progress.is_cancelled() {
+            return Err(Failure::Interrupted);
+        }
+        let at = format!("{:.0}", clock.now());
+        let by = format!("restore of {}", request.archive.display());
+        // A new folder is for whom the database in it is for.
+        let owner = database.rights(archived(&found)).0.filter(|_| files::is_root());
+        for place in [&database, &log] {
+            place.make_folder(owner)?;
+        }
+        stages.make_folders(owner)?;
+        let exchanges = stages.exchanges()?;
+        let include: Vec<_> = exchanges.iter().map(|(new, place)| Exchange::new(Some(new.as_path()), place)).collect();
+        restored.replaced = swap(&Swap {
+            real: &database.real,
+            new: Some(&found.database),
+            log: restored.log.as_deref().map(|log| (Some(staging.log.as_path()), log)),
+            kind: journal::Kind::Restore,
+            at: &at,
+            by: &by,
+            from: None,
+            include: &include,
+        })?;
+        written_down(request.archive, &at, &restored);
+        Ok(restored)
+    }
+}
+
+/// Refuses paths of which one would overwrite the other.
+fn are_apart(database: &Place, log: &Place, archive: &Path) -> Result<(), Failure> {
+    if files::are_same(&database.real, &log.real) {
+        let what = format!("the database and the provenance export have the same path, {}", database.real.display());
+        return Err(Failure::refused(format!("{what}; nothing was changed"), "name another file with --log"));
+    }
+    let own = ["-wal", "-shm", "-journal", ".vitalsign-lock"].map(|suffix| files::beside(&database.real, suffix));
+    if own.iter().any(|own| files::are_same(own, &log.real)) {
+        let what = format!(
+            "the provenance export cannot go to {}, which belongs to the database; nothing was changed",
+            log.real.display()
+        );
+        return Err(Failure::refused(what, "name another file with --log"));
+    }
+    for place in [database, log] {
+        if files::are_same(&place.real, archive) {
+            let what = format!("the destination {} is the archive itself; nothing was changed", place.real.display());
+            return Err(Failure::refused(what, "name another destination"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what has faults, unless somebody wants it all the same.
+fn without_faults(request: &RestoreRequest<'_>, found: &LaidOut) -> Result<(), Failure> {
+    let path = || request.archive.to_owned();
+    match &found.judged.structure {
+        _ if request.despite_faults => Ok(()),
+        _ if !found.include_faults.is_empty() => {
+            Err(Failure::IncludeFaults { path: path(), faults: found.include_faults.clone() })
+        }
+        Structure::Flawed(faults) => Err(Failure::Faults { path: path(), faults: faults.clone() }),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a database of another schema version than the one that the registry's program expects.
+fn expected_schema(request: &RestoreRequest<'_>, found: &LaidOut) -> Result<(), Failure> {
+    let version = found.schema_version;
+    let Some(expected) = request.schema_version.filter(|expected| *expected != version) else { return Ok(()) };
+    let what = format!(
+        "the database in {} has the schema version {version}, but the configuration expects {expected}; nothing was changed",
+        request.archive.display()
+    );
+    let hint = "restore an archive of the expected version; or add --any-schema, and start the version of the registry's program that goes with this archive";
+    Err(Failure::refused(what, hint))
+}
+
+/// Adds the restore to the ledger in the archive's folder, where there is one.
+fn written_down(archive: &Path, at: &str, restored: &Restored) {
+    let ledger = archive.with_file_name(LEDGER);
+    if files::stat(&ledger).is_ok_and(|found| found.is_some()) {
+        let name = archive.file_name().map(|name| name.to_string_lossy().into_owned());
+        // As text: a path need not be UTF-8, and JSON has nothing else.
+        let shown = |path: &Path| path.display().to_string();
+        let (database, replaced) = (shown(&restored.database), restored.replaced.as_deref().map(shown));
+        let details = serde_json::json!({ "archive": name, "database": database, "replaced": replaced });
+        if let Err(failure) = note(archive, "restore", at, details) {
+            tracing::warn!("the restore is done, but {failure}");
+        }
+    }
+}
+
+/// Where a file goes.
+pub(super) struct Place {
+    /// Links resolved.
+    pub(super) real: PathBuf,
+    /// What is there.
+    pub(super) stat: Option<Stat>,
+    /// The nearest parent folder that exists: everything that is created below it is in the same file system.
+    pub(super) base: PathBuf,
+}
+
+impl Place {
+    pub(super) fn of(path: &Path) -> Result<Self, Failure> {
+        let failed = |error| Failure::io("use", path, error);
+        let absolute = std::path::absolute(path).map_err(failed)?;
+        let (base, missing) = nearest(&absolute).map_err(failed)?;
+        let real = match missing.as_os_str().is_empty() {
+            true => base.clone(),
+            false => base.join(&missing),
+        };
+        if real.file_name().is_none() || absolute.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            let what = format!("{} is not the path of a file; nothing was changed", path.display());
+            return Err(Failure::refused(what, "name a file"));
+        }
+        if files::is_link(&real) {
+            let what =
+                format!("{} is a symbolic link to a file that does not exist; nothing was changed", path.display());
+            return Err(Failure::refused(what, "restore to the path that the link points to, or remove the link"));
+        }
+        let stat = files::stat(&real).map_err(failed)?;
+        let base = match (&stat, real.parent()) {
+            (Some(_), Some(parent)) => parent.to_owned(),
+            _ => base,
+        };
+        Ok(Self { real, stat, base })
+    }
+
+    fn name(&self) -> &OsStr {
+        self.real.file_name().unwrap_or_default()
+    }
+
+    /// The path of the staging folder, or of the staged file.
+    fn staged(&self) -> PathBuf {
+        staged_beside(&self.base.join(self.name()))
+    }
+
+    pub(super) fn make_folder(&self, owner: Option<(u32, u32)>) -> Result<(), Failure> {
+        let folder = self.real.parent().unwrap_or(Path::new("/"));
+        files::folder(folder, owner).map_err(|error| Failure::io("create the folder", folder, error))
+    }
+
+    /// Gives a new file the owner, the rights and the attributes that it will have here.
+    pub(super) fn give(&self, file: &Path, archived: Option<(u32, u32, u32)>) -> Result<(), Failure> {
+        let (owner, mode) = self.rights(archived);
+        files::hand_over(file, owner, mode)
+            .map_err(|error| Failure::io("set the owner and mode of", &self.real, error))?;
+        if self.stat.is_none() {
+            return Ok(());
+        }
+        let lost = files::copy_attributes(&self.real, file)
+            .map_err(|error| Failure::io("set the access control list of", &self.real, error))?;
+        if !lost.is_empty() {
+            tracing::warn!("{} loses its extended attributes {}", self.real.display(), lost.join(", "));
+        }
+        Ok(())
+    }
+
+    /// The owner and mode of the new file: those of the old one, else those in the archive, without execute bits. In a folder with
+    /// rules of its own for new files, the new file is for its owner alone.
+    fn rights(&self, archived: Option<(u32, u32, u32)>) -> (Option<(u32, u32)>, u32) {
+        const USUAL_MODE: u32 = 0o600;
+        let (mode, uid, gid) = archived.unwrap_or((USUAL_MODE, 0, 0));
+        let mode = if files::has_default_list(&self.base) { USUAL_MODE } else { mode & 0o666 };
+        match self.stat {
+            Some(old) => (Some((old.uid, old.gid)), old.mode & 0o777),
+            // Only root can set an owner, as with `tar`.
+            None if files::is_root() && uid != 0 => (Some((uid, gid)), mode),
+            None => (files::heir(&self.base.join(self.name()), None), mode),
+        }
+    }
+}
+
+/// The mode and the owner of the database in an archive.
+fn archived(found: &LaidOut) -> Option<(u32, u32, u32)> {
+    found.unpacked.database().map(|piece| (piece.found.mode, piece.found.uid, piece.found.gid))
+}
+
+/// The deepest part of `path` that exists, links resolved, and what comes after it.
+fn nearest(path: &Path) -> std::io::Result<(PathBuf, PathBuf)> {
+    let mut missing = PathBuf::new();
+    for ancestor in path.ancestors() {
+        if files::is_link(ancestor) || files::stat(ancestor)?.is_some() {
+            // A link that leads nowhere stays as it is: the caller refuses it.
+            let real = files::resolved(ancestor).unwrap_or_else(|_| ancestor.to_owned());
+            return Ok((real, missing));
+        }
+        let name = ancestor.file_name().unwrap_or_default();
+        missing = if missing.as_os_str().is_empty() { name.into() } else { Path::new(name).join(&missing) };
+    }
+    Err(rustix::io::Errno::NOENT.into())
+}
+
+/// Refuses a destination that exists without `force`, is not a plain file, or is in use.
+fn may_be_replaced(database: &Place, log: &Place, force: bool) -> Result<(), Failure> {
+    for (place, what) in [(database, "the database"), (log, "the provenance export")] {
+        let Some(found) = place.stat else { continue };
+        let shown = place.real.display();
+        refuse_mount_point(&place.real)?;
+        let (why, hint) = match found.kind {
+            Kind::File if found.links > 1 && what == "the database" => (
+                format!("{shown} has {} hard links, and its other names would keep the old content", found.links),
+                "remove the other hard links, or restore to another path with --db and --log",
+            ),
+            Kind::File if force => continue,
+            Kind::File => (
+                format!("{shown} already exists"),
+                "add --force to replace it (the old file is kept, and `vitalsign restore --undo` brings it back), or restore to another path with --db and --log",
+            ),
+            Kind::Directory => (format!("{shown} is a folder, but {what} must be a file"), "name a file"),
+            Kind::Other => (format!("{shown} is not a regular file"), "name a file"),
+        };
+        return Err(Failure::refused(format!("{why}; nothing was changed"), hint));
+    }
+    refuse_if_open(&database.real)?;
+    refuse_if_export_open(&log.real)
+}
+
+/// The files that are unpacked beside the destination; dropping this removes them.
+struct Staging {
+    real: PathBuf,
+    folder: PathBuf,
+    log: PathBuf,
+}
+
+impl Staging {
+    fn at(database: &Place, log: &Place) -> Self {
+        Self { real: database.real.clone(), folder: database.staged(), log: log.staged() }
+    }
+
+    fn new(database: &Place, log: &Place) -> Result<Self, Failure> {
+        let staging = Self::at(database, log);
+        // A kill leaves it to the next run, which may be that of the registry's own user.
+        let owner = files::heir(&staging.folder, database.stat.map(|old| (old.uid, old.gid)));
+        files::new_private_folder(&staging.folder, owner)
+            .map_err(|error| Failure::io("create a folder in", &database.base, error))?;
+        Ok(staging)
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::new(self.folder.clone(), Some(self.log.clone()), Depth::Within(INDEX_LIMIT))
+    }
+
+    /// Gives the new files the owner, the rights and the attributes that they will have.
+    fn prepare(&self, found: &LaidOut, database: &Place, log: &Place) -> Result<(), Failure> {
+        database.give(&found.database, archived(found))?;
+        if found.unpacked.files.provenance.is_some() { log.give(&self.log, archived(found)) } else { Ok(()) }
+    }
+
+    fn remove(&self) -> Result<(), Failure> {
+        let failed = |path: &Path, error| Failure::io("remove", path, error);
+        files::remove_folder(&self.folder).map_err(|error| failed(&self.folder, error))?;
+        files::remove(&self.log).map_err(|error| failed(&self.log, error))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // What an interrupted swap has not put in place yet is how the next restore finds out where it ended.
+        if journal::is_there(&self.real) {
+            return;
+        }
+        if let Err(failure) = self.remove() {
+            tracing::warn!("{failure}; it is a temporary copy, and the next restore removes it");
+        }
+    }
+}

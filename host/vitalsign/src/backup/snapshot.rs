@@ -1,0 +1,388 @@
+//! Writes the members of an archive, in one pass over one snapshot of the database.
+//!
+//! Knows the names of the members, and no other path.
+
+use std::{io, path::Path, thread, time::Duration};
+
+use super::{
+    Failure, Include, Progress,
+    jsonl::Lines,
+    record::{Checked, Judged, Structure},
+};
+use vitalsign_archive::{Files, Header, INCLUDE, METADATA, Metadata, SqliteFacts, Writer, Written, is_reserved};
+use vitalsign_base::{
+    files::{self, Stat},
+    value::{Digest, printable},
+};
+use vitalsign_sqlite::{Depth, Examined, Facts, Snapshot, Trouble, linked_version};
+
+/// The member with the rows of the provenance table.
+const PROVENANCE: &str = "provenance.jsonl";
+
+/// The name in the archive of a database whose own name cannot be used there.
+pub(super) const PLAIN_NAME: &str = "database.sqlite";
+
+/// The longest name that a tar header holds.
+const MAX_NAME_BYTES: usize = 100;
+
+/// Lines are gathered to so many bytes before they are written.
+const LINES_BYTES: usize = 64 * 1024;
+
+/// Problems of a database that are repeated in a message.
+const MAX_PROBLEMS: usize = 3;
+
+/// Faults that are written down.
+const MAX_FAULTS: usize = 10;
+
+/// The longest sentence of SQLite's that is repeated.
+const MAX_TEXT_BYTES: usize = 500;
+
+/// How long the comparison of indexes with their tables may take in a backup, a verification or a restore. It looks up one row after
+/// the other: 200 MB take a second and a half, which doubles the time of a restore, and a large database would keep whoever restores
+/// it waiting for minutes.
+pub(super) const INDEX_LIMIT: Duration = Duration::from_secs(1);
+
+/// What the metadata says beside the facts of the snapshot.
+pub(super) struct About<'a> {
+    /// The database's real path.
+    pub(super) real: &'a Path,
+    /// What `stat` says of it.
+    pub(super) stat: Stat,
+    /// What the operator calls it.
+    pub(super) identity: Option<&'a str>,
+    /// When the backup was begun, in UTC, and in seconds since 1970.
+    pub(super) created_at: String,
+    pub(super) created_seconds: u64,
+    pub(super) records_table: &'a str,
+    pub(super) provenance_table: &'a str,
+    /// Whether the structure is checked as well.
+    pub(super) checked: bool,
+    /// Why committed rows are missing, if they are.
+    pub(super) incomplete: Option<String>,
+    /// What else goes into the archive.
+    pub(super) include: &'a [Include],
+}
+
+/// An archive that is finished, synced and, if that was asked for, proven.
+pub(super) struct Proven {
+    pub(super) written: Written,
+    /// The archive's own digest, once it was read back.
+    pub(super) digest: Option<Digest>,
+}
+
+/// How far an archive is.
+pub(super) enum State {
+    /// It holds the registry's own database, and what is included is still to come: reading that takes its time, in which the
+    /// database is not to be held.
+    Begun(Box<Writer>),
+    /// It is finished.
+    Proven(Proven),
+}
+
+/// What was written.
+pub(super) struct Taken {
+    pub(super) state: State,
+    pub(super) metadata: Metadata,
+    pub(super) judged: Judged,
+}
+
+impl About<'_> {
+    /// The header of a member.
+    pub(super) fn header(&self, name: &str, bytes: Option<u64>) -> Header {
+        let Stat { uid, gid, .. } = self.stat;
+        Header { name: name.to_owned(), bytes, mode: 0o600, uid, gid, modified: self.created_seconds }
+    }
+
+    /// The header of the database or a file beside it, which keeps its mode.
+    pub(super) fn kept_header(&self, name: &str, bytes: u64) -> Header {
+        Header { mode: self.stat.mode & 0o777, ..self.header(name, Some(bytes)) }
+    }
+
+    /// The metadata as far as no database has to be read for it.
+    pub(super) fn metadata(&self, files: Files) -> Metadata {
+        Metadata {
+            created_at: Some(self.created_at.clone()),
+            tool: Some(format!("vitalsign {}", env!("CARGO_PKG_VERSION"))),
+            source: Some(self.real.display().to_string()),
+            host: Some(files::host_name()),
+            identity: self.identity.map(str::to_owned).or_else(|| files::identity(self.real)),
+            files: Some(files),
+            incomplete: self.incomplete.clone(),
+            ..Metadata::new()
+        }
+        .including(self.include.iter().map(Include::stated).collect())
+    }
+
+    /// The database's own file name, where it fits a member.
+    pub(super) fn member(&self) -> String {
+        let own = self.real.file_name().and_then(|name| name.to_str()).unwrap_or(PLAIN_NAME);
+        // `-wal` has to fit behind it, and `sha256sum` writes a backslash or a line break in its own way.
+        let fits = own.len() + 4 <= MAX_NAME_BYTES && !own.contains('\\') && !own.chars().any(char::is_control);
+        // A reader of an archive without metadata goes by these endings.
+        let means_another = [".jsonl", "-wal", "-shm", "-journal"].iter().any(|ending| own.ends_with(ending));
+        let is_folder = own == INCLUDE && !self.include.is_empty();
+        if fits && !means_another && !is_folder && !is_reserved(own) { own.to_owned() } else { PLAIN_NAME.to_owned() }
+    }
+}
+
+/// Writes the archive of a snapshot into the folder `archive`. The outer error comes from the database, and the read may be started
+/// again after it; the inner error is final.
+///
+/// The metadata come first in an archive, and faults of the database are found last: where there are any, the archive is written
+/// again with what is known then.
+pub(super) fn take(
+    snapshot: &Snapshot<'_>,
+    about: &About<'_>,
+    writer: &dyn Fn() -> Result<Writer, Failure>,
+    may_begin: &dyn Fn(u64) -> Result<(), Failure>,
+    prove: &(dyn Fn(Written) -> Result<Proven, Failure> + Sync),
+    archive: &Path,
+    progress: &dyn Progress,
+) -> Result<Result<Taken, Failure>, Trouble> {
+    let facts = snapshot.facts()?;
+    if let Err(failure) = may_begin(facts.page_bytes * facts.pages) {
+        return Ok(Err(failure));
+    }
+    let mut known = (!about.checked).then(|| Judged::not_checked("--no-verify"));
+    loop {
+        let writer = match writer() {
+            Ok(writer) => writer,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let taken = written(snapshot, about, &facts, writer, known.as_ref(), prove, archive, progress)?;
+        match taken {
+            Ok(taken) if known.is_none() && matches!(taken.judged.structure, Structure::Flawed(_)) => {
+                known = Some(taken.judged);
+            }
+            taken => return Ok(taken),
+        }
+    }
+}
+
+/// One archive, from its first byte to its proof. What is not yet `known` of the database is found out meanwhile.
+#[expect(clippy::too_many_arguments, reason = "what `take` was given, and what it knows")]
+fn written(
+    snapshot: &Snapshot<'_>,
+    about: &About<'_>,
+    facts: &Facts,
+    mut writer: Writer,
+    known: Option<&Judged>,
+    prove: &(dyn Fn(Written) -> Result<Proven, Failure> + Sync),
+    archive: &Path,
+    progress: &dyn Progress,
+) -> Result<Result<Taken, Failure>, Trouble> {
+    let total = facts.page_bytes * facts.pages;
+    let metadata = described(snapshot, about, facts, known)?;
+    progress.begin("backing up", total);
+    let mut ended = text(&mut writer, about, &metadata);
+    if ended.is_ok() {
+        ended = database(snapshot, about, total, &mut writer, progress)?;
+    }
+    if ended.is_ok() && metadata.provenance_rows.is_some() && !progress.is_cancelled() {
+        ended = export(snapshot, about, &mut writer)?;
+    }
+    progress.end();
+    if progress.is_cancelled() {
+        return Ok(Err(Failure::Interrupted));
+    }
+    if let Err(error) = ended {
+        return Ok(Err(Failure::io("write the archive in", archive, error)));
+    }
+    if !about.include.is_empty() {
+        let judged = match known {
+            Some(known) => Ok(known.clone()),
+            None => source_judged(snapshot, about.real, progress)?,
+        };
+        return Ok(judged.map(|judged| Taken { state: State::Begun(Box::new(writer)), metadata, judged }));
+    }
+    // The archive is finished and proven while its pages are checked: neither needs the other.
+    let (proven, judged) = thread::scope(|scope| {
+        let finish = || {
+            writer.finish(&about.header("", None)).map_err(|error| Failure::io("write the archive in", archive, error))
+        };
+        let finishing =
+            thread::Builder::new().name("proof".to_owned()).spawn_scoped(scope, || finish().and_then(prove));
+        let judged = match known {
+            _ if finishing.is_err() => Ok(Ok(Judged::not_checked("no archive"))),
+            Some(known) => Ok(Ok(known.clone())),
+            None => source_judged(snapshot, about.real, progress),
+        };
+        let gone = |_| Err(io::Error::other("the thread that writes it stopped unexpectedly"));
+        (finishing.and_then(|thread| thread.join().map_or_else(gone, Ok)), judged)
+    });
+    let judged = judged?;
+    let proven = proven.unwrap_or_else(|error| Err(Failure::io("write the archive in", archive, error)));
+    Ok(judged.and_then(|judged| Ok(Taken { state: State::Proven(proven?), metadata, judged })))
+}
+
+/// What the archive says of itself.
+fn described(
+    snapshot: &Snapshot<'_>,
+    about: &About<'_>,
+    facts: &Facts,
+    known: Option<&Judged>,
+) -> Result<Metadata, Trouble> {
+    let records = match snapshot.unreadable(about.records_table) {
+        None => snapshot.counted(about.records_table)?,
+        // The table does not exist, or only the registry's own program can read it.
+        Some(_) => None,
+    };
+    let provenance = provenance(snapshot, about.provenance_table)?;
+    let files = Files {
+        database: Some(about.member()),
+        provenance: provenance.map(|_| PROVENANCE.to_owned()),
+        ..Files::default()
+    };
+    let faults = match known.map(|known| &known.structure) {
+        Some(Structure::Flawed(faults)) => faults.clone(),
+        _ => Vec::new(),
+    };
+    Ok(Metadata {
+        sqlite: Some(facts_of(facts)),
+        records,
+        provenance_rows: provenance,
+        faults,
+        ..about.metadata(files)
+    })
+}
+
+/// What SQLite says of a database, as an archive writes it.
+pub(super) fn facts_of(facts: &Facts) -> SqliteFacts {
+    SqliteFacts {
+        version: linked_version().to_owned(),
+        page_size: facts.page_bytes,
+        page_count: facts.pages,
+        user_version: facts.user_version,
+        application_id: facts.application_id,
+        journal_mode: facts.journal_mode.clone(),
+        encoding: facts.encoding.clone(),
+        auto_vacuum: facts.auto_vacuum,
+    }
+}
+
+/// The rows of the provenance table, or of a view in its place; `None` where there is none that can be read.
+fn provenance(snapshot: &Snapshot<'_>, table: &str) -> Result<Option<u64>, Trouble> {
+    let is_view = snapshot.is_view(table)?;
+    if !is_view && !snapshot.is_table(table)? {
+        return Ok(None);
+    }
+    let not_exported = |trouble: Trouble| {
+        let what = if is_view { "view" } else { "table" };
+        tracing::warn!("the backup contains the {what} `{table}`, but its rows could not be exported: {trouble}");
+        Ok(None)
+    };
+    if let Some(trouble) = snapshot.unreadable(table) {
+        return not_exported(trouble);
+    }
+    if !is_view {
+        return snapshot.counted(table);
+    }
+    // A view can fail at any row, and that must not be found out in the middle of the export.
+    let mut rows = 0;
+    match snapshot.all_rows(table, |_, _| {
+        rows += 1;
+        true
+    }) {
+        Ok(()) => Ok(Some(rows)),
+        Err(trouble @ Trouble::Other { .. }) => not_exported(trouble),
+        Err(trouble) => Err(trouble),
+    }
+}
+
+/// `metadata.json`.
+pub(super) fn text(writer: &mut Writer, about: &About<'_>, metadata: &Metadata) -> io::Result<()> {
+    let text = metadata.render();
+    writer.begin(about.header(METADATA, Some(text.len() as u64)))?;
+    writer.write(text.as_bytes())?;
+    writer.end().map(drop)
+}
+
+fn database(
+    snapshot: &Snapshot<'_>,
+    about: &About<'_>,
+    total: u64,
+    writer: &mut Writer,
+    progress: &dyn Progress,
+) -> Result<io::Result<()>, Trouble> {
+    let mut ended = writer.begin(about.kept_header(&about.member(), total));
+    let mut done = 0;
+    if ended.is_ok() {
+        snapshot.pages(|page| {
+            ended = writer.write(page);
+            done += page.len() as u64;
+            progress.at(done);
+            ended.is_ok() && !progress.is_cancelled()
+        })?;
+    }
+    Ok(ended.and_then(|()| writer.end().map(drop)))
+}
+
+fn export(snapshot: &Snapshot<'_>, about: &About<'_>, writer: &mut Writer) -> Result<io::Result<()>, Trouble> {
+    let mut ended = writer.begin(about.header(PROVENANCE, None));
+    let mut lines = Lines::default();
+    let mut gathered = Vec::with_capacity(LINES_BYTES * 2);
+    if ended.is_ok() {
+        snapshot.all_rows(about.provenance_table, |names, cells| {
+            lines.add(names, cells, &mut gathered);
+            if gathered.len() >= LINES_BYTES {
+                ended = writer.write(&gathered);
+                gathered.clear();
+            }
+            ended.is_ok()
+        })?;
+    }
+    Ok(ended.and_then(|()| writer.write(&gathered)).and_then(|()| writer.end().map(drop)))
+}
+
+/// The database that is backed up may have lost rows.
+pub(super) fn damaged_source(real: &Path, problems: Vec<String>) -> Failure {
+    Failure::Structure { what: said_of(real), problems, hint: DAMAGED_SOURCE_HINT }
+}
+
+fn said_of(real: &Path) -> String {
+    format!("the database {}", real.display())
+}
+
+/// Checks the same pages that were written. The archive is compared with their hashes afterwards, so the result holds for the
+/// database in the archive too, and no copy of it has to be unpacked.
+fn source_judged(
+    snapshot: &Snapshot<'_>,
+    real: &Path,
+    progress: &dyn Progress,
+) -> Result<Result<Judged, Failure>, Trouble> {
+    judged(snapshot, &said_of(real), DAMAGED_SOURCE_HINT, Depth::Within(INDEX_LIMIT), progress)
+}
+
+const DAMAGED_SOURCE_HINT: &str =
+    "keep its files with `vitalsign backup --raw`, then restore the newest verified archive";
+
+/// What a look through the whole database finds. One that uses functions or collations of its own program cannot be checked here;
+/// one that may have lost rows is a failure.
+pub(super) fn judged(
+    snapshot: &Snapshot<'_>,
+    what: &str,
+    hint: &'static str,
+    depth: Depth,
+    progress: &dyn Progress,
+) -> Result<Result<Judged, Failure>, Trouble> {
+    let found = match snapshot.until(&|| progress.is_cancelled(), || snapshot.examine(depth)) {
+        Ok(found) => found,
+        Err(Trouble::OutOfTime { .. }) if progress.is_cancelled() => return Ok(Err(Failure::Interrupted)),
+        Err(Trouble::Other { detail, .. }) => return Ok(Ok(Judged::not_checked(detail))),
+        Err(trouble) => return Err(trouble),
+    };
+    let said = |most: usize| {
+        let mut texts: Vec<_> =
+            found.problems.iter().take(most).map(|one| printable(&one.text, MAX_TEXT_BYTES)).collect();
+        if let more @ 1.. = found.problems.len().saturating_sub(most) {
+            texts.push(format!("and {more} more"));
+        }
+        texts
+    };
+    if found.may_lose_rows() {
+        return Ok(Err(Failure::Structure { what: what.to_owned(), problems: said(MAX_PROBLEMS), hint }));
+    }
+    let structure = if found.problems.is_empty() { Structure::Sound } else { Structure::Flawed(said(MAX_FAULTS)) };
+    let Examined { indexes, references, why_not, .. } = found;
+    Ok(Ok(Judged { structure, checked: Checked { pages: true, rows: true, indexes, references, why_not } }))
+}
