@@ -92,7 +92,7 @@ pub fn has_default_list(folder: &Path) -> bool {
 
 /// Opened without following links, and nothing but a file with one name: the owner of the folder may have put anything there.
 fn opened(path: &Path) -> io::Result<(File, fs::Metadata)> {
-    let file = OpenOptions::new().read(true).custom_flags(super::place::no_follow()).open(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(super::read::no_follow()).open(path)?;
     let found = file.metadata()?;
     if !found.is_file() || names_of(&file)? != 1 {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "another file has taken its place"));

@@ -156,7 +156,7 @@ pub fn finish_folder(path: &Path, owner: Option<(u32, u32)>, mode: u32, seconds:
 }
 
 /// Gives the owner every right on a folder and those in it, as far as that can be done: they are removed next.
-pub(super) fn make_writable(path: &Path) {
+fn make_writable(path: &Path) {
     let Ok(Some(Node::Folder(stat))) = node(path) else { return };
     if stat.mode & 0o700 != 0o700 {
         // What cannot be changed cannot be removed either, and that is said then.
@@ -215,4 +215,23 @@ pub fn is_changed_since(path: &Path, moment_ns: i128) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Removes a folder with everything in it; one that is gone already is no error.
+///
+/// # Errors
+/// What the system says.
+pub fn remove_folder(path: &Path) -> io::Result<()> {
+    let removed = match fs::remove_dir_all(path) {
+        // A folder in it may be one that not even its owner writes to, as one that was restored with its mode.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            make_writable(path);
+            fs::remove_dir_all(path)
+        }
+        removed => removed,
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
