@@ -17,8 +17,8 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::{
-    env::{Place, Ran, entry, skipped},
-    other::Other,
+    env::{RunOutput, TestEnv, entry, skipped},
+    other::OtherProcess,
 };
 
 /// A program that users may lack: the test says loudly that it does without, and CI does not let it.
@@ -31,20 +31,20 @@ pub fn has(program: &str) -> bool {
 }
 
 /// Makes a backup and gives the archive's path.
-pub fn back_up(place: &Place, more: &[&str]) -> PathBuf {
+pub fn back_up(place: &TestEnv, more: &[&str]) -> PathBuf {
     let ran = place.run([&["backup", "--db", "registry.sqlite", "--out", "out"], more].concat());
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     place.path(ran.stdout.trim())
 }
 
-fn restore(place: &Place, archive: &Path, more: &[&str]) -> Ran {
+fn restore(place: &TestEnv, archive: &Path, more: &[&str]) -> RunOutput {
     let archive = archive.to_str().unwrap();
     place.run([&["restore", archive], more].concat())
 }
 
 /// A registry with two rows that share a unique value, which only a comparison with the index shows, and a NULL where there must be none.
-fn with_faults() -> Place {
-    let place = Place::with_registry(20);
+fn with_faults() -> TestEnv {
+    let place = TestEnv::with_registry(20);
     let sql = |sql: &str| {
         let conn = Connection::open(place.path("registry.sqlite")).unwrap();
         conn.execute_batch(&format!("PRAGMA writable_schema = ON; {sql}")).unwrap();
@@ -103,7 +103,7 @@ fn faults_that_lose_no_row_are_kept_and_named() {
 
 #[test]
 fn verify_full_follows_references() {
-    let place = Place::with_registry(20);
+    let place = TestEnv::with_registry(20);
     let conn = Connection::open(place.path("registry.sqlite")).unwrap();
     conn.execute_batch(
         "PRAGMA foreign_keys = OFF; CREATE TABLE p(a INTEGER PRIMARY KEY); CREATE TABLE c(p REFERENCES p(a)); INSERT INTO c VALUES (7)",
@@ -134,7 +134,7 @@ fn settled(text: &str) -> String {
 
 #[test]
 fn a_backup_and_the_way_back() {
-    let place = Place::with_registry(1000);
+    let place = TestEnv::with_registry(1000);
     place.configure(|_| ());
     let archive = back_up(&place, &["--tag", "nightly"]);
     assert_eq!(fs::metadata(&archive).unwrap().permissions().mode() & 0o7777, 0o600);
@@ -189,7 +189,7 @@ fn a_backup_and_the_way_back() {
     what_was_replaced_is_shown_and_removed(&place, &archive);
 }
 
-fn what_was_replaced_is_shown_and_removed(place: &Place, archive: &Path) {
+fn what_was_replaced_is_shown_and_removed(place: &TestEnv, archive: &Path) {
     for _ in 0..2 {
         assert_eq!(restore(place, archive, &["--force"]).code, 0);
     }
@@ -226,7 +226,7 @@ fn what_was_replaced_is_shown_and_removed(place: &Place, archive: &Path) {
 /// The program was upgraded, and the archive is from before: the program could not start on it.
 #[test]
 fn an_archive_of_another_schema_version_is_restored_only_when_asked_for() {
-    let place = Place::with_registry(10);
+    let place = TestEnv::with_registry(10);
     place.configure(|_| ());
     let archive = back_up(&place, &[]);
     let ran = restore(&place, &archive, &["--force", "--dry-run"]);
@@ -255,7 +255,7 @@ fn an_archive_of_another_schema_version_is_restored_only_when_asked_for() {
 /// Somebody takes the archive of another application, or has only what `sqlite3` and `gzip` made.
 #[test]
 fn another_database_is_refused_and_a_plain_copy_is_restored() {
-    let place = Place::with_registry(10);
+    let place = TestEnv::with_registry(10);
     place.configure(|_| ());
     let archive = back_up(&place, &[]);
     Connection::open(place.path("shop.sqlite")).unwrap().execute_batch("CREATE TABLE orders(id)").unwrap();
@@ -289,7 +289,7 @@ fn another_database_is_refused_and_a_plain_copy_is_restored() {
 
 #[test]
 fn verify_list_and_prune_say_what_they_see() {
-    let place = Place::with_registry(10);
+    let place = TestEnv::with_registry(10);
     place.configure(|_| ());
     let first = back_up(&place, &["--tag", "one"]);
     let second = back_up(&place, &["--tag", "two", "--no-verify", "--compression", "zstd"]);
@@ -334,7 +334,7 @@ fn verify_list_and_prune_say_what_they_see() {
 
 #[test]
 fn several_archives_are_verified_and_each_that_went_bad_is_named() {
-    let place = Place::with_registry(10);
+    let place = TestEnv::with_registry(10);
     place.configure(|_| ());
     let archives: Vec<_> = ["one", "two", "three"].map(|tag| back_up(&place, &["--tag", tag])).into();
     let names: Vec<&str> = archives.iter().map(|archive| archive.to_str().unwrap()).collect();
@@ -383,7 +383,7 @@ fn several_archives_are_verified_and_each_that_went_bad_is_named() {
 
 #[test]
 fn a_pinned_archive_stays_until_it_is_unpinned() {
-    let place = Place::with_registry(10);
+    let place = TestEnv::with_registry(10);
     place.configure(|config| config["backup"] = serde_json::json!({ "dir": "out", "keep": { "last": 1 } }));
     let first = back_up(&place, &["--tag", "one"]);
     let name = first.to_str().unwrap();
@@ -431,7 +431,7 @@ fn bad_inputs(long: &str) -> Vec<(&'static str, Vec<&str>)> {
 
 #[test]
 fn bad_input_is_one_sentence_and_a_code_and_changes_nothing() {
-    let place = Place::with_registry(10);
+    let place = TestEnv::with_registry(10);
     place.configure(|_| ());
     let archive = back_up(&place, &[]);
     let good = fs::read(&archive).unwrap();
@@ -495,7 +495,7 @@ fn bad_input_is_one_sentence_and_a_code_and_changes_nothing() {
 /// Every program that opens archives gets the same files out of ours.
 #[test]
 fn other_programs_open_it() {
-    let place = Place::with_registry(3000);
+    let place = TestEnv::with_registry(3000);
     let archive = back_up(&place, &[]);
     let name = archive.file_name().unwrap().to_str().unwrap();
     let whole = fs::read(place.path("registry.sqlite")).unwrap();
@@ -538,9 +538,9 @@ fn older_archives_restore_with_what_is_in_their_log() {
     if !has("tar") {
         return;
     }
-    let place = Place::empty();
+    let place = TestEnv::empty();
     fs::create_dir(place.path("s")).unwrap();
-    Other::open(
+    OtherProcess::open(
         &place.path("s/registry.sqlite"),
         "PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE records(id); INSERT INTO records VALUES ('in the log')",
     )
@@ -575,10 +575,10 @@ fn older_archives_restore_with_what_is_in_their_log() {
 
 #[test]
 fn a_raw_copy_brings_its_journal_along() {
-    let place = Place::with_registry(20);
+    let place = TestEnv::with_registry(20);
     let spill = "PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN;
         UPDATE records SET payload = zeroblob(2000); DELETE FROM provenance";
-    Other::open(&place.path("registry.sqlite"), spill).kill();
+    OtherProcess::open(&place.path("registry.sqlite"), spill).kill();
     assert!(place.path("registry.sqlite-journal").exists());
     let ran = place.run(["backup", "--raw", "--db", "registry.sqlite", "--out", "out"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -596,7 +596,7 @@ fn a_raw_copy_brings_its_journal_along() {
 
 #[test]
 fn an_archive_whose_path_cannot_be_printed_is_named_all_the_same() {
-    let place = Place::with_registry(20);
+    let place = TestEnv::with_registry(20);
     let mut command = place.command(["backup", "--db", "registry.sqlite", "--out", "out"]);
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = command.stdout(full).output().unwrap();
@@ -633,7 +633,7 @@ impl Drop for Stopping<'_> {
 
 #[test]
 fn backups_under_a_writer_hold_a_prefix() {
-    let place = Place::empty();
+    let place = TestEnv::empty();
     let path = place.path("registry.sqlite");
     let writer = Connection::open(&path).unwrap();
     writer
@@ -690,7 +690,7 @@ fn backups_under_a_writer_hold_a_prefix() {
 /// A writer that opens, commits and closes each time leaves no log behind to be read through, and must not hold a backup up.
 #[test]
 fn a_backup_under_writers_who_come_and_go() {
-    let place = Place::with_registry(3000);
+    let place = TestEnv::with_registry(3000);
     let path = place.path("registry.sqlite");
     Connection::open(&path).unwrap().execute_batch("PRAGMA journal_mode = wal").unwrap();
     let stop = AtomicBool::new(false);
@@ -728,7 +728,7 @@ fn a_backup_under_writers_who_come_and_go() {
 
 #[test]
 fn other_file_systems_and_other_users() {
-    let place = Place::with_registry(10);
+    let place = TestEnv::with_registry(10);
     let shm = Path::new("/dev/shm");
     if shm.is_dir() {
         let elsewhere = tempfile::tempdir_in(shm).unwrap();
@@ -775,7 +775,7 @@ fn other_file_systems_and_other_users() {
 
 #[test]
 fn the_check_and_the_schedule_are_in_the_report() {
-    let place = Place::with_registry(10);
+    let place = TestEnv::with_registry(10);
     place.configure(|config| config["backup"] = serde_json::json!({ "dir": "out" }));
     let report = place.check();
     assert_eq!((&report["status"], &entry(&report, "backup")["status"]), (&"error".into(), &"error".into()));
@@ -791,10 +791,10 @@ fn the_check_and_the_schedule_are_in_the_report() {
 /// A backup that fails by hand is another process than the check that tells of it.
 #[test]
 fn a_backup_that_failed_is_told_until_one_succeeds() {
-    let place = Place::with_registry(10);
+    let place = TestEnv::with_registry(10);
     place.configure(|config| config["backup"] = serde_json::json!({ "dir": "out" }));
     let good = fs::read(place.path("registry.sqlite")).unwrap();
-    let failing = |place: &Place| {
+    let failing = |place: &TestEnv| {
         place.write("registry.sqlite", "no database at all");
         let ran = place.run(["backup"]);
         place.write("registry.sqlite", &good);
@@ -820,7 +820,7 @@ fn a_backup_that_failed_is_told_until_one_succeeds() {
 /// `serve` makes a backup when the schedule says so, thins out, and says how it went.
 #[test]
 fn serve_backs_up_on_schedule() {
-    let place = Place::with_registry(10);
+    let place = TestEnv::with_registry(10);
     place.configure(|config| {
         // With six fields the first is the second, so that the test need not wait for a minute.
         config["backup"] = serde_json::json!({ "dir": "out", "schedule": "* * * * * *", "keep": { "last": 2 } });
@@ -847,7 +847,7 @@ fn serve_backs_up_on_schedule() {
 /// `serve` looks at older archives by itself, and says which one has gone bad on the disk since it was verified.
 #[test]
 fn serve_verifies_again_what_was_verified_longest_ago() {
-    let place = Place::with_registry(200);
+    let place = TestEnv::with_registry(200);
     place.configure(|config| {
         config["backup"] = serde_json::json!({ "dir": "out", "verifyIntervalSeconds": 1 });
         config["health"]["checks"] = serde_json::json!({ "backup": { "intervalSeconds": 1 } });
@@ -888,7 +888,7 @@ fn serve_verifies_again_what_was_verified_longest_ago() {
 
 #[test]
 fn records_that_are_missing_are_told_until_somebody_accepts_it() {
-    let place = Place::with_registry(100);
+    let place = TestEnv::with_registry(100);
     place.configure(|config| config["backup"] = serde_json::json!({ "dir": "out", "keep": { "last": 1 } }));
     back_up(&place, &[]);
     let gone = "DELETE FROM provenance; DELETE FROM records WHERE rowid % 2 = 0";
@@ -909,7 +909,7 @@ fn records_that_are_missing_are_told_until_somebody_accepts_it() {
 
 #[test]
 fn the_newest_archive_and_that_of_a_time_are_found() {
-    let place = Place::with_registry(5);
+    let place = TestEnv::with_registry(5);
     place.configure(|config| config["backup"] = serde_json::json!({ "dir": "out" }));
     let older = back_up(&place, &[]);
     let later = older.with_file_name("registry-backup-2026-01-02T03-04-05Z.tar.gz");
@@ -921,7 +921,7 @@ fn the_newest_archive_and_that_of_a_time_are_found() {
     assert_eq!(ran.code, 4, "{}", ran.stderr);
     assert!(ran.stderr.contains("has no archive of"), "{}", ran.stderr);
     let own = |how: &[&str]| place.run([&["restore", "--force", "--dry-run", "--json"], how].concat());
-    let at = |ran: &Ran| ran.report()["createdAt"].as_str().unwrap().to_owned();
+    let at = |ran: &RunOutput| ran.report()["createdAt"].as_str().unwrap().to_owned();
     let known: Value = serde_json::from_slice(
         &fs::read(newest.with_file_name(format!("{}.json", newest.file_name().unwrap().to_str().unwrap()))).unwrap(),
     )
@@ -936,7 +936,7 @@ fn the_newest_archive_and_that_of_a_time_are_found() {
 
 #[test]
 fn an_archive_passes_through_pipes() {
-    let place = Place::with_registry(5);
+    let place = TestEnv::with_registry(5);
     let before = place.listing();
     let output = place.command(["backup", "--db", "registry.sqlite", "--out", "-"]).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -963,7 +963,7 @@ fn an_archive_passes_through_pipes() {
 }
 
 /// Starts a command that keeps an archive in `TMPDIR`, ends it by a signal once the archive is there, and says what is left.
-fn interrupted(place: &Place, args: &[&str]) -> (Option<i32>, Vec<PathBuf>) {
+fn interrupted(place: &TestEnv, args: &[&str]) -> (Option<i32>, Vec<PathBuf>) {
     let temporary = place.path("tmp");
     fs::create_dir_all(&temporary).unwrap();
     let mut command = place.command(args);
@@ -988,7 +988,7 @@ fn interrupted(place: &Place, args: &[&str]) -> (Option<i32>, Vec<PathBuf>) {
 
 #[test]
 fn a_signal_ends_a_command_that_waits_for_a_pipe_and_no_archive_stays() {
-    let place = Place::with_registry(2000);
+    let place = TestEnv::with_registry(2000);
     for args in [
         &["verify", "-"][..],
         &["restore", "-", "--db", "copy.sqlite"],
@@ -1005,7 +1005,7 @@ fn archives_that_another_user_may_not_read_are_kept() {
     if !has("setpriv") {
         return;
     }
-    let place = Place::with_registry(5);
+    let place = TestEnv::with_registry(5);
     for tag in ["one", "two"] {
         back_up(&place, &["--tag", tag]);
     }

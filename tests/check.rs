@@ -5,8 +5,8 @@ use std::{fs, os::unix::fs::symlink};
 use serde_json::{Value, json};
 
 use crate::{
-    env::{Place, entry},
-    other::Other,
+    env::{TestEnv, entry},
+    other::OtherProcess,
 };
 
 /// The text without what differs from run to run: times, and the room on this machine's disk.
@@ -31,7 +31,7 @@ fn settled(text: &str) -> String {
 }
 
 /// One check of `db`: the exit code and each sentence once, with proof that looking changed nothing.
-fn says(place: &Place, db: &str) -> String {
+fn says(place: &TestEnv, db: &str) -> String {
     let before = place.listing();
     let ran = place.run(["check", "--format", "json", "--db", db]);
     assert_eq!(place.listing(), before, "looking changed something");
@@ -54,7 +54,7 @@ fn says(place: &Place, db: &str) -> String {
 
 #[test]
 fn a_healthy_registry() {
-    let place = Place::with_registry(42);
+    let place = TestEnv::with_registry(42);
     place.configure(|_| ());
     let before = place.listing();
     let ran = place.run(["check", "--format", "json"]);
@@ -76,7 +76,7 @@ fn a_healthy_registry() {
 
 #[test]
 fn odd_files_get_an_exact_sentence() {
-    let place = Place::with_registry(2000);
+    let place = TestEnv::with_registry(2000);
     fs::create_dir(place.path("folder.db")).unwrap();
     place.write("empty.db", "");
     let whole = fs::read(place.path("registry.sqlite")).unwrap();
@@ -138,8 +138,8 @@ fn states_that_another_program_left_or_holds() {
     let mut said = String::new();
     let mut note = |what: &str, text: String| said += &format!("{what}: {text}");
 
-    let place = Place::with_registry(20);
-    let mut other = Other::open(&place.path("registry.sqlite"), "");
+    let place = TestEnv::with_registry(20);
+    let mut other = OtherProcess::open(&place.path("registry.sqlite"), "");
     other.sql("INSERT INTO records SELECT 'x', kind, name, version, payload, created_at FROM records LIMIT 1");
     note("a live writer", says(&place, "registry.sqlite"));
     let report = place.run(["check", "--format", "json", "--db", "registry.sqlite"]).report();
@@ -153,8 +153,8 @@ fn states_that_another_program_left_or_holds() {
     fs::remove_file(place.path("registry.sqlite-shm")).unwrap();
     note("a -wal without its -shm", says(&place, "registry.sqlite"));
 
-    let place = Place::with_registry(20);
-    let mut other = Other::open(&place.path("registry.sqlite"), "");
+    let place = TestEnv::with_registry(20);
+    let mut other = OtherProcess::open(&place.path("registry.sqlite"), "");
     other.sql("PRAGMA journal_mode = DELETE");
     note("a rollback journal", says(&place, "registry.sqlite"));
     other.sql("BEGIN EXCLUSIVE");
@@ -186,8 +186,8 @@ fn states_that_another_program_left_or_holds() {
 
 #[test]
 fn a_database_of_another_shape_is_fine() {
-    let place = Place::empty();
-    Other::open(&place.path("o'd d?#%.sqlite"), "CREATE TABLE things (a, b)").close();
+    let place = TestEnv::empty();
+    OtherProcess::open(&place.path("o'd d?#%.sqlite"), "CREATE TABLE things (a, b)").close();
     insta::assert_snapshot!(says(&place, "o'd d?#%.sqlite"), @"
     exit 0, warn
       warn  the journal mode is `delete`, not `wal`: while somebody writes, nobody can read
@@ -196,7 +196,7 @@ fn a_database_of_another_shape_is_fine() {
 
 #[test]
 fn a_schema_that_is_not_the_expected_one_fails_the_check() {
-    let place = Place::with_registry(3);
+    let place = TestEnv::with_registry(3);
     place.configure(|config| config["registry"]["expectedSchemaVersion"] = json!(2));
     let ran = place.run(["check"]);
     assert_eq!(ran.code, 1);
@@ -215,7 +215,7 @@ fn a_schema_that_is_not_the_expected_one_fails_the_check() {
 
 #[test]
 fn fail_on_only_and_output() {
-    let place = Place::with_registry(3);
+    let place = TestEnv::with_registry(3);
     place.configure(|config| config["registry"] = json!({ "expectedSchemaVersion": 1, "recordsTable": "records" }));
     fs::hard_link(place.path("registry.sqlite"), place.path("second-name.sqlite")).unwrap();
     assert_eq!(place.run(["check"]).code, 0, "a warning is not an error");
@@ -235,7 +235,7 @@ fn fail_on_only_and_output() {
 
 #[test]
 fn a_bad_report_in_a_file_is_told_on_standard_error() {
-    let place = Place::with_registry(3);
+    let place = TestEnv::with_registry(3);
     place.configure(|config| {
         config["registry"]["expectedSchemaVersion"] = json!(9);
         config["health"]["minFreeBytes"] = json!(1_u64 << 50);
@@ -264,7 +264,7 @@ fn a_bad_report_in_a_file_is_told_on_standard_error() {
 
 #[test]
 fn json_is_asked_for_in_one_way_everywhere() {
-    let place = Place::with_registry(3);
+    let place = TestEnv::with_registry(3);
     place.configure(|config| config["backup"] = json!({ "dir": "archives", "keep": { "last": 1 } }));
     let made: Value = serde_json::from_str(&place.run(["backup", "--json"]).stdout).unwrap();
     let archive = made["path"].as_str().unwrap();
@@ -300,7 +300,7 @@ fn json_is_asked_for_in_one_way_everywhere() {
 
 #[test]
 fn a_limit_on_everything_gives_the_whole_report() {
-    let place = Place::with_registry(3);
+    let place = TestEnv::with_registry(3);
     place.configure(|config| {
         config["health"]["checks"] = json!({ "schema": { "timeoutMs": 3_600_000 }, "wal": { "timeoutMs": 3_600_000 } });
     });
@@ -309,7 +309,7 @@ fn a_limit_on_everything_gives_the_whole_report() {
     };
     let whole = names(&place.check());
     assert_eq!(place.run(["check", "--timeout", "600"]).code, 0);
-    let _other = Other::open(&place.path("registry.sqlite"), "PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
+    let _other = OtherProcess::open(&place.path("registry.sqlite"), "PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
     let ran = place.run(["check", "--timeout", "0.5", "--json"]);
     let report = ran.report();
     assert_eq!((ran.code, names(&report)), (1, whole.clone()));
@@ -334,25 +334,25 @@ fn a_limit_on_everything_gives_the_whole_report() {
 #[test]
 fn commands_that_are_not_for_people_are_never_suggested() {
     for typed in ["compile", "complie", "_compile", "__compil"] {
-        let ran = Place::empty().run([typed]);
+        let ran = TestEnv::empty().run([typed]);
         assert_eq!((ran.code, ran.stderr.replace(typed, "").contains("__")), (2, false), "{}", ran.stderr);
     }
-    assert!(!Place::empty().run(["--help"]).stdout.contains("__"));
-    let ran = Place::empty().run(["chek"]);
+    assert!(!TestEnv::empty().run(["--help"]).stdout.contains("__"));
+    let ran = TestEnv::empty().run(["chek"]);
     insta::assert_snapshot!(format!("{}: {}", ran.code, ran.stderr), @"
     2: vitalsign: unrecognized command 'chek'
       → a similar command exists: 'check'
       → usage: vitalsign [OPTIONS] <COMMAND>
       → `vitalsign help` lists the commands, and `--help` after a command its flags
     ");
-    assert_eq!(Place::empty().run(["__compile"]).code, 2);
+    assert_eq!(TestEnv::empty().run(["__compile"]).code, 2);
 }
 
 #[test]
 fn a_table_that_init_has_seen_and_that_is_gone_is_not_healthy() {
-    let place = Place::with_registry(3);
+    let place = TestEnv::with_registry(3);
     assert_eq!(place.run(["init", "--db", "registry.sqlite"]).code, 0);
-    Other::open(&place.path("registry.sqlite"), "DROP TABLE provenance; DROP TABLE records").close();
+    OtherProcess::open(&place.path("registry.sqlite"), "DROP TABLE provenance; DROP TABLE records").close();
     insta::assert_snapshot!(says(&place, "registry.sqlite"), @"
     exit 1, error
       error the table `provenance` is missing, and `registry.provenanceTable` names it
@@ -362,7 +362,7 @@ fn a_table_that_init_has_seen_and_that_is_gone_is_not_healthy() {
 
 #[test]
 fn nothing_to_check_is_not_healthy() {
-    let place = Place::with_registry(3);
+    let place = TestEnv::with_registry(3);
     let switch_off = |key: &str| {
         place.configure(|config| {
             for name in ["backup", "disk", "foreign-keys", "integrity", "records", "schema", "sqlite", "wal"] {
@@ -402,7 +402,7 @@ fn nothing_to_check_is_not_healthy() {
 
 #[test]
 fn a_report_is_never_written_over_what_it_is_about() {
-    let place = Place::with_registry(3);
+    let place = TestEnv::with_registry(3);
     place.write("vitalsign.lock", r#"{"version": 1, "plugins": {}}"#);
     place.write("mine.wasm", "(component)");
     place.configure(|config| config["plugins"] = json!([{ "name": "mine", "component": "mine.wasm" }]));
@@ -443,7 +443,7 @@ fn a_report_is_never_written_over_what_it_is_about() {
 
 #[test]
 fn the_gate_lets_a_command_through_or_says_why_not() {
-    let place = Place::with_registry(3);
+    let place = TestEnv::with_registry(3);
     place.configure(|_| ());
     let ran = place.run(["guard", "--", "/bin/sh", "-c", "echo started; exit 7"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (7, "started\n"));
@@ -476,7 +476,7 @@ fn the_gate_lets_a_command_through_or_says_why_not() {
 
 #[test]
 fn the_text_is_made_for_a_person() {
-    let place = Place::with_registry(1234);
+    let place = TestEnv::with_registry(1234);
     place.configure(|config| config["dbPath"] = json!("gone.sqlite"));
     let ran = place.run(["check"]);
     let text: String = ran.stdout.lines().map(|line| settled(line) + "\n").collect();
@@ -503,7 +503,7 @@ fn the_text_is_made_for_a_person() {
 /// A rule of one's own needs no plugin: it is a check like any other, on the command line and in the exit code.
 #[test]
 fn an_assertion_in_sql_is_a_check_of_its_own() {
-    let place = Place::with_registry(3);
+    let place = TestEnv::with_registry(3);
     place.configure(|config| {
         config["health"]["sql"] = json!([
             { "name": "few-records", "sql": "SELECT count(*) FROM records", "errorBelow": 4, "hint": "import them again" },

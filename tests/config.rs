@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::{env::Place, other::Other};
+use crate::{env::TestEnv, other::OtherProcess};
 
 #[test]
 fn a_mistake_is_named_with_its_place() {
-    let place = Place::with_registry(1);
+    let place = TestEnv::with_registry(1);
     place.write(
         "registry.config.json",
         "{\n  \"dbPath\": \"registry.sqlite\",\n  \"health\": {\n    \"minFreBytes\": 1\n  }\n}\n",
@@ -30,7 +30,7 @@ fn a_mistake_is_named_with_its_place() {
 
 #[test]
 fn show_says_where_each_value_comes_from() {
-    let place = Place::with_registry(1);
+    let place = TestEnv::with_registry(1);
     place.configure(|_| ());
     let ran = place.run(["config", "show", "--json", "--db", "other.sqlite"]);
     let rows: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
@@ -44,14 +44,14 @@ fn show_says_where_each_value_comes_from() {
 
 #[test]
 fn the_schema_is_a_json_schema() {
-    let schema: Value = serde_json::from_str(&Place::empty().run(["config", "schema"]).stdout).unwrap();
+    let schema: Value = serde_json::from_str(&TestEnv::empty().run(["config", "schema"]).stdout).unwrap();
     assert!(schema["$schema"].as_str().unwrap().contains("json-schema.org"));
     assert!(schema["properties"]["dbPath"]["description"].is_string());
 }
 
 #[test]
 fn init_writes_a_configuration_that_holds() {
-    let place = Place::with_registry(5);
+    let place = TestEnv::with_registry(5);
     let before = place.listing();
     let dry = place.run(["init", "--db", "registry.sqlite", "--dry-run"]);
     assert_eq!(place.listing(), before);
@@ -75,7 +75,7 @@ fn init_writes_a_configuration_that_holds() {
     4: vitalsign: there is a configuration already: registry.config.json; nothing was changed
       → `vitalsign init --dry-run` prints what would be written
     ");
-    let nothing = Place::empty().run(["init"]);
+    let nothing = TestEnv::empty().run(["init"]);
     insta::assert_snapshot!(format!("{}: {}", nothing.code, nothing.stderr), @"
     6: vitalsign: there is no database at `var/registry.sqlite`
       → name another database with --db PATH
@@ -84,8 +84,8 @@ fn init_writes_a_configuration_that_holds() {
 
 #[test]
 fn a_schema_version_that_nobody_set_is_not_pinned() {
-    let place = Place::with_registry(1);
-    Other::open(&place.path("registry.sqlite"), "PRAGMA user_version = 0").close();
+    let place = TestEnv::with_registry(1);
+    OtherProcess::open(&place.path("registry.sqlite"), "PRAGMA user_version = 0").close();
     let ran = place.run(["init", "--db", "registry.sqlite"]);
     insta::assert_snapshot!(format!("{}: {}{}", ran.code, ran.stdout, ran.stderr), @"
 0: registry.config.json
@@ -99,7 +99,7 @@ vitalsign: `registry.expectedSchemaVersion` is left out, because the `user_versi
 /// What lies where the log should be never answers, as a file system that hangs does not.
 #[test]
 fn init_gives_up_on_a_file_that_does_not_answer() {
-    let place = Place::with_registry(1);
+    let place = TestEnv::with_registry(1);
     let fifo = place.path("registry.sqlite-wal");
     place.write("registry.sqlite-shm", "\n");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -112,7 +112,7 @@ fn init_gives_up_on_a_file_that_does_not_answer() {
 /// The timer of the manual, on the evening of `init`.
 #[test]
 fn after_init_a_backup_is_made_and_prune_leaves_it() {
-    let place = Place::with_registry(1);
+    let place = TestEnv::with_registry(1);
     assert_eq!(place.run(["init", "--db", "registry.sqlite"]).code, 0);
     let archive = place.run(["backup"]).stdout;
     let ran = place.run(["prune", "--yes"]);
@@ -122,14 +122,14 @@ fn after_init_a_backup_is_made_and_prune_leaves_it() {
 
 #[test]
 fn without_a_file_the_check_says_where_it_looked() {
-    let ran = Place::empty().run(["config", "check"]);
+    let ran = TestEnv::empty().run(["config", "check"]);
     insta::assert_snapshot!(format!("{}: {}{}", ran.code, ran.stdout, ran.stderr), @"0: there is no configuration file at app/config/registry.config.json or registry.config.json, and none is named with --config or VITALSIGN_CONFIG; the defaults are used, and they are valid");
 }
 
 /// Each of these would keep `serve` or a plugin from working after the roll-out, and the check says so before.
 #[test]
 fn the_check_says_what_serve_would_say() {
-    let place = Place::with_registry(1);
+    let place = TestEnv::with_registry(1);
     place.write("plugins/text.wasm", "#!/bin/sh\n");
     place.write("plugins/module.wasm", b"\0asm\x01\0\0\0");
     std::fs::copy(crate::env::GUESTS.join("sql_assert.wasm"), place.path("plugins/rules.wasm")).unwrap();
@@ -198,7 +198,7 @@ fn the_check_says_what_serve_would_say() {
 
 #[test]
 fn init_writes_where_it_is_told() {
-    let place = Place::with_registry(5);
+    let place = TestEnv::with_registry(5);
     std::fs::create_dir(place.path("sub")).unwrap();
     let ran = place.run(["init", "--db", "registry.sqlite", "--config", "new.json"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "new.json\n"), "{}", ran.stderr);
@@ -229,7 +229,7 @@ fn init_writes_where_it_is_told() {
 
 #[test]
 fn plugins_that_are_not_pinned_or_not_kept_are_told_of() {
-    let place = Place::with_registry(1);
+    let place = TestEnv::with_registry(1);
     place.configure(|config| config["plugins"] = json!([{ "name": "mine", "component": "mine.wasm" }]));
     let check = |args: &[&str]| {
         let mut command = place.command(args);
@@ -257,7 +257,7 @@ fn plugins_that_are_not_pinned_or_not_kept_are_told_of() {
 
 #[test]
 fn the_command_line_is_checked() {
-    let place = Place::empty();
+    let place = TestEnv::empty();
     for args in [["chekc"].as_slice(), &["check", "--format", "yaml"], &["guard"], &["check", "--wait", "soon"], &[]] {
         assert_eq!(place.run(args).code, 2, "{args:?}");
     }

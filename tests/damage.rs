@@ -9,8 +9,8 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use super::{
-    env::{Place, entry},
-    other::Other,
+    env::{TestEnv, entry},
+    other::OtherProcess,
 };
 
 const PAGE: usize = 4096;
@@ -55,14 +55,14 @@ fn make(auto_vacuum: &str) -> Vec<u8> {
 }
 
 /// A copy of the registry that is about to be damaged.
-struct Patient {
-    place: Place,
+struct DamagedDatabase {
+    place: TestEnv,
     path: PathBuf,
 }
 
-impl Patient {
+impl DamagedDatabase {
     fn new(auto_vacuum: bool) -> Self {
-        let place = Place::empty();
+        let place = TestEnv::empty();
         place.configure(|_| ());
         place.write("registry.sqlite", healthy(auto_vacuum));
         Self { path: place.path("registry.sqlite"), place }
@@ -176,9 +176,9 @@ fn noise() -> Vec<u8> {
 }
 
 /// A kind of damage: its name, the code that the report has for it, and how it comes about.
-type Kind = (&'static str, &'static str, fn(&Patient));
+type DamageKind = (&'static str, &'static str, fn(&DamagedDatabase));
 
-const KINDS: [Kind; 33] = [
+const KINDS: [DamageKind; 33] = [
     ("noise over a leaf of a table", "corrupt", |one| one.write(one.leaf("records"), 0, &noise())),
     ("noise over an interior page of a table", "corrupt", |one| one.write(one.root("records"), 0, &noise())),
     ("noise over a leaf of an index", "corrupt", |one| one.write(one.leaf("records_kind"), 0, &noise())),
@@ -293,11 +293,11 @@ fn errors(report: &Value) -> Vec<String> {
 #[test]
 fn every_kind_of_damage_is_found() {
     for auto_vacuum in [false, true] {
-        let ran = Patient::new(auto_vacuum).place.run(["check", "--format", "json"]);
+        let ran = DamagedDatabase::new(auto_vacuum).place.run(["check", "--format", "json"]);
         assert_eq!((ran.code, errors(&ran.report())), (0, Vec::new()), "the healthy registry: {}", ran.stdout);
     }
     let mut missed = Vec::new();
-    let mut look = |name: &str, code: &str, patient: &Patient| {
+    let mut look = |name: &str, code: &str, patient: &DamagedDatabase| {
         assert_ne!(fs::read(&patient.path).unwrap(), healthy(false), "{name}: nothing was damaged");
         let ran = patient.place.run(["check", "--format", "json"]);
         let found = errors(&ran.report());
@@ -310,12 +310,12 @@ fn every_kind_of_damage_is_found() {
         }
     };
     for (name, code, damage) in KINDS {
-        let patient = Patient::new(false);
+        let patient = DamagedDatabase::new(false);
         damage(&patient);
         look(name, code, &patient);
     }
     // Page 2 of a database with auto-vacuum says to whom the pages after it belong.
-    let patient = Patient::new(true);
+    let patient = DamagedDatabase::new(true);
     patient.write(2, 40, &[9; 25]);
     look("a wrong map of pages", "corrupt", &patient);
     assert_eq!(missed, Vec::<String>::new());
@@ -323,7 +323,7 @@ fn every_kind_of_damage_is_found() {
 
 #[test]
 fn a_gate_holds_back_a_damaged_registry() {
-    let patient = Patient::new(false);
+    let patient = DamagedDatabase::new(false);
     patient.write(patient.leaf("records_kind"), 0, &noise());
     let ran = patient.place.run(["guard", "--", "echo", "started"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
@@ -331,8 +331,8 @@ fn a_gate_holds_back_a_damaged_registry() {
 
 #[test]
 fn a_damaged_log_is_found_before_it_is_recovered() {
-    let patient = Patient::new(false);
-    let _registry = Other::open(
+    let patient = DamagedDatabase::new(false);
+    let _registry = OtherProcess::open(
         &patient.path,
         "PRAGMA wal_autocheckpoint = 0; UPDATE provenance SET body = zeroblob(300) WHERE seq < 400",
     );

@@ -13,8 +13,8 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    env::{Place, entry, skipped},
-    other::Other,
+    env::{TestEnv, entry, skipped},
+    other::OtherProcess,
 };
 
 /// A mount, until it is dropped.
@@ -59,7 +59,7 @@ fn mount(args: &[&str], point: &Path) -> bool {
 }
 
 /// What one check says of `db`: its status, then each finding that it has, by status and code.
-fn says(place: &Place, db: &str, check: &str) -> (String, Value) {
+fn says(place: &TestEnv, db: &str, check: &str) -> (String, Value) {
     let before = place.listing();
     let ran = place.run(["check", "--format", "json", "--db", db]);
     assert_eq!(place.listing(), before, "looking changed something");
@@ -73,7 +73,7 @@ fn says(place: &Place, db: &str, check: &str) -> (String, Value) {
     (said.join(", "), report)
 }
 
-fn sqlite_says(place: &Place, db: &str) -> String {
+fn sqlite_says(place: &TestEnv, db: &str) -> String {
     says(place, db, "sqlite").0
 }
 
@@ -86,9 +86,9 @@ fn first_message(report: &Value, check: &str, pid: u32) -> String {
 
 #[test]
 fn a_copy_was_moved_over_a_database_in_use() {
-    let place = Place::with_registry(20);
+    let place = TestEnv::with_registry(20);
     fs::copy(place.path("registry.sqlite"), place.path("copy")).unwrap();
-    let registry = Other::open(&place.path("registry.sqlite"), "DELETE FROM provenance");
+    let registry = OtherProcess::open(&place.path("registry.sqlite"), "DELETE FROM provenance");
     assert_eq!(sqlite_says(&place, "registry.sqlite"), "ok");
     fs::rename(place.path("copy"), place.path("registry.sqlite")).unwrap();
     fs::remove_file(place.path("registry.sqlite-wal")).unwrap();
@@ -104,8 +104,8 @@ fn a_copy_was_moved_over_a_database_in_use() {
 
 #[test]
 fn a_database_in_use_was_moved_away_and_copied_back() {
-    let place = Place::with_registry(20);
-    let registry = Other::open(&place.path("registry.sqlite"), "DELETE FROM provenance");
+    let place = TestEnv::with_registry(20);
+    let registry = OtherProcess::open(&place.path("registry.sqlite"), "DELETE FROM provenance");
     fs::rename(place.path("registry.sqlite"), place.path("registry.old")).unwrap();
     fs::copy(place.path("registry.old"), place.path("registry.sqlite")).unwrap();
     let (said, report) = says(&place, "registry.sqlite", "sqlite");
@@ -116,9 +116,9 @@ fn a_database_in_use_was_moved_away_and_copied_back() {
 
 #[test]
 fn databases_that_only_share_a_name_are_no_second_truth() {
-    let (place, elsewhere) = (Place::with_registry(20), Place::with_registry(20));
+    let (place, elsewhere) = (TestEnv::with_registry(20), TestEnv::with_registry(20));
     // As another registry that was deleted while in use, and one whose folder is gone with it.
-    let first = Other::open(&elsewhere.path("registry.sqlite"), "DELETE FROM provenance");
+    let first = OtherProcess::open(&elsewhere.path("registry.sqlite"), "DELETE FROM provenance");
     fs::remove_file(elsewhere.path("registry.sqlite")).unwrap();
     assert_eq!(sqlite_says(&place, "registry.sqlite"), "ok");
     drop(elsewhere);
@@ -128,16 +128,16 @@ fn databases_that_only_share_a_name_are_no_second_truth() {
 
 #[test]
 fn a_database_that_a_container_has_as_a_folder_or_as_a_single_file() {
-    let place = Place::empty();
+    let place = TestEnv::empty();
     for name in ["host/var/registry.sqlite", "folder/none", "single/registry.sqlite"] {
         place.write(name, "");
     }
-    fs::rename(Place::with_registry(20).path("registry.sqlite"), place.path("host/var/registry.sqlite")).unwrap();
+    fs::rename(TestEnv::with_registry(20).path("registry.sqlite"), place.path("host/var/registry.sqlite")).unwrap();
     let db = "host/var/registry.sqlite";
     let write = "PRAGMA wal_autocheckpoint = 0; DELETE FROM provenance";
 
     let Some(folder) = Mounted::bound(&place.path("host/var"), &place.path("folder")) else { return };
-    let application = Other::open(&place.path("folder/registry.sqlite"), write);
+    let application = OtherProcess::open(&place.path("folder/registry.sqlite"), write);
     assert_eq!(sqlite_says(&place, db), "ok", "the log lies beside the database in both views");
     application.close();
     drop(folder);
@@ -145,7 +145,7 @@ fn a_database_that_a_container_has_as_a_folder_or_as_a_single_file() {
     let Some(_file) = Mounted::bound(&place.path(db), &place.path("single/registry.sqlite")) else { return };
     assert_eq!(sqlite_says(&place, db), "ok", "nobody has it open");
     assert_eq!(sqlite_says(&place, "single/registry.sqlite"), "warn, warn single-file-mount");
-    let application = Other::open(&place.path("single/registry.sqlite"), write);
+    let application = OtherProcess::open(&place.path("single/registry.sqlite"), write);
     let (said, report) = says(&place, db, "sqlite");
     assert_eq!(said, "error, error log-elsewhere");
     let message = first_message(&report, "sqlite", application.id());
@@ -164,7 +164,7 @@ fn a_database_that_a_container_has_as_a_folder_or_as_a_single_file() {
 }
 
 /// Backs `db` up, and gives the exit code with what is said, and the archives that are there then.
-fn backs_up(place: &Place, db: &str, more: &[&str]) -> (i32, String, Vec<Value>) {
+fn backs_up(place: &TestEnv, db: &str, more: &[&str]) -> (i32, String, Vec<Value>) {
     let ran = place.run([&["backup", "--db", db, "--out", "out"], more].concat());
     let listed = place.run(["list", "--out", "out", "--json"]);
     (ran.code, ran.stderr, serde_json::from_str(&listed.stdout).unwrap())
@@ -172,9 +172,9 @@ fn backs_up(place: &Place, db: &str, more: &[&str]) -> (i32, String, Vec<Value>)
 
 #[test]
 fn no_backup_is_proven_while_a_process_works_on_other_files() {
-    let place = Place::with_registry(20);
+    let place = TestEnv::with_registry(20);
     fs::copy(place.path("registry.sqlite"), place.path("copy")).unwrap();
-    let registry = Other::open(&place.path("registry.sqlite"), "DELETE FROM provenance");
+    let registry = OtherProcess::open(&place.path("registry.sqlite"), "DELETE FROM provenance");
     fs::rename(place.path("copy"), place.path("registry.sqlite")).unwrap();
     fs::remove_file(place.path("registry.sqlite-wal")).unwrap();
     fs::remove_file(place.path("registry.sqlite-shm")).unwrap();
@@ -215,7 +215,7 @@ fn a_process_that_only_a_lease_shows() {
     if !Command::new("unshare").args(apart).arg("true").output().is_ok_and(|output| output.status.success()) {
         return skipped("`unshare --user --pid --mount-proc` is not possible here, so no process was hidden");
     }
-    let place = Place::with_registry(20);
+    let place = TestEnv::with_registry(20);
     let hidden = |args: &[&str]| {
         let plain = place.command(args);
         let mut command = Command::new("unshare");
@@ -228,7 +228,8 @@ fn a_process_that_only_a_lease_shows() {
     let backup = ["backup", "--db", "registry.sqlite", "--out", "out2"];
 
     // Idle with a rollback journal: neither a lock nor a log.
-    let registry = Other::open(&place.path("registry.sqlite"), "PRAGMA journal_mode = DELETE; DELETE FROM provenance");
+    let registry =
+        OtherProcess::open(&place.path("registry.sqlite"), "PRAGMA journal_mode = DELETE; DELETE FROM provenance");
     let before = fs::read(place.path("registry.sqlite")).unwrap();
     let ran = hidden(&restore);
     assert_eq!(ran.code, 4, "{}", ran.stderr);
@@ -242,7 +243,7 @@ fn a_process_that_only_a_lease_shows() {
     place.write("elsewhere/none", "");
     fs::hard_link(place.path("registry.sqlite"), place.path("elsewhere/registry.sqlite")).unwrap();
     let write = "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; DELETE FROM provenance";
-    let registry = Other::open(&place.path("elsewhere/registry.sqlite"), write);
+    let registry = OtherProcess::open(&place.path("elsewhere/registry.sqlite"), write);
     let ran = hidden(&backup);
     assert_eq!(ran.code, 4, "{}", ran.stderr);
     assert!(ran.stderr.contains("its log lies elsewhere"), "{}", ran.stderr);
@@ -252,7 +253,7 @@ fn a_process_that_only_a_lease_shows() {
 
 #[test]
 fn a_file_that_is_mounted_alone_is_not_restored_over() {
-    let place = Place::with_registry(20);
+    let place = TestEnv::with_registry(20);
     place.write("single/registry.sqlite", "");
     let Some(_file) = Mounted::bound(&place.path("registry.sqlite"), &place.path("single/registry.sqlite")) else {
         return;
@@ -269,9 +270,9 @@ fn a_file_that_is_mounted_alone_is_not_restored_over() {
 
 #[test]
 fn file_systems_and_mounts_that_are_read_only() {
-    let place = Place::empty();
+    let place = TestEnv::empty();
     let Some(memory) = Mounted::memory(&place.path("m")) else { return };
-    fs::copy(Place::with_registry(20).path("registry.sqlite"), place.path("m/registry.sqlite")).unwrap();
+    fs::copy(TestEnv::with_registry(20).path("registry.sqlite"), place.path("m/registry.sqlite")).unwrap();
     assert_eq!(sqlite_says(&place, "m/registry.sqlite"), "ok");
 
     fs::create_dir(place.path("sidecar")).unwrap();
@@ -279,7 +280,7 @@ fn file_systems_and_mounts_that_are_read_only() {
     assert!(sidecar.change("remount,ro,bind"));
     assert_eq!(sqlite_says(&place, "sidecar/registry.sqlite"), "warn, warn read-only-mount");
     assert_eq!(sqlite_says(&place, "m/registry.sqlite"), "ok", "it is read-only for the others alone");
-    let registry = Other::open(&place.path("m/registry.sqlite"), "DELETE FROM provenance");
+    let registry = OtherProcess::open(&place.path("m/registry.sqlite"), "DELETE FROM provenance");
     let (said, report) = says(&place, "sidecar/registry.sqlite", "sqlite");
     assert_eq!(said, "ok, ok read-only-mount");
     let summary = entry(&report, "sqlite")["summary"].as_str().unwrap();
@@ -296,9 +297,9 @@ fn file_systems_and_mounts_that_are_read_only() {
 
 #[test]
 fn a_file_system_without_inodes() {
-    let place = Place::empty();
+    let place = TestEnv::empty();
     let Some(_memory) = Mounted::memory(&place.path("m")) else { return };
-    fs::copy(Place::with_registry(20).path("registry.sqlite"), place.path("m/registry.sqlite")).unwrap();
+    fs::copy(TestEnv::with_registry(20).path("registry.sqlite"), place.path("m/registry.sqlite")).unwrap();
     place.configure(|_| ());
     assert_eq!(says(&place, "m/registry.sqlite", "disk").0, "ok");
     let made = (0..100).take_while(|number| fs::write(place.path(&format!("m/{number}")), "").is_ok()).count();
@@ -315,9 +316,9 @@ fn a_file_system_without_inodes() {
 fn files_that_the_owner_of_the_database_cannot_write() {
     /// Neither root nor the user of this test.
     const REGISTRY_USER: u32 = 54321;
-    let place = Place::empty();
+    let place = TestEnv::empty();
     fs::create_dir(place.path("var")).unwrap();
-    fs::copy(Place::with_registry(20).path("registry.sqlite"), place.path("var/registry.sqlite")).unwrap();
+    fs::copy(TestEnv::with_registry(20).path("registry.sqlite"), place.path("var/registry.sqlite")).unwrap();
     for path in ["var", "var/registry.sqlite"] {
         if chown(place.path(path), Some(REGISTRY_USER), Some(REGISTRY_USER)).is_err() {
             skipped("only root can give files away");
@@ -348,11 +349,12 @@ fn files_that_the_owner_of_the_database_cannot_write() {
 
 #[test]
 fn a_reader_that_pins_a_log_far_larger_than_the_database() {
-    let place = Place::with_registry(20);
+    let place = TestEnv::with_registry(20);
     place.configure(|_| ());
     let db = place.path("registry.sqlite");
-    let mut reader = Other::open(&db, "BEGIN; SELECT count(*) FROM records");
-    let mut writer = Other::open(&db, "PRAGMA synchronous = OFF; PRAGMA cache_spill = OFF; CREATE TABLE scratch(a)");
+    let mut reader = OtherProcess::open(&db, "BEGIN; SELECT count(*) FROM records");
+    let mut writer =
+        OtherProcess::open(&db, "PRAGMA synchronous = OFF; PRAGMA cache_spill = OFF; CREATE TABLE scratch(a)");
     writer.sql("INSERT INTO scratch SELECT randomblob(3000) FROM records, records AS more");
     assert_eq!(says(&place, "registry.sqlite", "wal").0, "ok", "a reader on a small log");
     for _ in 0..12 {

@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, fs, thread};
 
 use serde_json::{Value, json};
 
-use crate::env::Place;
+use crate::env::TestEnv;
 use page::{Page, root, source};
 
 /// Fails with everything that is wrong, not with the first of it.
@@ -21,7 +21,7 @@ fn none(wrong: &[String]) {
 }
 
 fn schema() -> Value {
-    serde_json::from_str(&Place::empty().run(["config", "schema"]).stdout).unwrap()
+    serde_json::from_str(&TestEnv::empty().run(["config", "schema"]).stdout).unwrap()
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn commands_do_what_the_pages_say() {
 
 #[test]
 fn configurations_are_valid() {
-    let place = Place::empty();
+    let place = TestEnv::empty();
     let mut wrong = Vec::new();
     for page in Page::all() {
         for block in page.blocks().iter().filter(|block| block.language == "json") {
@@ -111,7 +111,7 @@ fn every_command_and_flag_is_documented() {
     let mut wrong = Vec::new();
     let mut left = vec![Vec::<String>::new()];
     while let Some(command) = left.pop() {
-        let help = Place::empty().run(command.iter().map(String::as_str).chain(["--help"])).stdout;
+        let help = TestEnv::empty().run(command.iter().map(String::as_str).chain(["--help"])).stdout;
         let below = help.split_once("\nCommands:\n").map(|(_, rest)| rest.split("\n\n").next().unwrap_or_default());
         for line in below.unwrap_or_default().lines() {
             let name = line.split_whitespace().next().unwrap_or_default();
@@ -224,7 +224,7 @@ fn every_limit_of_a_plugin_is_documented() {
 
 #[test]
 fn every_built_in_check_is_documented() {
-    let shown = Place::empty().run(["config", "show", "--json"]).stdout;
+    let shown = TestEnv::empty().run(["config", "show", "--json"]).stdout;
     let shown: Vec<Value> = serde_json::from_str(&shown).unwrap();
     let setting = |name: &str, key: &str| {
         let key = format!("health.checks.{name}.{key}");
@@ -281,12 +281,12 @@ fn every_code_of_a_finding_is_documented() {
         hold("docs/checks.md", &file, codes(&file, &marks));
     }
     hold("docs/checks.md", "backup/check.rs", codes("backup/check.rs", &marks));
-    hold("docs/checks.md", "sqlite/trouble.rs", codes("sqlite/trouble.rs", &["} =>", "(_) =>"]));
-    hold("docs/checks.md", "sqlite/site.rs", codes("sqlite/site.rs", &["} =>"]));
+    hold("docs/checks.md", "sqlite/error.rs", codes("sqlite/error.rs", &["} =>", "(_) =>"]));
+    hold("docs/checks.md", "sqlite/location.rs", codes("sqlite/location.rs", &["} =>"]));
     hold(
         "docs/checks.md",
-        "sqlite/truths.rs",
-        codes("sqlite/truths.rs", &["Self::Deleted =>", "Self::Renamed =>", "Elsewhere =>", "Folder =>"]),
+        "sqlite/detached_processes.rs",
+        codes("sqlite/detached_processes.rs", &["Self::Deleted =>", "Self::Renamed =>", "Elsewhere =>", "Folder =>"]),
     );
     hold("docs/severity.md", "run/mod.rs", codes("run/mod.rs", &marks));
     hold("docs/severity.md", "run/slot.rs", codes("run/slot.rs", &marks));
@@ -356,7 +356,7 @@ fn paths(path: &str, value: &Value, out: &mut BTreeSet<String>) {
 
 #[test]
 fn every_key_of_the_report_is_documented() {
-    let place = Place::with_registry(1);
+    let place = TestEnv::with_registry(1);
     place.configure(|config| config["plugins"] = json!([{ "name": "gone", "component": "gone.wasm" }]));
     let mut keys = BTreeSet::new();
     paths("", &place.check(), &mut keys);

@@ -45,13 +45,13 @@ fn cache() -> &'static Path {
 }
 
 /// What one run of the binary gave.
-pub struct Ran {
+pub struct RunOutput {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
-impl Ran {
+impl RunOutput {
     /// The report that was printed as JSON.
     pub fn report(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", self.stdout, self.stderr))
@@ -65,11 +65,11 @@ pub fn entry<'a>(report: &'a Value, name: &str) -> &'a Value {
 }
 
 /// A folder with what one test needs.
-pub struct Place {
+pub struct TestEnv {
     folder: TempDir,
 }
 
-impl Place {
+impl TestEnv {
     /// An empty folder.
     pub fn empty() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
@@ -121,15 +121,15 @@ impl Place {
         command
     }
 
-    pub fn run(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ran {
+    pub fn run(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> RunOutput {
         self.finish(self.command(args).output().unwrap())
     }
 
     /// What came out, with this test's own paths replaced.
-    pub fn finish(&self, output: Output) -> Ran {
+    pub fn finish(&self, output: Output) -> RunOutput {
         let text =
             |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(self.folder().to_str().unwrap(), "[folder]");
-        Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+        RunOutput { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
     /// The report of one `check`.

@@ -9,19 +9,19 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    env::{Place, Ran, skipped},
-    other::Other,
+    env::{RunOutput, TestEnv, skipped},
+    other::OtherProcess,
 };
 
 const STARTED: [&str; 3] = ["--", "/bin/echo", "started"];
 
 /// Guards `echo started` with these flags.
-fn guard(place: &Place, flags: &[&str]) -> Ran {
+fn guard(place: &TestEnv, flags: &[&str]) -> RunOutput {
     place.run([&["guard"], flags, &STARTED].concat())
 }
 
 /// The exit code, and what was printed to both outputs.
-fn said(ran: &Ran) -> String {
+fn said(ran: &RunOutput) -> String {
     format!("{}: {}{}", ran.code, ran.stdout, ran.stderr)
 }
 
@@ -34,7 +34,7 @@ fn unnamed(text: &str) -> String {
     text.lines().map(line).collect()
 }
 
-fn started(ran: &Ran) -> bool {
+fn started(ran: &RunOutput) -> bool {
     let is_started = ran.stdout == "started\n";
     assert_eq!(is_started, ran.code == 0, "{}", said(ran));
     is_started
@@ -42,7 +42,7 @@ fn started(ran: &Ran) -> bool {
 
 #[test]
 fn a_first_start_has_to_be_allowed() {
-    let place = Place::empty();
+    let place = TestEnv::empty();
     place.configure(|_| ());
     insta::assert_snapshot!(unnamed(&said(&guard(&place, &[]))), @"
     1: vitalsign: the command was not started, because of this:
@@ -72,9 +72,9 @@ fn a_first_start_has_to_be_allowed() {
 
 #[test]
 fn a_database_that_went_away_and_left_its_log_is_no_first_start() {
-    let place = Place::with_registry(5);
+    let place = TestEnv::with_registry(5);
     place.configure(|_| ());
-    Other::open(
+    OtherProcess::open(
         &place.path("registry.sqlite"),
         "INSERT INTO records SELECT 'x', kind, name, version, payload, created_at FROM records LIMIT 1",
     )
@@ -97,16 +97,16 @@ fn a_database_that_went_away_and_left_its_log_is_no_first_start() {
 fn what_only_the_start_repairs_does_not_prevent_it() {
     let insert = "INSERT INTO records SELECT 'x', kind, name, version, payload, created_at FROM records LIMIT 1";
     let mut told = String::new();
-    let mut note = |what: &str, place: &Place| {
+    let mut note = |what: &str, place: &TestEnv| {
         let before = place.listing();
         let ran = guard(place, &[]);
         assert!(started(&ran), "{what}: {}", said(&ran));
         assert_eq!(place.listing(), before, "the command finds all as it was left");
         told += &format!("{what}:\n{}", unnamed(&ran.stderr));
     };
-    let place = Place::with_registry(20);
+    let place = TestEnv::with_registry(20);
     place.configure(|_| ());
-    Other::open(&place.path("registry.sqlite"), insert).kill();
+    OtherProcess::open(&place.path("registry.sqlite"), insert).kill();
     note("a log after a crash", &place);
     let shm = place.path("registry.sqlite-shm");
     fs::write(&shm, vec![0; 32768]).unwrap();
@@ -114,10 +114,10 @@ fn what_only_the_start_repairs_does_not_prevent_it() {
     fs::remove_file(&shm).unwrap();
     note("a log without its index", &place);
 
-    let place = Place::with_registry(20);
+    let place = TestEnv::with_registry(20);
     place.configure(|_| ());
-    let _idle = Other::open(&place.path("registry.sqlite"), "SELECT count(*) FROM records");
-    Other::open(&place.path("registry.sqlite"), insert).kill();
+    let _idle = OtherProcess::open(&place.path("registry.sqlite"), "SELECT count(*) FROM records");
+    OtherProcess::open(&place.path("registry.sqlite"), insert).kill();
     // As when the writer is killed between its two writes of the index's header.
     let shm = place.path("registry.sqlite-shm");
     let mut index = fs::read(&shm).unwrap();
@@ -126,10 +126,12 @@ fn what_only_the_start_repairs_does_not_prevent_it() {
     fs::OpenOptions::new().write(true).open(&shm).unwrap().write_all_at(&index[8..9], 8).unwrap();
     note("an index that is half written", &place);
 
-    let place = Place::with_registry(20);
+    let place = TestEnv::with_registry(20);
     place.configure(|_| ());
-    let mut other =
-        Other::open(&place.path("registry.sqlite"), "PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1; BEGIN");
+    let mut other = OtherProcess::open(
+        &place.path("registry.sqlite"),
+        "PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1; BEGIN",
+    );
     other.sql("UPDATE records SET payload = payload || payload || payload || payload");
     other.kill();
     note("a hot journal", &place);
@@ -151,19 +153,19 @@ fn what_only_the_start_repairs_does_not_prevent_it() {
 /// The checks have far too little time here to read the log, as those of 2 s have for one of some gigabytes.
 #[test]
 fn a_log_that_takes_long_to_recover_does_not_prevent_a_start() {
-    let place = Place::with_registry(2000);
+    let place = TestEnv::with_registry(2000);
     place.configure(|config| {
         config["health"]["checks"] = json!({ "schema": { "timeoutMs": 1 }, "wal": { "timeoutMs": 1 } });
     });
     let fill = "PRAGMA wal_autocheckpoint = 0; UPDATE records SET payload = payload || payload || payload; \
                 UPDATE records SET payload = payload || payload";
-    Other::open(&place.path("registry.sqlite"), fill).kill();
+    OtherProcess::open(&place.path("registry.sqlite"), fill).kill();
     assert!(started(&guard(&place, &[])));
 }
 
 #[test]
 fn the_schema_policy_decides_on_other_versions() {
-    let place = Place::with_registry(3);
+    let place = TestEnv::with_registry(3);
     let starts = |expected: i64, flags: &[&str]| {
         place.configure(|config| config["registry"]["expectedSchemaVersion"] = json!(expected));
         started(&guard(&place, flags))
@@ -187,11 +189,11 @@ fn the_schema_policy_decides_on_other_versions() {
 
 #[test]
 fn it_waits_for_a_lock_and_no_longer_than_it_is_told() {
-    let place = Place::with_registry(3);
+    let place = TestEnv::with_registry(3);
     place.configure(|config| {
         config["health"]["checks"] = json!({ "schema": { "timeoutMs": 100 }, "wal": { "timeoutMs": 100 } });
     });
-    let mut other = Other::open(&place.path("registry.sqlite"), "PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
+    let mut other = OtherProcess::open(&place.path("registry.sqlite"), "PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
     assert!(!place.path("registry.sqlite-wal").exists());
     let ran = guard(&place, &["--wait", "0.3"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
@@ -217,7 +219,7 @@ fn it_waits_for_a_lock_and_no_longer_than_it_is_told() {
 
 #[test]
 fn a_pipe_in_the_place_of_the_log_refuses_in_time() {
-    let place = Place::with_registry(3);
+    let place = TestEnv::with_registry(3);
     place.configure(|config| {
         config["health"]["checks"] = json!({ "schema": { "timeoutMs": 100 }, "wal": { "timeoutMs": 100 } });
     });
@@ -231,7 +233,7 @@ fn a_pipe_in_the_place_of_the_log_refuses_in_time() {
 
 #[test]
 fn a_backup_is_made_before_the_start() {
-    let place = Place::with_registry(7);
+    let place = TestEnv::with_registry(7);
     place.configure(|config| config["backup"] = json!({ "dir": "archives" }));
     let ran = guard(&place, &["--backup"]);
     assert!(started(&ran), "{}", ran.stderr);
@@ -247,7 +249,7 @@ fn a_backup_is_made_before_the_start() {
     assert!(ran.stderr.starts_with("vitalsign: the command was not started: "), "{}", ran.stderr);
 
     // Before the first start there is nothing to back up.
-    let place = Place::empty();
+    let place = TestEnv::empty();
     place.configure(|_| ());
     let ran = guard(&place, &["--backup", "--allow-missing"]);
     assert!(started(&ran), "{}", ran.stderr);
@@ -256,10 +258,12 @@ fn a_backup_is_made_before_the_start() {
 
 #[test]
 fn a_database_is_repaired_for_its_backup_unless_somebody_uses_it() {
-    let place = Place::with_registry(20);
+    let place = TestEnv::with_registry(20);
     place.configure(|config| config["backup"] = json!({ "dir": "archives" }));
-    let mut other =
-        Other::open(&place.path("registry.sqlite"), "PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1; BEGIN");
+    let mut other = OtherProcess::open(
+        &place.path("registry.sqlite"),
+        "PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1; BEGIN",
+    );
     other.sql("DELETE FROM provenance; DELETE FROM records");
     other.kill();
     let ran = guard(&place, &["--backup"]);
@@ -271,7 +275,7 @@ fn a_database_is_repaired_for_its_backup_unless_somebody_uses_it() {
 
 /// Which signals a program that `sh` starts after `trap` ignores and blocks, with and without the gate in between. Beyond 31
 /// are those that the C library keeps for itself.
-fn signals_of(place: &Place, trap: &str, gate: &str) -> Vec<u64> {
+fn signals_of(place: &TestEnv, trap: &str, gate: &str) -> Vec<u64> {
     let script = format!("{trap}; exec {gate} grep -E '^Sig(Ign|Blk)' /proc/self/status");
     let plain = place.command([] as [&str; 0]);
     let mut shell = Command::new("/bin/sh");
@@ -287,7 +291,7 @@ fn signals_of(place: &Place, trap: &str, gate: &str) -> Vec<u64> {
 
 #[test]
 fn the_command_starts_with_the_signals_that_the_gate_was_started_with() {
-    let place = Place::with_registry(3);
+    let place = TestEnv::with_registry(3);
     place.configure(|config| config["backup"] = json!({ "dir": "archives" }));
     let binary = env!("CARGO_BIN_EXE_vitalsign");
     for trap in ["trap '' PIPE", "trap '' HUP INT TERM PIPE", "trap '' HUP", "trap - PIPE"] {
@@ -303,7 +307,7 @@ fn the_command_starts_with_the_signals_that_the_gate_was_started_with() {
 /// Process 1 of a container is not ended by a signal that it does not handle.
 #[test]
 fn as_process_1_a_signal_ends_it() {
-    let place = Place::empty();
+    let place = TestEnv::empty();
     place.configure(|_| ());
     let unshare = ["--user", "--map-root-user", "--pid", "--fork", "--kill-child"];
     if !Command::new("unshare").args(unshare).arg("true").output().is_ok_and(|output| output.status.success()) {
@@ -328,10 +332,10 @@ fn as_process_1_a_signal_ends_it() {
 
 #[test]
 fn a_process_on_a_deleted_file_prevents_a_start_until_it_ends() {
-    let place = Place::with_registry(20);
+    let place = TestEnv::with_registry(20);
     place.configure(|_| ());
     fs::copy(place.path("registry.sqlite"), place.path("copy")).unwrap();
-    let registry = Other::open(&place.path("registry.sqlite"), "DELETE FROM provenance");
+    let registry = OtherProcess::open(&place.path("registry.sqlite"), "DELETE FROM provenance");
     let ran = guard(&place, &[]);
     assert!(started(&ran), "a program may run twice on one file: {}", said(&ran));
     fs::rename(place.path("copy"), place.path("registry.sqlite")).unwrap();

@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 
 use crate::{
     backup::{back_up, has},
-    env::{Place, entry},
-    other::Other,
+    env::{TestEnv, entry},
+    other::OtherProcess,
 };
 
 /// A registry with uploads, and sessions in a database that another process has open.
-fn registry() -> (Place, Other) {
-    let place = Place::with_registry(20);
+fn registry() -> (TestEnv, OtherProcess) {
+    let place = TestEnv::with_registry(20);
     place.configure(|config| {
         config["backup"] = json!({ "dir": "out", "include": ["sessions.db", "./var/uploads/"] });
     });
@@ -28,7 +28,7 @@ fn registry() -> (Place, Other) {
     fs::create_dir(place.path("var/uploads/empty")).unwrap();
     fs::set_permissions(place.path("var/uploads/a.txt"), fs::Permissions::from_mode(0o640)).unwrap();
     symlink("deep/large", place.path("var/uploads/newest")).unwrap();
-    let sessions = Other::open(
+    let sessions = OtherProcess::open(
         &place.path("sessions.db"),
         "PRAGMA journal_mode = WAL; CREATE TABLE sessions(id INTEGER PRIMARY KEY, twice INTEGER); INSERT INTO sessions VALUES (1, 2)",
     );
@@ -77,7 +77,7 @@ fn sessions(path: &Path) -> i64 {
     count
 }
 
-fn restore(place: &Place, archive: &Path, more: &[&str]) -> crate::env::Ran {
+fn restore(place: &TestEnv, archive: &Path, more: &[&str]) -> crate::env::RunOutput {
     place.run([&["restore", archive.to_str().unwrap(), "--any-schema"], more].concat())
 }
 
@@ -194,7 +194,7 @@ fn a_restore_elsewhere_leaves_the_registry_alone() {
 
 #[test]
 fn what_cannot_be_included_is_a_mistake_with_its_place() {
-    let place = Place::with_registry(1);
+    let place = TestEnv::with_registry(1);
     place.configure(|config| {
         let include = ["registry.sqlite", ".", "out/x", "../x", "var", "var/uploads"];
         config["backup"] = json!({ "dir": "out", "include": include });

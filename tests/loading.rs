@@ -11,12 +11,12 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    env::{GUESTS, Place, Ran, entry},
+    env::{GUESTS, RunOutput, TestEnv, entry},
     plugins::{hostile, made_of_text, plugin},
 };
 
 /// A run of the binary with a cache folder of its own.
-fn run_with_cache(place: &Place, cache: &Path, args: &[&str]) -> Ran {
+fn run_with_cache(place: &TestEnv, cache: &Path, args: &[&str]) -> RunOutput {
     place.finish(place.command(args).env("VITALSIGN_CACHE_DIR", cache).output().unwrap())
 }
 
@@ -70,7 +70,7 @@ impl Drop for Killed {
 }
 
 /// Runs `serve` while `during` asks it for paths, ends it with Ctrl-C, and gives its exit code and all that it said.
-fn served(place: &Place, cache: &Path, during: impl FnOnce(&dyn Fn(&str) -> Value)) -> (Option<i32>, String) {
+fn served(place: &TestEnv, cache: &Path, during: impl FnOnce(&dyn Fn(&str) -> Value)) -> (Option<i32>, String) {
     let mut command = place.command(["serve", "--listen", "127.0.0.1:0"]);
     let command = command.env("VITALSIGN_CACHE_DIR", cache).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut server = Killed(command.spawn().unwrap());
@@ -99,7 +99,7 @@ fn code(entry: &Value) -> &str {
 
 #[test]
 fn a_plugin_that_nobody_asks_for_is_not_touched() {
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     let cache = place.path("cache");
     place.configure(|config| {
         config["plugins"] = json!([hostile(json!({ "mode": "ok" })), plugin("missing", "./missing.wasm", json!({}))]);
@@ -118,7 +118,7 @@ fn a_plugin_that_nobody_asks_for_is_not_touched() {
 
 #[test]
 fn a_component_is_compiled_once_for_all_its_plugins() {
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     let cache = place.path("cache");
     fs::copy(GUESTS.join("hostile.wasm"), place.path("copy.wasm")).unwrap();
     place.configure(|config| {
@@ -141,7 +141,7 @@ fn a_component_is_compiled_once_for_all_its_plugins() {
 /// What `serve` says while a component is compiled, with the state of the plugin at its run.
 #[test]
 fn serve_compiles_behind_and_says_so() {
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     let cache = place.path("cache");
     place.write("slow.wasm", slow_to_compile(3));
     place.configure(|config| {
@@ -170,7 +170,7 @@ fn serve_compiles_behind_and_says_so() {
 /// `check` waits for the compiler, however short the time limit of the run, and says once what takes so long.
 #[test]
 fn check_waits_for_the_compiler() {
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     place.write("slow.wasm", slow_to_compile(3));
     place.configure(|config| {
         let mut slow = plugin("slow", "./slow.wasm", json!({}));
@@ -213,7 +213,7 @@ fn has_ended(pid: u32) -> bool {
 
 #[test]
 fn a_compiling_child_ends_with_its_parent() {
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     place.write("slow.wasm", slow_to_compile(10));
     place.configure(|config| config["plugins"] = json!([plugin("slow", "./slow.wasm", json!({}))]));
     let mut command = place.command(["check"]);
@@ -233,7 +233,7 @@ fn a_compiling_child_ends_with_its_parent() {
 
 #[test]
 fn ctrl_c_while_plugins_run_says_nothing_of_a_bug() {
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     place.configure(|config| {
         let hang = |name: &str, mode: Value| {
             let mut one = hostile(mode);
@@ -264,7 +264,7 @@ fn ctrl_c_while_plugins_run_says_nothing_of_a_bug() {
 
 #[test]
 fn compiled_code_on_disk_may_be_cut_short_while_it_runs() {
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     let cache = place.path("cache");
     place.configure(|config| {
         config["health"]["checks"] = json!({ "hostile": { "intervalSeconds": 1 } });
@@ -294,7 +294,7 @@ fn compiled_code_on_disk_may_be_cut_short_while_it_runs() {
 
 #[test]
 fn a_plugin_that_was_repaired_is_loaded_without_a_restart() {
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     place.configure(|config| {
         config["health"]["checks"] = json!({ "p": { "intervalSeconds": 1 } });
         config["plugins"] = json!([plugin("p", "./p.wasm", json!({ "mode": "ok" }))]);
@@ -311,7 +311,7 @@ fn a_plugin_that_was_repaired_is_loaded_without_a_restart() {
 /// Closing any descriptor of a database drops every lock that the process holds on it.
 #[test]
 fn a_component_that_is_the_database_is_not_opened() {
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     fs::hard_link(place.path("registry.sqlite"), place.path("linked.wasm")).unwrap();
     std::os::unix::fs::symlink("registry.sqlite", place.path("link.wasm")).unwrap();
     for component in ["./registry.sqlite", "./linked.wasm", "./link.wasm", "./registry.sqlite-wal"] {
@@ -325,7 +325,7 @@ fn a_component_that_is_the_database_is_not_opened() {
 
 #[test]
 fn a_small_address_space_makes_plugins_slower_and_nothing_else() {
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     place.configure(|config| {
         let mut grows = plugin("grows", "hostile.wasm", json!({ "mode": "allocate" }));
         grows["limits"] = json!({ "timeoutMs": 20_000 });
@@ -346,7 +346,7 @@ fn a_small_address_space_makes_plugins_slower_and_nothing_else() {
 
 #[test]
 fn a_lock_file_is_not_needed_where_there_are_no_plugins() {
-    let place = Place::with_registry(1);
+    let place = TestEnv::with_registry(1);
     place.configure(|_| ());
     let before = place.listing();
     let ran = place.run(["plugin", "lock", "--check"]);

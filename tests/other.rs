@@ -26,13 +26,13 @@ const DONE: &str = "@done";
 const FOREVER: &str = "@forever ";
 
 /// The other process.
-pub(crate) struct Other {
+pub(crate) struct OtherProcess {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
 }
 
-impl Other {
+impl OtherProcess {
     /// Starts it, has it open `database` and run `sql`.
     pub(crate) fn open(database: &Path, sql: &str) -> Self {
         let (_, place) = module_path!().split_once("::").unwrap();
@@ -82,7 +82,7 @@ impl Other {
     }
 }
 
-impl Drop for Other {
+impl Drop for OtherProcess {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());

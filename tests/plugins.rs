@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::env::{GUESTS, Place, entry};
+use crate::env::{GUESTS, TestEnv, entry};
 
 /// A plugin as it stands in a configuration.
 pub fn plugin(name: &str, component: &str, config: Value) -> Value {
@@ -60,11 +60,11 @@ pub fn made_of_text(imports: &str, extra: &str, run: &str) -> Vec<u8> {
 
 /// Checks a registry with this one plugin and shows what its entry says, after making sure that nothing else suffered.
 fn says(plugin: Value) -> String {
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     says_in(&place, plugin)
 }
 
-fn says_in(place: &Place, plugin: Value) -> String {
+fn says_in(place: &TestEnv, plugin: Value) -> String {
     let name = plugin["name"].as_str().unwrap().to_owned();
     place.configure(|config| config["plugins"] = json!([plugin]));
     let before = place.listing();
@@ -91,7 +91,7 @@ fn says_in(place: &Place, plugin: Value) -> String {
 
 #[test]
 fn a_good_plugin_is_a_check_like_any_other() {
-    let place = Place::with_registry(300);
+    let place = TestEnv::with_registry(300);
     place.configure(|config| {
         config["plugins"] = json!([
             plugin("provenance-chain", "provenance_chain.wasm", json!({})),
@@ -113,7 +113,7 @@ fn a_good_plugin_is_a_check_like_any_other() {
 
 #[test]
 fn files_that_are_no_plugin() {
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     place.write("text.wasm", "#!/bin/sh\necho hello\n");
     place.write("empty.wasm", "");
     place.write("module.wasm", wat::parse_str("(module)").unwrap());
@@ -137,7 +137,7 @@ fn files_that_are_no_plugin() {
 
 #[test]
 fn components_for_another_host() {
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     let import = |name: &str| format!(r#"(import "{name}" (instance (export "f" (func))))"#);
     place.write("later.wasm", made_of_text(&import("vitalsign:health/registry@2.0.0"), "", ""));
     place.write("minor.wasm", made_of_text(&import("vitalsign:health/registry@1.7.0"), "", ""));
@@ -230,7 +230,7 @@ fn guests_that_do_not_come_back() {
 
 #[test]
 fn all_memories_of_a_guest_are_counted_together() {
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     // Two memories of 40 MiB each, under a limit of 64 MiB.
     let grow = "(drop (memory.grow 0 (i32.const 640))) (if (i32.eq (memory.grow 1 (i32.const 640)) (i32.const -1)) (then unreachable))";
     place.write("two.wasm", made_of_text("", "(memory 1)", grow));
@@ -253,7 +253,7 @@ fn what_a_guest_says_is_capped_and_printable() {
     unknown bad-measure: the plugin measured nan as NaN, which is not a number
     unknown bad-measure: the plugin measured infinite as inf, which is not a number
     ");
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     for mode in ["log-flood", "stdout-flood"] {
         let mut floods = hostile(json!({ "mode": mode, "bytes": 20_000_000 }));
         floods["limits"] = json!({ "timeoutMs": 60_000 });
@@ -386,7 +386,7 @@ fn statements_that_would_take_for_ever_or_everything() {
 
 #[test]
 fn many_memories_leave_room_for_others() {
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     let memories = "(memory 1)".repeat(15);
     place.write("wide.wasm", made_of_text("", &memories, "(loop $l (br $l))"));
     place.configure(|config| {
@@ -419,7 +419,7 @@ fn nothing_is_granted_by_default() {
 
 #[test]
 fn the_lock_file_decides_what_runs() {
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     fs::copy(GUESTS.join("hostile.wasm"), place.path("p.wasm")).unwrap();
     let here = plugin("p", "./p.wasm", json!({ "mode": "ok" }));
     place.configure(|config| config["plugins"] = json!([here]));
@@ -448,7 +448,7 @@ fn the_lock_file_decides_what_runs() {
 
 #[test]
 fn compiled_code_that_was_tampered_with_is_compiled_again() {
-    let place = Place::with_registry(50);
+    let place = TestEnv::with_registry(50);
     place.configure(|config| config["plugins"] = json!([hostile(json!({ "mode": "ok" }))]));
     assert_eq!(place.run(["plugin", "lock"]).code, 0);
     let cache = place.path("cache");

@@ -33,8 +33,8 @@ use self::{
 };
 use crate::{
     backup::{back_up, has},
-    env::Place,
-    other::Other,
+    env::TestEnv,
+    other::OtherProcess,
 };
 
 /// States of each command in which the short form runs the next one.
@@ -61,7 +61,7 @@ const JOURNAL: &str = "registry.sqlite.vitalsign-restore";
 
 /// What a command is tortured with.
 struct Scenario {
-    place: Place,
+    place: TestEnv,
     args: Vec<String>,
     /// The archives that were there before, with their content.
     archives: Vec<(String, Vec<u8>)>,
@@ -98,7 +98,7 @@ fn rows(database: &Path) -> Option<i64> {
 }
 
 /// Runs a command under `strace`, and gives every state that it could leave.
-fn record(place: &Place, args: &[String], before: Vec<Vec<u8>>) -> Recorded {
+fn record(place: &TestEnv, args: &[String], before: Vec<Vec<u8>>) -> Recorded {
     let root = place.folder().canonicalize().unwrap();
     let outside = tempfile::tempdir().unwrap();
     let trace = outside.path().join("trace");
@@ -161,7 +161,7 @@ fn scenario(args: &[&str]) -> Scenario {
 
 /// The same, with a folder and another database that belong to the registry.
 fn scenario_with(args: &[&str], has_more: bool) -> Scenario {
-    let place = Place::with_registry(10);
+    let place = TestEnv::with_registry(10);
     place.configure(|config| {
         if has_more {
             config["backup"] = serde_json::json!({ "include": ["uploads", "more.db"] });
@@ -197,13 +197,13 @@ fn named(archive: &Path) -> (String, Vec<u8>) {
     (format!("out/{}", archive.file_name().unwrap().to_str().unwrap()), fs::read(archive).unwrap())
 }
 
-fn run(place: &Place, args: &[&str], codes: &[i32]) {
+fn run(place: &TestEnv, args: &[&str], codes: &[i32]) {
     let ran = place.run(args);
     assert!(codes.contains(&ran.code), "{args:?} ended with {}: {}", ran.code, ran.stderr);
 }
 
 /// Checks the states with several threads; each failure says in which state.
-fn torture(scenario: &Scenario, judge: &(dyn Fn(&Place, &State) + Sync)) {
+fn torture(scenario: &Scenario, judge: &(dyn Fn(&TestEnv, &State) + Sync)) {
     let before = scenario.archives.iter().map(|(_, content)| content.clone()).collect();
     let recorded = record(&scenario.place, &scenario.args, before);
     let count = recorded.states.len();
@@ -233,14 +233,14 @@ fn torture(scenario: &Scenario, judge: &(dyn Fn(&Place, &State) + Sync)) {
     assert_eq!(failed.into_inner(), 0, "{:?}: so many states lose something, see above", scenario.args);
 }
 
-fn build(recorded: &Recorded, state: &State) -> Place {
-    let place = Place::empty();
+fn build(recorded: &Recorded, state: &State) -> TestEnv {
+    let place = TestEnv::empty();
     state.build(place.folder(), &recorded.stamps);
     place
 }
 
 /// Looks for losses.
-fn look(scenario: &Scenario, recorded: &Recorded, state: &State, judge: &(dyn Fn(&Place, &State) + Sync)) {
+fn look(scenario: &Scenario, recorded: &Recorded, state: &State, judge: &(dyn Fn(&TestEnv, &State) + Sync)) {
     if scenario.args[0] != "prune" {
         for (name, content) in &scenario.archives {
             assert!(state.read(name) == Some(content), "{name} was there before, and is not any more");
@@ -308,18 +308,18 @@ fn go_on(scenario: &Scenario, recorded: &Recorded, state: &State, at: usize) {
     }
 }
 
-fn has_lone_log(place: &Place) -> bool {
+fn has_lone_log(place: &TestEnv) -> bool {
     let has = |side: &str| fs::metadata(place.path(&format!("registry.sqlite{side}"))).ok().map(|found| found.len());
     has("-wal").is_some_and(|bytes| bytes > 0) && has("-shm").is_none()
 }
 
 /// Opens and closes the database as the registry does when it is started.
-fn start_the_registry(place: &Place) {
+fn start_the_registry(place: &TestEnv) {
     let conn = Connection::open(place.path("registry.sqlite")).unwrap();
     let _: i64 = conn.query_row("SELECT count(*) FROM records", [], |row| row.get(0)).unwrap();
 }
 
-fn is_old_or_new(scenario: &Scenario, place: &Place) {
+fn is_old_or_new(scenario: &Scenario, place: &TestEnv) {
     let now = rows(&place.path("registry.sqlite")).expect("the database is whole");
     assert!(now == NEW_ROWS || scenario.rows.contains(&now), "neither the old database nor the new one: {now}");
     let lines = fs::read_to_string(place.path(scenario.log)).unwrap().lines().count();
@@ -340,7 +340,7 @@ fn is_archive(path: &Path) -> bool {
 }
 
 /// The archives that have their names.
-fn archives(place: &Place) -> Vec<String> {
+fn archives(place: &TestEnv) -> Vec<String> {
     let names = fs::read_dir(place.path("out")).into_iter().flatten().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<_> = names.map(|name| format!("out/{}", name.to_str().unwrap())).collect();
     names.retain(|name| is_archive(Path::new(name)));
@@ -411,7 +411,7 @@ fn power_fails_during_a_restore_and_an_undo_with_what_is_included() {
     }
     let restore = ["restore", "--archive", "NEWER", "--log", "log.jsonl", "--force"];
     let scenario = scenario_with(&restore, true);
-    let is_new = |place: &Place, state: &State| {
+    let is_new = |place: &TestEnv, state: &State| {
         assert!(!state.is_done || rows(&place.path("registry.sqlite")) == Some(NEW_ROWS), "it said done, and is not");
     };
     torture(&scenario, &is_new);
@@ -456,7 +456,7 @@ fn power_fails_during_a_restore_over_a_log() {
         ..scenario(&["restore", "--archive", "NEWER", "--log", "log.jsonl", "--force"])
     };
     let sql = "PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; DELETE FROM provenance WHERE seq = 1";
-    Other::open(&scenario.place.path("registry.sqlite"), sql).kill();
+    OtherProcess::open(&scenario.place.path("registry.sqlite"), sql).kill();
     torture(&scenario, &|place, state| {
         let now = rows(&place.path("registry.sqlite"));
         assert!(!state.is_done || now == Some(NEW_ROWS), "it said done, and the database is the old one");

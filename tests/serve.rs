@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::env::Place;
+use crate::env::TestEnv;
 
 /// A server that has said where it listens.
 pub struct Server {
@@ -20,11 +20,11 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(place: &Place) -> Self {
+    pub fn start(place: &TestEnv) -> Self {
         Self::listening(place, "127.0.0.1:0")
     }
 
-    fn listening(place: &Place, listen: &str) -> Self {
+    fn listening(place: &TestEnv, listen: &str) -> Self {
         let mut command = place.command(["serve", "--listen", listen]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -100,7 +100,7 @@ impl Drop for Server {
 }
 
 /// A server whose checks look every second, so that a change is seen soon.
-fn with_short_intervals(place: &Place, change: impl FnOnce(&mut Value)) {
+fn with_short_intervals(place: &TestEnv, change: impl FnOnce(&mut Value)) {
     place.configure(|config| {
         for name in ["wal", "schema", "records", "disk", "sqlite", "foreign-keys"] {
             config["health"]["checks"][name] = json!({ "intervalSeconds": 1 });
@@ -111,13 +111,13 @@ fn with_short_intervals(place: &Place, change: impl FnOnce(&mut Value)) {
 
 #[test]
 fn it_outlives_what_it_watches() {
-    let place = Place::empty();
+    let place = TestEnv::empty();
     with_short_intervals(&place, |_| ());
     let server = Server::start(&place);
     assert_eq!((server.code("/livez"), server.code("/health"), server.code("/readyz")), (200, 503, 503));
     let (_, report) = server.settled();
     assert!(report["errors"].as_array().unwrap().iter().any(|error| error.as_str().unwrap().contains("no database")));
-    let made = Place::with_registry(3);
+    let made = TestEnv::with_registry(3);
     std::fs::rename(made.path("registry.sqlite"), place.path("registry.sqlite")).unwrap();
     server.until("the database is there and seen", || server.code("/health") == 200 && server.code("/readyz") == 200);
     std::fs::rename(place.path("registry.sqlite"), place.path("away.sqlite")).unwrap();
@@ -138,7 +138,7 @@ fn it_outlives_what_it_watches() {
 /// A check that hangs in the system holds up neither the answers nor the end.
 #[test]
 fn a_check_that_hangs_in_the_system_is_reported() {
-    let place = Place::with_registry(3);
+    let place = TestEnv::with_registry(3);
     place.configure(|_| ());
     place.write("registry.sqlite-shm", "x");
     assert!(Command::new("mkfifo").arg(place.path("registry.sqlite-wal")).status().unwrap().success());
@@ -150,7 +150,7 @@ fn a_check_that_hangs_in_the_system_is_reported() {
 
 #[test]
 fn a_terminal_that_closes_does_not_end_it() {
-    let place = Place::with_registry(3);
+    let place = TestEnv::with_registry(3);
     place.configure(|_| ());
     let server = Server::start(&place);
     server.signal("-HUP");
@@ -161,7 +161,7 @@ fn a_terminal_that_closes_does_not_end_it() {
 
 #[test]
 fn it_answers_and_ends_at_a_signal() {
-    let place = Place::with_registry(42);
+    let place = TestEnv::with_registry(42);
     place.configure(|_| ());
     let server = Server::start(&place);
     let (status, report) = server.settled();
@@ -178,7 +178,7 @@ fn it_answers_and_ends_at_a_signal() {
 /// Whoever asks twice does not want to wait for the drain; the process still ends in order, not by the signal itself.
 #[test]
 fn a_second_signal_ends_it_in_order() {
-    let place = Place::with_registry(1);
+    let place = TestEnv::with_registry(1);
     place.configure(|_| ());
     let server = Server::start(&place);
     server.signal("-TERM");
@@ -188,7 +188,7 @@ fn a_second_signal_ends_it_in_order() {
 
 #[test]
 fn a_client_that_closes_its_sending_side_gets_its_answer() {
-    let place = Place::with_registry(42);
+    let place = TestEnv::with_registry(42);
     let server = Server::start(&place);
     for path in ["/livez", "/health"] {
         let mut stream = TcpStream::connect(&server.address).unwrap();
@@ -202,7 +202,7 @@ fn a_client_that_closes_its_sending_side_gets_its_answer() {
 
 #[test]
 fn details_are_for_those_who_may_see_them() {
-    let place = Place::with_registry(42);
+    let place = TestEnv::with_registry(42);
     place.configure(|config| config["server"] = json!({ "details": "never" }));
     let server = Server::start(&place);
     server.until("the first results are there", || server.code("/health") == 200);
@@ -219,7 +219,7 @@ fn details_are_for_those_who_may_see_them() {
 
 #[test]
 fn an_address_that_is_taken_and_one_that_is_public() {
-    let place = Place::with_registry(1);
+    let place = TestEnv::with_registry(1);
     place.configure(|_| ());
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -232,7 +232,7 @@ fn an_address_that_is_taken_and_one_that_is_public() {
 
 #[test]
 fn a_name_is_listened_on() {
-    let place = Place::with_registry(1);
+    let place = TestEnv::with_registry(1);
     place.configure(|_| ());
     let server = Server::listening(&place, "localhost:0");
     assert!(server.address.starts_with("localhost:") && !server.address.ends_with(":0"), "{}", server.address);
@@ -250,7 +250,7 @@ fn a_name_is_listened_on() {
 
 #[test]
 fn a_guest_that_hangs_delays_nobody() {
-    let place = Place::with_registry(42);
+    let place = TestEnv::with_registry(42);
     place.configure(|config| {
         let hang = |name: &str, how: Value| {
             json!({ "name": name, "component": crate::env::GUESTS.join("hostile.wasm"), "config": how,

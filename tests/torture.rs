@@ -15,8 +15,8 @@ use rusqlite::Connection;
 
 use crate::{
     backup::{back_up, has},
-    env::Place,
-    other::Other,
+    env::TestEnv,
+    other::OtherProcess,
 };
 
 /// How many injections of each kind the short form makes for each command.
@@ -87,7 +87,7 @@ fn is_long() -> bool {
 }
 
 /// The binary under `strace` with these options.
-fn traced(place: &Place, options: &[&str], args: &[&str]) -> Command {
+fn traced(place: &TestEnv, options: &[&str], args: &[&str]) -> Command {
     let plain = place.command(args);
     let mut command = Command::new("strace");
     command.args(["-f", "-q", "-o"]).args(options).arg(plain.get_program()).args(plain.get_args());
@@ -97,7 +97,7 @@ fn traced(place: &Place, options: &[&str], args: &[&str]) -> Command {
 }
 
 /// How often each system call is made by one run in a place of its own.
-fn calls(prepare: &dyn Fn() -> Place, args: &[&str]) -> BTreeMap<String, usize> {
+fn calls(prepare: &dyn Fn() -> TestEnv, args: &[&str]) -> BTreeMap<String, usize> {
     let place = prepare();
     let counts = place.path("calls");
     traced(&place, &[counts.to_str().unwrap(), "-c"], args).status().unwrap();
@@ -132,12 +132,12 @@ fn injections(calls: &BTreeMap<String, usize>) -> Vec<(String, usize, &'static s
 }
 
 /// Runs the command once for each injection, and holds what is left against `judge`, which is given whether it said *done*.
-fn torture(prepare: &dyn Fn() -> Place, args: &[&str], judge: &dyn Fn(&Place, bool, &str)) {
+fn torture(prepare: &dyn Fn() -> TestEnv, args: &[&str], judge: &dyn Fn(&TestEnv, bool, &str)) {
     torture_share(1, prepare, args, judge);
 }
 
 /// The same with one of so many injections, for a command that makes many calls.
-fn torture_share(share: usize, prepare: &dyn Fn() -> Place, args: &[&str], judge: &dyn Fn(&Place, bool, &str)) {
+fn torture_share(share: usize, prepare: &dyn Fn() -> TestEnv, args: &[&str], judge: &dyn Fn(&TestEnv, bool, &str)) {
     let calls = calls(prepare, args);
     assert!(calls.len() > 10, "the calls were counted: {calls:?}");
     let injections: Vec<_> = injections(&calls).into_iter().step_by(share).collect();
@@ -154,8 +154,8 @@ fn torture_share(share: usize, prepare: &dyn Fn() -> Place, args: &[&str], judge
 }
 
 /// A registry with one archive of it that has a record more.
-fn with_archive() -> (Place, PathBuf) {
-    let place = Place::with_registry(20);
+fn with_archive() -> (TestEnv, PathBuf) {
+    let place = TestEnv::with_registry(20);
     let sql = |sql: &str| Connection::open(place.path("registry.sqlite")).unwrap().execute_batch(sql).unwrap();
     sql("INSERT INTO records SELECT 'urn:new', kind, name, version, payload, created_at FROM records LIMIT 1");
     let archive = back_up(&place, &[]);
@@ -171,7 +171,7 @@ const OLD_LOG: &str = "the old export\n";
 
 /// Whether the database and its export are the new ones; both have to be the same, unless a journal shows that something is to be
 /// done yet.
-fn is_new(place: &Place, case: &str) -> bool {
+fn is_new(place: &TestEnv, case: &str) -> bool {
     let now = fs::read(place.path("registry.sqlite")).unwrap();
     let is_new = now == fs::read(place.path("new")).unwrap();
     assert!(is_new || now == fs::read(place.path("old")).unwrap(), "{case}: neither old nor new");
@@ -186,7 +186,7 @@ fn is_new(place: &Place, case: &str) -> bool {
 }
 
 /// Runs a command that has to work, and gives whether the new files are there now.
-fn and_then(place: &Place, args: &[&str], case: &str) -> bool {
+fn and_then(place: &TestEnv, args: &[&str], case: &str) -> bool {
     let ran = place.run(args);
     assert_eq!(ran.code, 0, "{case}: and then {args:?}: {}", ran.stderr);
     assert!(!place.path("registry.sqlite.vitalsign-restore").exists(), "{case}: and then a journal is left");
@@ -238,8 +238,8 @@ fn torture_an_undo() {
 }
 
 /// The same with a folder and another database that belong to the registry.
-fn with_more() -> Place {
-    let place = Place::with_registry(20);
+fn with_more() -> TestEnv {
+    let place = TestEnv::with_registry(20);
     place.configure(|config| config["backup"] = serde_json::json!({ "include": ["uploads", "more.db"] }));
     let state = |age: &str, sql: &str| {
         Connection::open(place.path("registry.sqlite")).unwrap().execute_batch(sql).unwrap();
@@ -258,7 +258,7 @@ fn with_more() -> Place {
 }
 
 /// As [`is_new`]; while a journal shows that something is to be done yet, the rest may be on its way.
-fn all_is_new(place: &Place, case: &str) -> bool {
+fn all_is_new(place: &TestEnv, case: &str) -> bool {
     let is_new = is_new(place, case);
     if !place.path("registry.sqlite.vitalsign-restore").exists() {
         let age = if is_new { "new" } else { "old" };
@@ -326,7 +326,7 @@ fn torture_a_restore_over_a_log() {
     let prepare = || {
         let (place, _) = with_archive();
         let sql = "PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; DELETE FROM provenance WHERE seq = 1";
-        Other::open(&place.path("registry.sqlite"), sql).kill();
+        OtherProcess::open(&place.path("registry.sqlite"), sql).kill();
         place
     };
     let args = ["restore", "--archive", "a.tar.gz", "--db", "registry.sqlite", "--log", "log.jsonl", "--force"];
@@ -348,7 +348,7 @@ fn torture_a_restore_over_a_log() {
 }
 
 /// Every archive that is there is whole.
-fn whole(place: &Place, case: &str) -> usize {
+fn whole(place: &TestEnv, case: &str) -> usize {
     let archives = fs::read_dir(place.path("out")).into_iter().flatten().map(|entry| entry.unwrap().path());
     let archives: Vec<_> = archives.filter(|path| path.to_str().unwrap().ends_with(".tar.gz")).collect();
     for archive in &archives {
@@ -364,7 +364,7 @@ fn torture_a_backup() {
         return;
     }
     let prepare = || {
-        let place = Place::with_registry(20);
+        let place = TestEnv::with_registry(20);
         fs::copy(place.path("registry.sqlite"), place.path("old")).unwrap();
         place
     };
@@ -388,7 +388,7 @@ fn torture_a_prune() {
         return;
     }
     let prepare = || {
-        let place = Place::with_registry(5);
+        let place = TestEnv::with_registry(5);
         for _ in 0..3 {
             back_up(&place, &[]);
         }

@@ -11,9 +11,9 @@ use super::{
 };
 
 /// A page, words on it, and the constant that stands at `{}`: its file as [`source`] takes it, and its name.
-type Held = (&'static str, &'static str, &'static str, &'static str);
+type NumberRule = (&'static str, &'static str, &'static str, &'static str);
 
-const HELD: &[Held] = &[
+const NUMBERS: &[NumberRule] = &[
     ("docs/http.md", "kept for {} or until", "serve/cache.rs", "MAX_AGE"),
     ("docs/http.md", "may be {} too low", "serve/cache.rs", "MAX_AGE"),
     ("docs/http.md", "of its check and {} together", "run/slot.rs", "STALE_GRACE"),
@@ -37,7 +37,7 @@ const HELD: &[Held] = &[
     ("docs/http.md", "has run for {} no longer", "run/mod.rs", "PLACE_HELD"),
     ("docs/backup.md", "expected to end within {} (", "backup/snapshot.rs", "INDEX_LIMIT"),
     ("docs/backup.md", "({}) it begins no further", "config/defaults.rs", "VERIFY_BUDGET"),
-    ("docs/backup.md", "that for {} at most, so", "cli/turns.rs", "BACKUP_PATIENCE"),
+    ("docs/backup.md", "that for {} at most, so", "cli/disk_turns.rs", "BACKUP_PATIENCE"),
 ];
 
 /// Pages on which every number stands for a constant, or is one of these words.
@@ -105,10 +105,10 @@ fn words(page: &Page) -> String {
 #[test]
 fn every_number_is_that_of_its_constant() {
     let mut wrong = Vec::new();
-    let names: BTreeSet<&str> = HELD.iter().map(|(page, ..)| *page).collect();
+    let names: BTreeSet<&str> = NUMBERS.iter().map(|(page, ..)| *page).collect();
     for name in names {
         let mut text = words(&Page::read(name));
-        for (_, around, file, constant) in HELD.iter().filter(|(page, ..)| *page == name) {
+        for (_, around, file, constant) in NUMBERS.iter().filter(|(page, ..)| *page == name) {
             let forms = forms(file, constant);
             match forms.iter().map(|form| around.replace("{}", form)).find(|phrase| text.contains(phrase)) {
                 // What is round a number may be what another one is found by.
@@ -119,7 +119,9 @@ fn every_number_is_that_of_its_constant() {
         let Some((_, free)) = WHOLE.iter().find(|(page, _)| *page == name) else { continue };
         for word in text.split(' ').map(|word| word.trim_end_matches([',', '.', ';', ':', ')'])) {
             if word.contains(|ch: char| ch.is_ascii_digit()) && !free.contains(&word) {
-                wrong.push(format!("{name}: `{word}` stands for no constant: add it to HELD in tests/docs/numbers.rs"));
+                wrong.push(format!(
+                    "{name}: `{word}` stands for no constant: add it to NUMBERS in tests/docs/numbers.rs"
+                ));
             }
         }
     }

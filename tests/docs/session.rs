@@ -17,7 +17,7 @@ use std::{
 use rusqlite::{Connection, types::Value as SqlValue};
 
 use super::page::{Block, Page, root};
-use crate::env::{GUESTS, Place};
+use crate::env::{GUESTS, TestEnv};
 
 /// The address that pages show; the server under test listens on a port of its own.
 const SHOWN: &str = "127.0.0.1:8080";
@@ -39,7 +39,7 @@ const TRIES: usize = 5;
 
 /// A page that is being run.
 pub struct Session {
-    place: Place,
+    place: TestEnv,
     server: Option<Server>,
     wrong: Vec<String>,
 }
@@ -78,8 +78,8 @@ pub fn run(page: &Page) -> Vec<String> {
 }
 
 /// A folder as a reader has it: a registry, the example plugins, and the demo where `cargo xtask demo` puts it.
-fn prepared() -> Place {
-    let place = Place::empty();
+fn prepared() -> TestEnv {
+    let place = TestEnv::empty();
     for folder in [".", "target/demo"] {
         assert_eq!(place.run(["demo", "--dir", folder]).code, 0);
         fs::create_dir_all(place.path(folder).join("plugins")).unwrap();

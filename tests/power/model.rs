@@ -48,7 +48,7 @@ pub enum Op {
 }
 
 /// What an open descriptor refers to.
-struct Open {
+struct OpenDescriptor {
     node: Node,
     at: usize,
     appends: bool,
@@ -60,7 +60,7 @@ pub struct Recording {
     pub nodes: Vec<Content>,
     pub ops: Vec<Op>,
     root: Vec<u8>,
-    open: Vec<Open>,
+    open: Vec<OpenDescriptor>,
     descriptors: BTreeMap<i64, usize>,
 }
 
@@ -202,7 +202,7 @@ impl Recording {
             self.push(Op::Resize { file: node, len: 0 });
         }
         self.descriptors.insert(call.result, self.open.len());
-        self.open.push(Open { node, at: 0, appends: has("O_APPEND") });
+        self.open.push(OpenDescriptor { node, at: 0, appends: has("O_APPEND") });
     }
 
     fn written(&mut self, descriptor: i64, mut bytes: Vec<u8>, count: i64, at: Option<i64>) {

@@ -35,7 +35,7 @@ const FLAGS: &str = "-Cpasses=sancov-module \
     -Ccodegen-units=1 --cfg fuzzing";
 
 /// How a run ended.
-pub(crate) struct Ended {
+pub(crate) struct FuzzResult {
     inputs: u64,
     peak_mib: u64,
     edges: u64,
@@ -43,7 +43,7 @@ pub(crate) struct Ended {
     broken: Option<String>,
 }
 
-impl Ended {
+impl FuzzResult {
     /// Says it, and gives the exit code for it.
     pub(crate) fn told(&self) -> ExitCode {
         let Self { inputs, peak_mib, edges, broken } = self;
@@ -67,7 +67,7 @@ pub(crate) fn seconds(words: &[&str]) -> Result<u32> {
 }
 
 /// Builds the fuzzer and lets it run.
-pub(crate) fn run(seconds: u32) -> Result<Ended> {
+pub(crate) fn run(seconds: u32) -> Result<FuzzResult> {
     let fuzzer = build()?;
     let (corpus, broken) = (folder().join("corpus"), folder().join("broken"));
     for folder in [&corpus, &broken] {
@@ -87,14 +87,14 @@ pub(crate) fn run(seconds: u32) -> Result<Ended> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| format!("{} could not be started: {error}", fuzzer.display()))?;
-    let mut log = Log::default();
+    let mut log = FuzzLog::default();
     for line in lines(child.stderr.take()) {
         if log.take(&line) {
             eprintln!("{line}");
         }
     }
     let status = child.wait().map_err(|error| format!("waiting for the fuzzer failed: {error}"))?;
-    let Log { inputs, peak_mib, edges, broken } = log;
+    let FuzzLog { inputs, peak_mib, edges, broken } = log;
     let broken = match (status.success(), broken) {
         (true, _) => None,
         (false, Some(path)) => {
@@ -102,7 +102,7 @@ pub(crate) fn run(seconds: u32) -> Result<Ended> {
         }
         (false, None) => Some(format!("the fuzzer ended with {status}")),
     };
-    Ok(Ended { inputs, peak_mib, edges, broken })
+    Ok(FuzzResult { inputs, peak_mib, edges, broken })
 }
 
 /// Where cargo builds it, and where it keeps its inputs.
@@ -125,14 +125,14 @@ fn build() -> Result<PathBuf> {
 
 /// What the fuzzer's own lines come to.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Log {
+struct FuzzLog {
     inputs: u64,
     peak_mib: u64,
     edges: u64,
     broken: Option<String>,
 }
 
-impl Log {
+impl FuzzLog {
     /// Takes a line in; whether a person should see it.
     fn take(&mut self, line: &str) -> bool {
         let number = |text: &str| text.trim().parse().unwrap_or_default();
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_log_is_added_up() {
-        let mut log = Log::default();
+        let mut log = FuzzLog::default();
         let shown: Vec<bool> = [
             "INFO: Running with entropic power schedule (0xFF, 100).",
             "#742106\tNEW    cov: 2916 ft: 10461 corp: 1275/1604Kb lim: 3822 exec/s: 1667 rss: 57Mb L: 2615/3751 MS: 4",
@@ -182,6 +182,6 @@ mod tests {
         .collect();
         assert_eq!(shown, [true, false, true, false, false, false, false, true]);
         let broken = Some("a/crash-1".to_owned());
-        assert_eq!(log, Log { inputs: 1_048_577, peak_mib: 57, edges: 2917, broken });
+        assert_eq!(log, FuzzLog { inputs: 1_048_577, peak_mib: 57, edges: 2917, broken });
     }
 }

@@ -52,7 +52,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 ];
 
 /// A source file: the path of its module from the root of its crate, and what it says.
-struct Source {
+struct SourceFile {
     path: PathBuf,
     module: Vec<String>,
     text: String,
@@ -60,15 +60,15 @@ struct Source {
 
 /// A module inside a room: its layer there, and whether only tests have it.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct ModuleInfo {
     layer: usize,
     test: bool,
 }
 
 /// What the face of a room (`mod.rs`, `lib.rs`) declares.
 #[derive(Debug, Default)]
-struct Face {
-    modules: BTreeMap<String, Place>,
+struct RoomDeclaration {
+    modules: BTreeMap<String, ModuleInfo>,
     /// The module from which the face exports a name.
     exports: BTreeMap<String, String>,
 }
@@ -95,7 +95,7 @@ fn crates() -> Vec<PathBuf> {
 }
 
 /// The sources of the crate in `folder`.
-fn sources(folder: &Path) -> Vec<Source> {
+fn sources(folder: &Path) -> Vec<SourceFile> {
     let src = folder.join("src");
     let mut paths = Vec::new();
     files(&src, &mut paths);
@@ -106,14 +106,14 @@ fn sources(folder: &Path) -> Vec<Source> {
             module.pop();
         }
         let text = fs::read_to_string(&path).unwrap();
-        Source { path, module, text }
+        SourceFile { path, module, text }
     };
     paths.into_iter().map(source).collect()
 }
 
 /// Reads what a face declares: `mod` lines in groups, and what it exports of them.
-fn face(text: &str) -> Face {
-    let mut face = Face::default();
+fn face(text: &str) -> RoomDeclaration {
+    let mut face = RoomDeclaration::default();
     let mut layer = 0;
     let mut test = false;
     for line in text.lines() {
@@ -123,7 +123,7 @@ fn face(text: &str) -> Face {
         } else if line.starts_with("#[cfg(") && line.contains("test") {
             test = true;
         } else if let Some(module) = declared.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')) {
-            face.modules.insert(module.to_owned(), Place { layer, test });
+            face.modules.insert(module.to_owned(), ModuleInfo { layer, test });
             test = false;
         }
     }
@@ -239,8 +239,8 @@ fn is_exempt(name: &str, room: &[String]) -> bool {
 }
 
 /// The breaches inside one crate.
-fn breaches(name: &str, sources: &[Source]) -> Vec<String> {
-    let faces: BTreeMap<&[String], Face> =
+fn breaches(name: &str, sources: &[SourceFile]) -> Vec<String> {
+    let faces: BTreeMap<&[String], RoomDeclaration> =
         sources.iter().map(|source| (source.module.as_slice(), face(&source.text))).collect();
     let mut out = Vec::new();
     for source in sources {
@@ -325,8 +325,8 @@ fn every_file_has_a_header_and_an_end() {
 }
 
 /// A crate made of `files`: the path of each module, and its text.
-fn made(files: &[(&str, &str)]) -> Vec<Source> {
-    let source = |(name, text): &(&str, &str)| Source {
+fn made(files: &[(&str, &str)]) -> Vec<SourceFile> {
+    let source = |(name, text): &(&str, &str)| SourceFile {
         path: PathBuf::from(name),
         module: name.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect(),
         text: (*text).to_owned(),

@@ -25,13 +25,13 @@ pub(crate) fn tests(command: &mut Command) -> Result<bool> {
     let start = Instant::now();
     let mut child =
         command.stdout(Stdio::piped()).spawn().map_err(|error| format!("cargo could not be started: {error}"))?;
-    let mut tally = Tally::default();
+    let mut tally = TestTotals::default();
     for line in lines(child.stdout.take()) {
         tally.count(&line);
         println!("{line}");
     }
     let status = child.wait().map_err(|error| format!("waiting for cargo failed: {error}"))?;
-    let Tally { suites, passed, failed, ignored } = tally;
+    let TestTotals { suites, passed, failed, ignored } = tally;
     let verdict = if status.success() { "all tests passed" } else { "the tests FAILED" };
     say(&format!(
         "{verdict}: {passed} passed, {failed} failed, {ignored} ignored in {suites} suites, {} s",
@@ -43,14 +43,14 @@ pub(crate) fn tests(command: &mut Command) -> Result<bool> {
 
 /// What the suites' last lines add up to.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
+struct TestTotals {
     suites: u32,
     passed: u32,
     failed: u32,
     ignored: u32,
 }
 
-impl Tally {
+impl TestTotals {
     /// Reads a line of output; most lines are ignored.
     fn count(&mut self, line: &str) {
         let Some(line) = line.strip_prefix("test result: ") else { return };
@@ -74,11 +74,11 @@ mod tests {
 
     #[test]
     fn results_add_up() {
-        let mut tally = Tally::default();
+        let mut tally = TestTotals::default();
         tally.count("test a ... ok");
         tally.count("test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s");
         tally
             .count("test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 7 filtered out; finished in 0.10s");
-        assert_eq!(tally, Tally { suites: 2, passed: 7, failed: 3, ignored: 1 });
+        assert_eq!(tally, TestTotals { suites: 2, passed: 7, failed: 3, ignored: 1 });
     }
 }

@@ -132,7 +132,7 @@ fn low32(length: usize) -> [u8; 4] {
 
 /// A compressed block that was found in an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unit {
+pub(super) struct CompressedUnit {
     /// Its length in the archive.
     pub(super) packed: usize,
     /// The length of its data.
@@ -140,22 +140,22 @@ pub(super) struct Unit {
 }
 
 /// The gzip member that begins with `head`, if it is one of ours. Needs [`GZIP_HEADER_BYTES`].
-pub(super) fn gzip_unit(head: &[u8]) -> Option<Unit> {
+pub(super) fn gzip_unit(head: &[u8]) -> Option<CompressedUnit> {
     let number = |at: usize| {
         let bytes = head.get(at..at + 4)?.try_into().ok()?;
         usize::try_from(u32::from_le_bytes(bytes)).ok()
     };
-    let unit = Unit { packed: number(16)?, data: number(20)? };
+    let unit = CompressedUnit { packed: number(16)?, data: number(20)? };
     let least = GZIP_HEADER_BYTES + GZIP_TRAILER_BYTES + 1;
     let fits = (least..=MAX_PACKED_BYTES).contains(&unit.packed) && unit.data <= BLOCK_BYTES;
     (head.starts_with(&GZIP_START) && fits).then_some(unit)
 }
 
 /// The zstd frame at the start of `ahead`, if all of it is there and its data is no more than a block's.
-pub(super) fn zstd_unit(ahead: &[u8]) -> Option<Unit> {
+pub(super) fn zstd_unit(ahead: &[u8]) -> Option<CompressedUnit> {
     let packed = zstd_safe::find_frame_compressed_size(ahead).ok()?;
     let data = usize::try_from(zstd_safe::get_frame_content_size(ahead).ok()??).ok()?;
-    (packed <= MAX_PACKED_BYTES && data <= BLOCK_BYTES).then_some(Unit { packed, data })
+    (packed <= MAX_PACKED_BYTES && data <= BLOCK_BYTES).then_some(CompressedUnit { packed, data })
 }
 
 /// Why a block is not what was written.

@@ -5,21 +5,23 @@
 
 mod block;
 mod flaw;
-mod line;
 mod members;
 mod metadata;
 mod name;
-mod source;
+mod pipeline;
+mod reader;
 #[cfg(test)]
 mod tests;
 mod write;
 
 pub use flaw::{Damage, Flaw, ReadError};
-pub use members::{Found, MAX_INCLUDED, MAX_INCLUDED_NAME_BYTES, Walked, walk};
-pub use metadata::{CONTENTS, Files, INCLUDE, IncludedPath, METADATA, Metadata, SUMS, SqliteFacts, Sums, is_reserved};
+pub use members::{MAX_INCLUDED, MAX_INCLUDED_NAME_BYTES, Member, Walked, walk};
+pub use metadata::{
+    CONTENTS, Checksums, INCLUDE, IncludedPath, METADATA, MemberNames, Metadata, SUMS, SqliteFacts, is_reserved,
+};
 pub use name::{BadTag, Stamp, Tag, file_name, parse_file_name};
-pub use source::{Counter, DATABASE_MAGIC, Source};
-pub use write::{Header, Member, Writer, Written};
+pub use reader::{ArchiveReader, Counter, DATABASE_MAGIC};
+pub use write::{Header, Writer, Written, WrittenMember};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -15,7 +15,7 @@ use super::{
     block::SLOT_BYTES,
     flaw::{Damage, Flaw, ReadError},
     metadata::INCLUDE,
-    source::Source,
+    reader::ArchiveReader,
 };
 use vitalsign_base::value::{Digest, printable};
 
@@ -40,7 +40,7 @@ pub const MAX_INCLUDED_NAME_BYTES: usize = 4096;
 
 /// A member that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct Member {
     /// Its name, without `./` and folder. Below `include/` it has the folders there.
     pub name: String,
     /// Its size in bytes.
@@ -59,7 +59,7 @@ pub struct Found {
     at: u64,
 }
 
-impl Found {
+impl Member {
     /// A file that is no member of an archive, as if it were one.
     #[must_use]
     pub fn outside(name: String, bytes: u64, mode: u32, (uid, gid): (u32, u32)) -> Self {
@@ -77,28 +77,28 @@ impl Found {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walked {
     /// The members in their order.
-    pub members: Vec<Found>,
+    pub members: Vec<Member>,
     /// The digest of the archive itself, if the source was opened for it.
     pub digest: Option<Digest>,
 }
 
 /// Stands between the tar reader and the source: limits the size of headers, and keeps the error that the tar reader would wrap.
 #[derive(Clone)]
-struct Gate(Rc<RefCell<Inner>>);
+struct HeaderLimit(Rc<RefCell<HeaderLimitState>>);
 
-struct Inner {
-    source: Source,
+struct HeaderLimitState {
+    source: ArchiveReader,
     budget: Option<u64>,
     failed: Option<io::Error>,
 }
 
-impl Gate {
+impl HeaderLimit {
     fn limit(&self, budget: Option<u64>) {
         self.0.borrow_mut().budget = budget;
     }
 }
 
-impl Read for Gate {
+impl Read for HeaderLimit {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let inner = &mut *self.0.borrow_mut();
         let most = inner.budget.map_or(room.len(), |left| usize::try_from(left).unwrap_or(usize::MAX).min(room.len()));
@@ -127,10 +127,10 @@ impl Read for Gate {
 /// [`ReadError`] when the archive is damaged, incomplete, or holds what a backup archive never holds; or the error of `each`.
 /// A damaged block is reported instead of the errors that it caused.
 pub fn walk<E: From<ReadError>>(
-    source: Source,
-    mut each: impl FnMut(&Found, &mut dyn Read) -> Result<(), E>,
+    source: ArchiveReader,
+    mut each: impl FnMut(&Member, &mut dyn Read) -> Result<(), E>,
 ) -> Result<Walked, E> {
-    let gate = Gate(Rc::new(RefCell::new(Inner { source, budget: None, failed: None })));
+    let gate = HeaderLimit(Rc::new(RefCell::new(HeaderLimitState { source, budget: None, failed: None })));
     let mut members = Vec::new();
     let walked = entries(&gate, &mut members, &mut each);
     let inner = gate.0.borrow();
@@ -143,9 +143,9 @@ pub fn walk<E: From<ReadError>>(
 }
 
 fn entries<E: From<ReadError>>(
-    gate: &Gate,
-    members: &mut Vec<Found>,
-    each: &mut impl FnMut(&Found, &mut dyn Read) -> Result<(), E>,
+    gate: &HeaderLimit,
+    members: &mut Vec<Member>,
+    each: &mut impl FnMut(&Member, &mut dyn Read) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut tar = tar::Archive::new(gate.clone());
     let mut folder = None;
@@ -171,7 +171,7 @@ fn entries<E: From<ReadError>>(
                 return Err(refused(format!("it contains `{}` twice", found.name)).into());
             }
             members.push(found.clone());
-            each(&found, &mut Content { entry: &mut entry, gate })?;
+            each(&found, &mut MemberReader { entry: &mut entry, gate })?;
         }
         io::copy(&mut entry, &mut io::sink()).map_err(|error| failed(gate, &error))?;
         end = entry.raw_file_position() + entry.size().next_multiple_of(SLOT_BYTES as u64);
@@ -184,19 +184,19 @@ fn entries<E: From<ReadError>>(
 }
 
 /// A member's content. An error of the source reaches the reader unchanged.
-struct Content<'a, 'b> {
-    entry: &'a mut tar::Entry<'b, Gate>,
-    gate: &'a Gate,
+struct MemberReader<'a, 'b> {
+    entry: &'a mut tar::Entry<'b, HeaderLimit>,
+    gate: &'a HeaderLimit,
 }
 
-impl Read for Content<'_, '_> {
+impl Read for MemberReader<'_, '_> {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         self.entry.read(room).map_err(|error| self.gate.0.borrow_mut().failed.take().unwrap_or(error))
     }
 }
 
 /// Reads to the very end, so that the last checksum is verified, and fails when there is anything but zeros.
-fn trailer(gate: &Gate) -> Result<(), ReadError> {
+fn trailer(gate: &HeaderLimit) -> Result<(), ReadError> {
     let mut room = [0; 4096];
     let mut total = 0;
     let inner = &mut *gate.0.borrow_mut();
@@ -213,15 +213,15 @@ fn trailer(gate: &Gate) -> Result<(), ReadError> {
 }
 
 /// What an entry is.
-struct Judged {
+struct EntryRole {
     /// The member; `None` for a folder that may hold some.
-    found: Option<Found>,
+    found: Option<Member>,
     /// Whether it lies below `include/`.
     is_included: bool,
 }
 
 /// What an entry is: a member, or a folder that may hold them.
-fn judge(entry: &tar::Entry<'_, Gate>, folder: &mut Option<String>) -> Result<Judged, ReadError> {
+fn judge(entry: &tar::Entry<'_, HeaderLimit>, folder: &mut Option<String>) -> Result<EntryRole, ReadError> {
     let path = entry.path_bytes();
     let path =
         std::str::from_utf8(&path).map_err(|_| refused("the name of one of its members is not UTF-8".to_owned()))?;
@@ -249,9 +249,9 @@ fn judge(entry: &tar::Entry<'_, Gate>, folder: &mut Option<String>) -> Result<Ju
     }
     if let Some(below) = below {
         let found = (!is_folder).then(|| member(entry, below.join("/")));
-        return Ok(Judged { found, is_included: true });
+        return Ok(EntryRole { found, is_included: true });
     }
-    let none = Judged { found: None, is_included: false };
+    let none = EntryRole { found: None, is_included: false };
     let (inside, name) = match parts {
         [] if is_folder => return Ok(none),
         [name] if is_folder => (*name, None),
@@ -262,13 +262,13 @@ fn judge(entry: &tar::Entry<'_, Gate>, folder: &mut Option<String>) -> Result<Ju
     if folder.get_or_insert_with(|| inside.to_owned()) != inside {
         return Err(refused(format!("its member `{shown}` is not in the same folder as the others")));
     }
-    Ok(Judged { found: name.map(|name| member(entry, name.to_owned())), ..none })
+    Ok(EntryRole { found: name.map(|name| member(entry, name.to_owned())), ..none })
 }
 
-fn member(entry: &tar::Entry<'_, Gate>, name: String) -> Found {
+fn member(entry: &tar::Entry<'_, HeaderLimit>, name: String) -> Member {
     let header = entry.header();
     let number = |value: io::Result<u64>| value.ok().and_then(|value| u32::try_from(value).ok()).unwrap_or(0);
-    Found {
+    Member {
         name,
         bytes: entry.size(),
         mode: header.mode().unwrap_or(0o600) & 0o777,
@@ -285,7 +285,7 @@ fn refused(why: String) -> ReadError {
 }
 
 /// The error behind an error of the tar reader.
-fn failed(gate: &Gate, error: &io::Error) -> ReadError {
+fn failed(gate: &HeaderLimit, error: &io::Error) -> ReadError {
     let inner = &mut *gate.0.borrow_mut();
     match inner.failed.take() {
         Some(error) => error.into(),
@@ -295,7 +295,7 @@ fn failed(gate: &Gate, error: &io::Error) -> ReadError {
 }
 
 /// Damaged places of the stream as places of members.
-fn damages(ranges: &[std::ops::Range<u64>], members: &[Found]) -> Vec<Damage> {
+fn damages(ranges: &[std::ops::Range<u64>], members: &[Member]) -> Vec<Damage> {
     let mut out = Vec::new();
     for range in ranges {
         let before = out.len();

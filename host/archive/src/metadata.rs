@@ -36,7 +36,7 @@ pub fn is_reserved(name: &str) -> bool {
 
 /// The names of the members; `null` for what is not there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Files {
+pub struct MemberNames {
     /// The database.
     #[serde(default)]
     pub database: Option<String>,
@@ -102,7 +102,7 @@ pub struct Metadata {
     /// What tells the database from others of the same path.
     pub identity: Option<String>,
     /// The names of the members; absent in some older archives.
-    pub files: Option<Files>,
+    pub files: Option<MemberNames>,
     /// What SQLite says of the database.
     pub sqlite: Option<SqliteFacts>,
     /// Rows in the records table; `null` without one.
@@ -175,9 +175,9 @@ impl Metadata {
 
 /// The digests of members by name, as `sha256sum` writes and reads them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sums(pub BTreeMap<String, Digest>);
+pub struct Checksums(pub BTreeMap<String, Digest>);
 
-impl Sums {
+impl Checksums {
     /// The text of the member: one line each, in name order.
     #[must_use]
     pub fn render(&self) -> String {
@@ -199,7 +199,7 @@ impl Sums {
     /// Reads the member of an archive that has members below `include/`, whose names keep their folders.
     ///
     /// # Errors
-    /// As [`Sums::parse`].
+    /// As [`Checksums::parse`].
     pub fn parse_included(text: &[u8]) -> Result<Self, Flaw> {
         Self::of_members(text, |name| {
             let name = name.strip_prefix("./").unwrap_or(name);
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn metadata_is_read_as_it_is_written_and_older_ones_too() {
-        let files = Files { database: Some("r.sqlite".to_owned()), ..Files::default() };
+        let files = MemberNames { database: Some("r.sqlite".to_owned()), ..MemberNames::default() };
         let new = Metadata { files: Some(files), records: Some(3), ..Metadata::new() };
         assert_eq!(Metadata::parse(new.render().as_bytes()).unwrap(), new);
         let old = Metadata::parse(
@@ -257,13 +257,13 @@ mod tests {
     #[test]
     fn sums_are_those_of_sha256sum() {
         let digest = Digest::of(b"x");
-        let sums = Sums([("b".to_owned(), digest), ("a b".to_owned(), digest)].into());
+        let sums = Checksums([("b".to_owned(), digest), ("a b".to_owned(), digest)].into());
         let text = sums.render();
         assert_eq!(text, format!("{digest}  a b\n{digest}  b\n"));
-        assert_eq!(Sums::parse(text.as_bytes()).unwrap(), sums);
-        assert_eq!(Sums::parse(format!("{digest} *./b\n").as_bytes()).unwrap().0.len(), 1);
+        assert_eq!(Checksums::parse(text.as_bytes()).unwrap(), sums);
+        assert_eq!(Checksums::parse(format!("{digest} *./b\n").as_bytes()).unwrap().0.len(), 1);
         for bad in ["x", &format!("{digest} b"), &format!("{digest}  "), &format!("{digest}  b\n{digest}  ./b")] {
-            assert!(Sums::parse(bad.as_bytes()).is_err(), "{bad}");
+            assert!(Checksums::parse(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 }

@@ -35,9 +35,9 @@ fn written(path: &Path, compression: Compression, members: &[(&str, &[u8])]) -> 
     writer.finish(&header("", None)).unwrap()
 }
 
-fn read(path: &Path) -> Result<Vec<(Found, Vec<u8>)>, ReadError> {
+fn read(path: &Path) -> Result<Vec<(Member, Vec<u8>)>, ReadError> {
     let mut out = Vec::new();
-    walk::<ReadError>(Source::open(path, false)?, |found, content| {
+    walk::<ReadError>(ArchiveReader::open(path, false)?, |found, content| {
         let mut bytes = Vec::new();
         content.read_to_end(&mut bytes)?;
         out.push((found.clone(), bytes));
@@ -57,13 +57,13 @@ fn what_is_written_is_read_in_every_compression() {
         let made = written(&path, compression, &members);
         assert_eq!(made.bytes, std::fs::metadata(&path).unwrap().len());
         let found = read(&path).unwrap();
-        let sums = Sums::parse(&found.last().unwrap().1).unwrap();
+        let sums = Checksums::parse(&found.last().unwrap().1).unwrap();
         for ((name, content), (found, bytes)) in members.iter().zip(&found) {
             assert_eq!((found.name.as_str(), bytes.as_slice()), (*name, *content));
             assert_eq!((found.mode, found.uid, found.gid), (0o640, 3, 4));
             assert_eq!(sums.0[*name], Digest::of(content));
         }
-        assert_eq!(Source::open(&path, false).unwrap().compression(), compression);
+        assert_eq!(ArchiveReader::open(&path, false).unwrap().compression(), compression);
     }
 }
 
@@ -102,9 +102,12 @@ fn what_is_included_keeps_its_folders_and_long_names() {
         [("metadata.json", false), ("include/a", true), ("include/var/b", true), (long, true), (SUMS, false)];
     assert_eq!(names, expected);
     assert_eq!((found[3].1.as_slice(), found[3].0.modified), (long.as_bytes(), 1_000_000_000));
-    let sums = Sums::parse_included(&found.last().unwrap().1).unwrap();
+    let sums = Checksums::parse_included(&found.last().unwrap().1).unwrap();
     assert_eq!(sums.0.get(long), Some(&Digest::of(long.as_bytes())));
-    assert_eq!(Sums::parse_included(format!("{} *./x/include/a/b\n", sums.0[long]).as_bytes()).unwrap().0.len(), 1);
+    assert_eq!(
+        Checksums::parse_included(format!("{} *./x/include/a/b\n", sums.0[long]).as_bytes()).unwrap().0.len(),
+        1
+    );
     for names in [["m", "other/a"], ["m", "include/../a"], ["x/m", "include/a/b"]] {
         // The writer takes no such name; a header is made by hand.
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| put(&names)));

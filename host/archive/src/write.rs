@@ -11,9 +11,9 @@ use std::{
 };
 
 use super::{
-    Compression, SUMS, Sums,
+    Checksums, Compression, SUMS,
     block::{BLOCK_BYTES, Encoder, NotEncoded, SLOT_BYTES},
-    line::{Closed, Drain, Feed, line, workers},
+    pipeline::{Closed, PipelineInput, PipelineOutput, pipeline, workers},
 };
 use vitalsign_base::{
     files::Flusher,
@@ -42,7 +42,7 @@ pub struct Header {
 
 /// A member as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
+pub struct WrittenMember {
     /// Its name.
     pub name: String,
     /// Its size in bytes.
@@ -59,11 +59,11 @@ pub struct Written {
     /// Its size in bytes.
     pub bytes: u64,
     /// The members in their order, the sums included.
-    pub members: Vec<Member>,
+    pub members: Vec<WrittenMember>,
 }
 
 /// What a worker hands on.
-struct Packed {
+struct EncodedBlock {
     bytes: Result<Vec<u8>, NotEncoded>,
     is_slot: bool,
 }
@@ -83,12 +83,12 @@ struct OpenMember {
 
 /// An archive that is being written.
 pub struct Writer {
-    feed: Option<Feed<Vec<u8>, Packed>>,
+    feed: Option<PipelineInput<Vec<u8>, EncodedBlock>>,
     sink: Option<JoinHandle<io::Result<Sunk>>>,
     encoder: Encoder,
     block: Vec<u8>,
     open: Option<OpenMember>,
-    members: Vec<Member>,
+    members: Vec<WrittenMember>,
     /// Headers to be written again, in the order of their slots.
     late: Vec<Header>,
 }
@@ -101,14 +101,14 @@ impl Writer {
     pub fn new(file: File, compression: Compression, level: u8) -> io::Result<Self> {
         let encoder = || Encoder::new(compression, level);
         let own = encoder().map_err(io::Error::other)?;
-        let (feed, drain) = line(workers(), || {
+        let (feed, drain) = pipeline(workers(), || {
             let mut encoder = encoder();
             move |data| {
                 let bytes = match &mut encoder {
                     Ok(encoder) => encoder.encode(data),
                     Err(error) => Err(NotEncoded::clone(error)),
                 };
-                Packed { bytes, is_slot: false }
+                EncodedBlock { bytes, is_slot: false }
             }
         })?;
         let sink = std::thread::Builder::new().name("archive-sink".to_owned()).spawn(move || sink(file, &drain))?;
@@ -139,7 +139,8 @@ impl Writer {
             self.flush()?;
         } else {
             let bytes = self.encoder.slot(&block).map_err(io::Error::other)?;
-            let pushed = self.feed.as_ref().map(|feed| feed.push_done(Packed { bytes: Ok(bytes), is_slot: true }));
+            let pushed =
+                self.feed.as_ref().map(|feed| feed.push_done(EncodedBlock { bytes: Ok(bytes), is_slot: true }));
             self.unless_closed(pushed.as_ref())?;
             self.late.push(header.clone());
         }
@@ -163,7 +164,7 @@ impl Writer {
     ///
     /// # Errors
     /// What the system says of this or an earlier block; `InvalidData` when the member has another size than its header.
-    pub fn end(&mut self) -> io::Result<Member> {
+    pub fn end(&mut self) -> io::Result<WrittenMember> {
         let open = self.open.take().ok_or_else(|| io::Error::other("no member was started"))?;
         if open.header.bytes.is_some_and(|bytes| bytes != open.bytes) {
             let named = open.header.bytes.unwrap_or_default();
@@ -176,7 +177,7 @@ impl Writer {
             late.bytes = Some(open.bytes);
         }
         self.pad(open.bytes)?;
-        let member = Member { name: open.header.name, bytes: open.bytes, digest: open.hasher.finish() };
+        let member = WrittenMember { name: open.header.name, bytes: open.bytes, digest: open.hasher.finish() };
         self.members.push(member.clone());
         Ok(member)
     }
@@ -186,7 +187,7 @@ impl Writer {
     /// # Errors
     /// What the system says of this or an earlier block.
     pub fn finish(mut self, like: &Header) -> io::Result<Written> {
-        let sums = Sums(self.members.iter().map(|member| (member.name.clone(), member.digest)).collect()).render();
+        let sums = Checksums(self.members.iter().map(|member| (member.name.clone(), member.digest)).collect()).render();
         self.begin(Header { name: SUMS.to_owned(), bytes: Some(sums.len() as u64), ..like.clone() })?;
         self.write(sums.as_bytes())?;
         self.end()?;
@@ -259,7 +260,7 @@ impl Drop for Writer {
 }
 
 /// Writes blocks to the file as they come.
-fn sink(mut file: File, drain: &Drain<Packed>) -> io::Result<Sunk> {
+fn sink(mut file: File, drain: &PipelineOutput<EncodedBlock>) -> io::Result<Sunk> {
     let mut flusher = Flusher::new(&file)?;
     let (mut bytes, mut slots) = (0, Vec::new());
     while let Some(packed) = drain.next() {

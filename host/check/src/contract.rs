@@ -72,7 +72,7 @@ pub type BadConfig = serde_path_to_error::Error<serde_json::Error>;
 
 /// What the table of all checks that are not plugins says of one of them.
 #[derive(Clone, Copy)]
-pub struct Row {
+pub struct CheckInfo {
     /// Its name in reports and in the configuration.
     pub name: &'static str,
     /// One line that says what it looks at.
@@ -85,7 +85,7 @@ pub struct Row {
     pub validate: fn(&serde_json::Value) -> Result<(), BadConfig>,
 }
 
-impl Row {
+impl CheckInfo {
     /// The row of a check whose own configuration is a `C`.
     #[must_use]
     pub const fn of<C: DeserializeOwned + JsonSchema + Default>(
@@ -187,7 +187,7 @@ impl Outcome {
     /// Whether it says that the database is corrupt.
     #[must_use]
     pub fn is_corrupt(&self) -> bool {
-        self.findings.iter().any(|finding| finding.bearing.corrupt && finding.status == Status::Error)
+        self.findings.iter().any(|finding| finding.consequences.corrupt && finding.status == Status::Error)
     }
 
     /// The status that the findings add up to.

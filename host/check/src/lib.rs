@@ -7,5 +7,6 @@ pub mod report;
 mod contract;
 
 pub use contract::{
-    BadConfig, BoxFuture, Check, Context, NoConfig, Outcome, Overrides, READY_GROUP, Row, Schedule, Spec, every, parsed,
+    BadConfig, BoxFuture, Check, CheckInfo, Context, NoConfig, Outcome, Overrides, READY_GROUP, Schedule, Spec, every,
+    parsed,
 };

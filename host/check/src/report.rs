@@ -121,7 +121,7 @@ pub const DEPENDS_ON_DATABASE: &str = "depends-on-database";
 
 /// What a finding means beyond the check that has it. It decides how the report and the start-up gate treat the finding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bearing {
+pub struct Consequences {
     /// The database is corrupt: the check counts as critical, whichever it is.
     pub corrupt: bool,
     /// No reason to keep the registry from starting: it repairs this by starting, or it is the one that mends it while it runs.
@@ -145,15 +145,15 @@ pub struct Finding {
     pub hint: Option<String>,
     /// What it means beyond this check.
     #[serde(skip)]
-    pub bearing: Bearing,
+    pub consequences: Consequences,
 }
 
 impl Finding {
     /// A finding without subject or hint, which concerns its own check alone.
     #[must_use]
     pub fn new(status: Status, code: impl Into<String>, message: impl Into<String>) -> Self {
-        let bearing = Bearing::default();
-        Self { status, code: code.into(), message: message.into(), subject: None, hint: None, bearing }
+        let consequences = Consequences::default();
+        Self { status, code: code.into(), message: message.into(), subject: None, hint: None, consequences }
     }
 
     /// Says what it is about.
@@ -173,21 +173,21 @@ impl Finding {
     /// Says that the database is corrupt, which counts as critical whichever check finds it.
     #[must_use]
     pub fn corrupt(mut self) -> Self {
-        self.bearing.corrupt = true;
+        self.consequences.corrupt = true;
         self
     }
 
     /// Says that it is no reason to keep the registry from starting, because only the registry itself mends it.
     #[must_use]
     pub fn repaired_by_start(mut self) -> Self {
-        self.bearing.repaired_by_start = true;
+        self.consequences.repaired_by_start = true;
         self
     }
 
     /// Says that it is about the database as a whole, on which other checks depend.
     #[must_use]
     pub fn of_database(mut self) -> Self {
-        self.bearing.of_database = true;
+        self.consequences.of_database = true;
         self
     }
 }
@@ -284,7 +284,7 @@ pub enum Fact {
 ///
 /// What no check could tell is `null` (`false` for the two flags, since "not known to be" is the safe reading).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Registry {
+pub struct RegistrySection {
     /// The journal mode, once known.
     pub journal_mode: Option<String>,
     /// The database's `user_version`, once known.
@@ -299,7 +299,7 @@ pub struct Registry {
     pub min_free_bytes: u64,
 }
 
-impl Registry {
+impl RegistrySection {
     /// Takes in what one check learnt.
     pub fn learn(&mut self, fact: Fact) {
         match fact {
@@ -311,7 +311,7 @@ impl Registry {
     }
 }
 
-impl Serialize for Registry {
+impl Serialize for RegistrySection {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -321,7 +321,7 @@ impl Serialize for Registry {
             healthy: bool,
         }
         #[derive(Serialize)]
-        struct Keys<'a> {
+        struct SectionKeys<'a> {
             driver: &'static str,
             wal: bool,
             journal_mode: Option<&'a str>,
@@ -331,7 +331,7 @@ impl Serialize for Registry {
             disk: DiskKeys,
         }
         let disk = self.disk.as_ref();
-        Keys {
+        SectionKeys {
             driver: "sqlite",
             wal: self.journal_mode.as_deref() == Some("wal"),
             journal_mode: self.journal_mode.as_deref(),
@@ -413,7 +413,7 @@ pub struct Report {
     /// The version of this program.
     pub version: &'static str,
     /// What is known of the registry.
-    pub registry: Registry,
+    pub registry: RegistrySection,
     /// One sentence for each finding that weighs as a warning.
     pub warnings: Vec<String>,
     /// One sentence for each finding that weighs as an error.
@@ -432,9 +432,9 @@ impl Report {
     /// An entry that no finding explains speaks through its summary, so `errors` is empty unless `status` is `error`. What
     /// several checks say of the database as a whole stays with one of them; the others say that they depend on it.
     #[must_use]
-    pub fn new(subject: &Subject, registry: Registry, mut entries: Vec<Entry>, generated_at: Timestamp) -> Self {
+    pub fn new(subject: &Subject, registry: RegistrySection, mut entries: Vec<Entry>, generated_at: Timestamp) -> Self {
         entries.sort_by(|a, b| a.name.cmp(&b.name));
-        tell_once(&mut entries);
+        merge_database_findings(&mut entries);
         let mut sentences: BTreeMap<Severity, Vec<String>> = BTreeMap::new();
         if entries.is_empty() {
             sentences.entry(Severity::Error).or_default().push("no check was run".to_owned());
@@ -464,14 +464,14 @@ impl Report {
 
 /// Leaves each finding about the database as a whole with the entry that it weighs most in. In the others, in its place, stands
 /// that they depend on the database.
-fn tell_once(entries: &mut [Entry]) {
+fn merge_database_findings(entries: &mut [Entry]) {
     let about = |entry: &Entry, code: &str| {
-        entry.findings.iter().any(|finding| finding.bearing.of_database && finding.code == code)
+        entry.findings.iter().any(|finding| finding.consequences.of_database && finding.code == code)
     };
     let codes: BTreeSet<String> = entries
         .iter()
         .flat_map(|entry| &entry.findings)
-        .filter(|finding| finding.bearing.of_database)
+        .filter(|finding| finding.consequences.of_database)
         .map(|finding| finding.code.clone())
         .collect();
     for code in codes {
@@ -486,12 +486,15 @@ fn tell_once(entries: &mut [Entry]) {
 }
 
 fn depend_on(entry: &mut Entry, code: &str, keeper: &Name) {
-    for finding in entry.findings.iter_mut().filter(|one| one.bearing.of_database && one.code == code) {
+    for finding in entry.findings.iter_mut().filter(|one| one.consequences.of_database && one.code == code) {
         let message = format!("could not be checked, because it depends on the database: see the check `{keeper}`");
         if entry.summary == finding.message {
             entry.summary.clone_from(&message);
         }
-        let told = Finding { bearing: finding.bearing, ..Finding::new(Status::Unknown, DEPENDS_ON_DATABASE, message) };
+        let told = Finding {
+            consequences: finding.consequences,
+            ..Finding::new(Status::Unknown, DEPENDS_ON_DATABASE, message)
+        };
         *finding = told;
     }
     let worst = Status::worst(entry.findings.iter().map(|finding| finding.status));

@@ -21,12 +21,12 @@ const MAX_ENTRY_BYTES: u64 = super::compile::MAX_CODE_BYTES;
 const MAX_ENTRIES: usize = 256;
 
 /// The cache of one user.
-pub(super) struct Cache {
+pub(super) struct CodeCache {
     folder: PathBuf,
     key: [u8; 32],
 }
 
-impl Cache {
+impl CodeCache {
     /// Opens the cache in `folder`, making both if they are missing.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl Cache {
 #[expect(unsafe_code, reason = "loading compiled code is inherently trusted; the argument stands at the call")]
 pub(super) fn load_code(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: the bytes are the output of `Engine::precompile_component` of this binary. Either they have just come over a
-    // pipe from its own child, or `Cache::load` has just checked the keyed tag over these very bytes, which only this user
+    // pipe from its own child, or `CodeCache::load` has just checked the keyed tag over these very bytes, which only this user
     // can make. Wasmtime copies them, so nothing can change them between that check and their use.
     unsafe { Component::deserialize(engine, code) }
 }

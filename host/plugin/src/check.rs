@@ -11,10 +11,10 @@ use std::{
 use tokio::{sync::watch, time::timeout};
 
 use super::{
-    Pin, Plugins,
+    LockEntry, Plugins,
     abi::{self, Failure},
-    guest::{self, Answer, GuestError},
-    load::{self, LoadError, Loaded, Step},
+    guest::{self, GuestAnswer, GuestError},
+    load::{self, LoadError, LoadProgress, Loaded},
     settings::PluginSettings,
 };
 use vitalsign_base::{
@@ -23,7 +23,7 @@ use vitalsign_base::{
 };
 use vitalsign_check::{
     BoxFuture, Check, Context, Outcome, Spec,
-    report::{Bearing, Exactness, Finding, Measure, Origin, Status},
+    report::{Consequences, Exactness, Finding, Measure, Origin, Status},
 };
 
 /// Caps on what one report takes from a guest, in bytes of text.
@@ -45,22 +45,22 @@ pub(super) struct PluginCheck {
     settings: Arc<PluginSettings>,
     config: String,
     plugins: Arc<Plugins>,
-    pin: Pin,
+    pin: LockEntry,
     /// Set once, by the first attempt at loading that succeeds.
     loaded: Arc<OnceLock<Arc<Loaded>>>,
-    attempt: Arc<Attempt>,
+    attempt: Arc<LoadAttempt>,
 }
 
 /// The last attempt at loading a plugin.
-struct Attempt {
-    state: watch::Sender<State>,
+struct LoadAttempt {
+    state: watch::Sender<LoadState>,
     /// The digest of the component, once it was read.
     digest: Mutex<Option<Digest>>,
 }
 
 /// How far an attempt is.
 #[derive(Clone)]
-enum State {
+enum LoadState {
     NotBegun,
     /// The component is read, or looked for in the cache, since then.
     Reading(Stopwatch),
@@ -70,41 +70,41 @@ enum State {
     Loaded,
 }
 
-impl State {
+impl LoadState {
     fn is_under_way(&self) -> bool {
         matches!(self, Self::Reading(_) | Self::Compiling(_))
     }
 }
 
-impl Attempt {
-    fn tell(&self, step: Step) {
+impl LoadAttempt {
+    fn tell(&self, step: LoadProgress) {
         match step {
-            Step::Digest(digest) => *self.digest.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest),
-            Step::Compiling(since) => {
-                self.state.send_replace(State::Compiling(since));
+            LoadProgress::Digest(digest) => *self.digest.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest),
+            LoadProgress::Compiling(since) => {
+                self.state.send_replace(LoadState::Compiling(since));
             }
         }
     }
 }
 
 /// Ends an attempt as failed that ends in no other way, so that nobody waits for it for ever.
-struct UnderWay {
-    attempt: Arc<Attempt>,
+struct LoadGuard {
+    attempt: Arc<LoadAttempt>,
     written: String,
 }
 
-impl Drop for UnderWay {
+impl Drop for LoadGuard {
     fn drop(&mut self) {
         if self.attempt.state.borrow().is_under_way() {
-            let error = LoadError::BrokeOff { path: self.written.clone() };
-            self.attempt.state.send_replace(State::Failed(Arc::new(error)));
+            let error = LoadError::Panicked { path: self.written.clone() };
+            self.attempt.state.send_replace(LoadState::Failed(Arc::new(error)));
         }
     }
 }
 
 impl PluginCheck {
     /// A check that has not been loaded. Reads nothing.
-    pub(super) fn new(plugins: Arc<Plugins>, settings: PluginSettings, pin: Pin) -> Self {
+    pub(super) fn new(plugins: Arc<Plugins>, settings: PluginSettings, pin: LockEntry) -> Self {
         Self {
             spec: Spec {
                 name: settings.name.clone(),
@@ -116,16 +116,16 @@ impl PluginCheck {
             plugins,
             pin,
             loaded: Arc::default(),
-            attempt: Arc::new(Attempt { state: watch::Sender::new(State::NotBegun), digest: Mutex::default() }),
+            attempt: Arc::new(LoadAttempt { state: watch::Sender::new(LoadState::NotBegun), digest: Mutex::default() }),
         }
     }
 
     /// Begins to load the plugin as a task of its own, unless that is under way: it goes on when nobody waits for it.
-    fn begin(&self) -> watch::Receiver<State> {
+    fn begin(&self) -> watch::Receiver<LoadState> {
         let begun = self.attempt.state.send_if_modified(|state| {
             let begin = !state.is_under_way();
             if begin {
-                *state = State::Reading(Stopwatch::start());
+                *state = LoadState::Reading(Stopwatch::start());
             }
             begin
         });
@@ -133,14 +133,14 @@ impl PluginCheck {
             let (plugins, settings, pin) = (Arc::clone(&self.plugins), Arc::clone(&self.settings), self.pin);
             let (attempt, loaded) = (Arc::clone(&self.attempt), Arc::clone(&self.loaded));
             tokio::spawn(async move {
-                let _under_way = UnderWay { attempt: Arc::clone(&attempt), written: settings.written.clone() };
+                let _under_way = LoadGuard { attempt: Arc::clone(&attempt), written: settings.written.clone() };
                 let ended = match load::load(&plugins, &settings, pin, |step| attempt.tell(step)).await {
                     Ok((plugin, _)) => {
                         // Only one attempt is under way at a time, so nothing is set yet.
                         let _ = loaded.set(plugin);
-                        State::Loaded
+                        LoadState::Loaded
                     }
-                    Err(error) => State::Failed(Arc::new(error)),
+                    Err(error) => LoadState::Failed(Arc::new(error)),
                 };
                 attempt.state.send_replace(ended);
             });
@@ -153,25 +153,25 @@ impl PluginCheck {
         let (name, path) = (&self.spec.name, &self.settings.written);
         let unknown = |code, message| Finding::new(Status::Unknown, code, message);
         match &*self.attempt.state.borrow() {
-            State::Failed(error) => {
+            LoadState::Failed(error) => {
                 // A component that is not the pinned one was looked at, and is wrong; the others could not be looked at.
                 let changed = matches!(**error, LoadError::Changed { .. });
                 let status = if changed { Status::Error } else { Status::Unknown };
                 Finding::new(status, error.code(), error.to_string()).hint(error.hint(name))
             }
-            State::Compiling(since) => {
+            LoadState::Compiling(since) => {
                 let (age, limit) = (value::span(since.elapsed()), value::span(self.settings.limits.compile_time));
                 unknown("compiling", format!("the component {path} has been compiling for {age}; the check runs once that is done"))
                     .hint(format!(
                         "Wait. Compiling may take {limit}, the `plugins[].limits.compileTimeMs` of the plugin {name}, and the result is kept for the next start."
                     ))
             }
-            State::Reading(since) => {
+            LoadState::Reading(since) => {
                 let age = value::span(since.elapsed());
                 unknown("component-unreadable", format!("reading the component {path} has not ended after {age}"))
                     .hint("Find out whether the file system of the component or of the cache folder hangs.")
             }
-            State::NotBegun | State::Loaded => {
+            LoadState::NotBegun | LoadState::Loaded => {
                 unknown("not-loaded", format!("the component {path} has not been loaded"))
             }
         }
@@ -195,7 +195,7 @@ impl Check for PluginCheck {
         let mut state = self.begin();
         Some(Box::pin(async move {
             // The sender lives as long as the check does; without it there is nothing left to prepare.
-            let past_reading = state.wait_for(|state| !matches!(state, State::Reading(_)));
+            let past_reading = state.wait_for(|state| !matches!(state, LoadState::Reading(_)));
             if timeout(READ_LIMIT, past_reading).await.is_ok() {
                 // Bounded: compiling and describing have limits of their own.
                 drop(state.wait_for(|state| !state.is_under_way()).await);
@@ -207,11 +207,11 @@ impl Check for PluginCheck {
         Box::pin(async move {
             let Some(loaded) = self.loaded.get() else { return Outcome::of(self.not_loaded()) };
             match guest::run(loaded, &self.settings, &self.config, context.deadline).await {
-                Ok(Answer { said: Ok(report), .. }) => outcome(report),
-                Ok(Answer { said: Err(failure), query_timed_out }) => {
+                Ok(GuestAnswer { said: Ok(report), .. }) => outcome(report),
+                Ok(GuestAnswer { said: Err(failure), query_timed_out }) => {
                     Outcome::of(refused(failure, query_timed_out, &self.spec.name))
                 }
-                Err(error) => Outcome::of(broke(&error, &self.spec.name)),
+                Err(error) => Outcome::of(guest_failure(&error, &self.spec.name)),
             }
         })
     }
@@ -249,7 +249,7 @@ fn refused(failure: Failure, query_timed_out: bool, name: &Name) -> Finding {
 }
 
 /// The guest did not answer.
-fn broke(error: &GuestError, name: &Name) -> Finding {
+fn guest_failure(error: &GuestError, name: &Name) -> Finding {
     let code = match error {
         GuestError::Time(_) => "timed-out",
         GuestError::Limit { .. } => "limit",
@@ -315,7 +315,7 @@ fn finding(finding: &abi::types::Finding) -> Finding {
         },
         subject: finding.subject.as_deref().map(sentence),
         hint: finding.hint.as_deref().map(sentence),
-        bearing: Bearing::default(),
+        consequences: Consequences::default(),
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::engine::{self, Layout};
+use super::engine::{self, MemoryLayout};
 use vitalsign_base::{
     clock::Deadline,
     value::{bytes, printable},
@@ -72,7 +72,7 @@ pub enum CompileError {
 /// [`CompileError`]; the child is killed in every case.
 pub(super) fn in_child(
     binary: &Path,
-    layout: Layout,
+    layout: MemoryLayout,
     component: &Arc<Vec<u8>>,
     limit: Duration,
 ) -> Result<Vec<u8>, CompileError> {
@@ -117,7 +117,7 @@ fn ended(mut child: Child) -> Option<ExitStatus> {
 /// The threads that do so hold nothing of the caller's, so that a child that cannot even be killed does not hold it up.
 fn converse(
     child: &mut Child,
-    layout: Layout,
+    layout: MemoryLayout,
     component: &Arc<Vec<u8>>,
     deadline: Deadline,
 ) -> Option<io::Result<(Vec<u8>, String)>> {
@@ -151,7 +151,7 @@ fn converse(
     Some(code.map(|code| (code, printable(&complaint, 1000))))
 }
 
-fn header(layout: Layout, component: &[u8]) -> [u8; HEADER_BYTES] {
+fn header(layout: MemoryLayout, component: &[u8]) -> [u8; HEADER_BYTES] {
     let mut header = [layout.to_byte(); HEADER_BYTES];
     header[1..].copy_from_slice(&(component.len() as u64).to_le_bytes());
     header
@@ -179,7 +179,7 @@ pub fn child_main(cpu_seconds: u64) -> Result<(), String> {
     clippy::disallowed_methods,
     reason = "this process has nothing to finish when nobody is left to take its code"
 )]
-fn input() -> Result<(Layout, Vec<u8>), String> {
+fn input() -> Result<(MemoryLayout, Vec<u8>), String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut parent = io::stdin().lock();
@@ -193,11 +193,11 @@ fn input() -> Result<(Layout, Vec<u8>), String> {
     read.map_err(|error| format!("cannot read the component: {error}"))
 }
 
-fn read_input(parent: &mut impl Read) -> io::Result<(Layout, Vec<u8>)> {
+fn read_input(parent: &mut impl Read) -> io::Result<(MemoryLayout, Vec<u8>)> {
     let mut header = [0; HEADER_BYTES];
     parent.read_exact(&mut header)?;
     let [layout, length @ ..] = header;
-    let layout = Layout::from_byte(layout).ok_or(io::ErrorKind::InvalidData)?;
+    let layout = MemoryLayout::from_byte(layout).ok_or(io::ErrorKind::InvalidData)?;
     let length = u64::from_le_bytes(length).min(MAX_COMPONENT_BYTES);
     let mut component = Vec::new();
     if parent.take(length).read_to_end(&mut component)? as u64 == length {
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_child_reads_what_the_parent_sends() {
-        for layout in [Layout::Reserved, Layout::Compact] {
+        for layout in [MemoryLayout::Reserved, MemoryLayout::Compact] {
             let sent = [&header(layout, b"abc")[..], b"abc"].concat();
             assert_eq!(read_input(&mut &sent[..]).unwrap(), (layout, b"abc".to_vec()));
             assert!(read_input(&mut &sent[..11]).is_err(), "a component that was cut short is not compiled");

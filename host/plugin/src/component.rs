@@ -46,11 +46,11 @@ const STORE_LIMIT: Duration = Duration::from_secs(10);
 const TRY_AGAIN_AFTER: Duration = Duration::from_mins(10);
 
 /// A component that is linked with what this host offers.
-pub(super) type Ready = CheckPre<guest::State>;
+pub(super) type LinkedComponent = CheckPre<guest::StoreData>;
 
 /// Why a component cannot be used. The text goes on after its name.
 #[derive(Debug, thiserror::Error)]
-pub enum Unfit {
+pub enum ComponentError {
     /// It could not be compiled.
     #[error(transparent)]
     Compile(#[from] CompileError),
@@ -86,15 +86,15 @@ pub enum Unfit {
     },
     /// A bug of ours.
     #[error("could not be made ready to run, because of a bug in Vitalsign")]
-    BrokeOff,
+    Panicked,
 }
 
-impl Unfit {
+impl ComponentError {
     /// A stable word for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Compile(_) | Self::BrokeOff => "not-compiled",
+            Self::Compile(_) | Self::Panicked => "not-compiled",
             Self::Version { .. } => "wit-version",
             Self::Wasi { .. } | Self::Import { .. } => "missing-import",
             Self::Export { .. } => "not-a-check",
@@ -125,7 +125,7 @@ impl Unfit {
                 "Rebuild the plugin without this import; docs/plugins.md lists what a plugin can import.".into()
             }
             Self::Export { .. } => "Build the component for the world `check` of vitalsign:health.".into(),
-            Self::BrokeOff => "Report it to the authors of Vitalsign.".into(),
+            Self::Panicked => "Report it to the authors of Vitalsign.".into(),
         }
     }
 
@@ -134,7 +134,7 @@ impl Unfit {
         match self {
             Self::Compile(CompileError::TooSlow(given)) if limit > *given => true,
             Self::Compile(CompileError::Refused(_)) => false,
-            Self::Compile(_) | Self::BrokeOff => since.elapsed() >= TRY_AGAIN_AFTER,
+            Self::Compile(_) | Self::Panicked => since.elapsed() >= TRY_AGAIN_AFTER,
             _ => false,
         }
     }
@@ -142,22 +142,22 @@ impl Unfit {
 
 /// How far the work on one component is.
 #[derive(Clone)]
-enum Work {
+enum ComponentState {
     /// It is looked for in the cache.
     Looking,
     /// It is being compiled or waits for its turn, since then.
     Compiling(Stopwatch),
-    Ready(Ready),
+    Ready(LinkedComponent),
     /// It cannot be used, as was found then.
-    Unfit(Arc<Unfit>, Stopwatch),
+    ComponentError(Arc<ComponentError>, Stopwatch),
 }
 
 /// The components that were asked for, by their digest.
 #[derive(Default)]
-pub(super) struct Components(Mutex<HashMap<Digest, watch::Receiver<Work>>>);
+pub(super) struct Components(Mutex<HashMap<Digest, watch::Receiver<ComponentState>>>);
 
 /// A component that was read and compared with the lock file.
-pub(super) struct Read {
+pub(super) struct ComponentBytes {
     pub(super) digest: Digest,
     pub(super) bytes: Vec<u8>,
 }
@@ -169,42 +169,42 @@ pub(super) struct Read {
 pub(super) async fn ready(
     runtime: &Arc<Runtime>,
     settings: &PluginSettings,
-    read: Read,
+    read: ComponentBytes,
     compiling: impl Fn(Stopwatch),
-) -> Result<Ready, Arc<Unfit>> {
+) -> Result<LinkedComponent, Arc<ComponentError>> {
     let mut work = join(runtime, settings, read);
     loop {
         match &*work.borrow_and_update() {
-            Work::Looking => {}
-            Work::Compiling(since) => compiling(*since),
-            Work::Ready(ready) => return Ok(ready.clone()),
-            Work::Unfit(unfit, _) => return Err(Arc::clone(unfit)),
+            ComponentState::Looking => {}
+            ComponentState::Compiling(since) => compiling(*since),
+            ComponentState::Ready(ready) => return Ok(ready.clone()),
+            ComponentState::ComponentError(unfit, _) => return Err(Arc::clone(unfit)),
         }
         // The sender is gone without a result only when the work has panicked.
-        work.changed().await.map_err(|_| Arc::new(Unfit::BrokeOff))?;
+        work.changed().await.map_err(|_| Arc::new(ComponentError::Panicked))?;
     }
 }
 
 /// The work on a component: that which is known or under way, or else begun here as a task of its own.
-fn join(runtime: &Arc<Runtime>, settings: &PluginSettings, read: Read) -> watch::Receiver<Work> {
+fn join(runtime: &Arc<Runtime>, settings: &PluginSettings, read: ComponentBytes) -> watch::Receiver<ComponentState> {
     let mut known = runtime.components.0.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(work) = known.get(&read.digest) {
         let useful = match &*work.borrow() {
-            Work::Looking | Work::Compiling(_) => work.has_changed().is_ok(),
-            Work::Ready(_) => true,
-            Work::Unfit(unfit, since) => !unfit.may_pass(*since, settings.limits.compile_time),
+            ComponentState::Looking | ComponentState::Compiling(_) => work.has_changed().is_ok(),
+            ComponentState::Ready(_) => true,
+            ComponentState::ComponentError(unfit, since) => !unfit.may_pass(*since, settings.limits.compile_time),
         };
         if useful {
             return work.clone();
         }
     }
-    let (tell, work) = watch::channel(Work::Looking);
+    let (tell, work) = watch::channel(ComponentState::Looking);
     known.insert(read.digest, work.clone());
     let (runtime, name, limit) = (Arc::clone(runtime), settings.name.clone(), settings.limits.compile_time);
     tokio::spawn(async move {
         let result = match make(&runtime, &name, read, limit, &tell).await {
-            Ok(ready) => Work::Ready(ready),
-            Err(unfit) => Work::Unfit(Arc::new(unfit), Stopwatch::start()),
+            Ok(ready) => ComponentState::Ready(ready),
+            Err(unfit) => ComponentState::ComponentError(Arc::new(unfit), Stopwatch::start()),
         };
         tell.send_replace(result);
     });
@@ -215,30 +215,35 @@ fn join(runtime: &Arc<Runtime>, settings: &PluginSettings, read: Read) -> watch:
 async fn make(
     runtime: &Arc<Runtime>,
     name: &Name,
-    read: Read,
+    read: ComponentBytes,
     limit: Duration,
-    tell: &watch::Sender<Work>,
-) -> Result<Ready, Unfit> {
+    tell: &watch::Sender<ComponentState>,
+) -> Result<LinkedComponent, ComponentError> {
     let digest = read.digest;
     let looking = Arc::clone(runtime);
     let cached = move || looking.cache.as_ref().and_then(|cache| cache.load(&looking.engine, digest));
-    let component = match runtime.in_turn(cached).await.ok_or(Unfit::BrokeOff)? {
+    let component = match runtime.in_turn(cached).await.ok_or(ComponentError::Panicked)? {
         Some(component) => component,
         None => {
-            tell.send_replace(Work::Compiling(Stopwatch::start()));
+            tell.send_replace(ComponentState::Compiling(Stopwatch::start()));
             // The semaphore is never closed; without a permit the work would still be right.
             let _turn = runtime.compilers.acquire().await;
             compile(runtime, name, read, limit).await?
         }
     };
     fits(runtime, &component)?;
-    let mismatch = |error: wasmtime::Error| Unfit::Mismatch { difference: plain(&error) };
+    let mismatch = |error: wasmtime::Error| ComponentError::Mismatch { difference: plain(&error) };
     let linked = runtime.linker.instantiate_pre(&component).map_err(mismatch)?;
     CheckPre::new(linked).map_err(mismatch)
 }
 
-async fn compile(runtime: &Arc<Runtime>, name: &Name, read: Read, limit: Duration) -> Result<Component, Unfit> {
-    let Read { digest, bytes } = read;
+async fn compile(
+    runtime: &Arc<Runtime>,
+    name: &Name,
+    read: ComponentBytes,
+    limit: Duration,
+) -> Result<Component, ComponentError> {
+    let ComponentBytes { digest, bytes } = read;
     let size = value::bytes(bytes.len() as u64);
     let worker = Arc::clone(runtime);
     let mut work = spawn_blocking(move || {
@@ -260,7 +265,7 @@ async fn compile(runtime: &Arc<Runtime>, name: &Name, read: Read, limit: Duratio
             work.await
         }
     };
-    let code: Arc<Vec<u8>> = ended.map_err(|_| Unfit::BrokeOff)??;
+    let code: Arc<Vec<u8>> = ended.map_err(|_| ComponentError::Panicked)??;
     tracing::debug!("compiled the component of the plugin {name}, SHA-256 {digest}");
     store(runtime, name, digest, Arc::clone(&code)).await;
     load_code(&runtime.engine, &code).map_err(|error| CompileError::Refused(plain(&error)).into())
@@ -272,35 +277,35 @@ async fn store(runtime: &Arc<Runtime>, name: &Name, digest: Digest, code: Arc<Ve
     let keep = spawn_blocking(move || {
         keeper.cache.as_ref().map_or(Ok(()), |cache| cache.store(&keeper.engine, digest, &code))
     });
-    let trouble = match timeout(STORE_LIMIT, keep).await {
+    let reason = match timeout(STORE_LIMIT, keep).await {
         Ok(Ok(Ok(()))) => return,
         Ok(Ok(Err(error))) => error,
         Ok(Err(_)) => io::Error::other("a bug in Vitalsign"),
         Err(_) => io::ErrorKind::TimedOut.into(),
     };
     tracing::warn!(
-        "the compiled code of the plugin {name} could not be stored ({trouble}); the next start compiles it again"
+        "the compiled code of the plugin {name} could not be stored ({reason}); the next start compiles it again"
     );
 }
 
 /// Compares what the component imports and exports with what this host offers and needs, by name and version.
-fn fits(runtime: &Runtime, component: &Component) -> Result<(), Unfit> {
+fn fits(runtime: &Runtime, component: &Component) -> Result<(), ComponentError> {
     let kind = component.component_type();
     for (name, _) in kind.imports(&runtime.engine) {
         let (interface, version) = name.split_once('@').unwrap_or((name, ""));
         if interface.starts_with(PACKAGE) && !serves(version, HOST_VERSION) {
-            return Err(Unfit::Version { guest: printable(version, 40) });
+            return Err(ComponentError::Version { guest: printable(version, 40) });
         }
         if interface.starts_with("wasi:") && !version.is_empty() && !version.starts_with(WASI_VERSION) {
-            return Err(Unfit::Wasi { import: printable(name, 200) });
+            return Err(ComponentError::Wasi { import: printable(name, 200) });
         }
         if !OFFERED.contains(&interface) {
-            return Err(Unfit::Import { import: printable(name, 200) });
+            return Err(ComponentError::Import { import: printable(name, 200) });
         }
     }
     for export in ["describe", "run"] {
         if kind.get_export(&runtime.engine, export).is_none() {
-            return Err(Unfit::Export { export });
+            return Err(ComponentError::Export { export });
         }
     }
     Ok(())
@@ -380,10 +385,10 @@ mod tests {
     #[test]
     fn only_what_may_pass_is_tried_again() {
         let (now, second) = (Stopwatch::start(), Duration::from_secs(1));
-        let slow = Unfit::Compile(CompileError::TooSlow(second));
+        let slow = ComponentError::Compile(CompileError::TooSlow(second));
         assert!(slow.may_pass(now, 2 * second), "a longer limit is another try");
         assert!(!slow.may_pass(now, second), "the same limit has to wait");
-        assert!(!Unfit::Compile(CompileError::Refused(String::new())).may_pass(now, 2 * second));
-        assert!(!Unfit::Export { export: "run" }.may_pass(now, 2 * second));
+        assert!(!ComponentError::Compile(CompileError::Refused(String::new())).may_pass(now, 2 * second));
+        assert!(!ComponentError::Export { export: "run" }.may_pass(now, 2 * second));
     }
 }

@@ -39,14 +39,14 @@ pub const MAX_INSTANCES: usize = 200;
 
 /// How a guest's memories are laid out in the address space. Compiled code depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(super) enum MemoryLayout {
     /// Each memory has 4 GiB of address space reserved, from a pool: no bounds checks, and the fastest start of a run.
     Reserved,
     /// Each memory takes what it uses, and every access is checked: for processes whose address space is limited.
     Compact,
 }
 
-impl Layout {
+impl MemoryLayout {
     /// The byte that names this layout to the process that compiles.
     pub(super) fn to_byte(self) -> u8 {
         match self {
@@ -62,9 +62,9 @@ impl Layout {
 }
 
 /// Settings that decide what compiled code looks like: the same in the process that compiles and in the one that runs.
-fn code_settings(layout: Layout) -> Config {
+fn code_settings(layout: MemoryLayout) -> Config {
     let mut config = Config::new();
-    if layout == Layout::Compact {
+    if layout == MemoryLayout::Compact {
         config.memory_reservation(0).memory_guard_size(0).memory_reservation_for_growth(COMPACT_GROWTH_BYTES);
     }
     config
@@ -108,14 +108,14 @@ fn pool() -> PoolingAllocationConfig {
 ///
 /// # Errors
 /// What wasmtime says when neither layout works on this machine.
-pub(super) fn running() -> wasmtime::Result<(Engine, Layout)> {
-    let mut config = code_settings(Layout::Reserved);
+pub(super) fn running() -> wasmtime::Result<(Engine, MemoryLayout)> {
+    let mut config = code_settings(MemoryLayout::Reserved);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
     match Engine::new(&config) {
-        Ok(engine) => Ok((engine, Layout::Reserved)),
+        Ok(engine) => Ok((engine, MemoryLayout::Reserved)),
         Err(refusal) => {
             tracing::info!("plugins run somewhat slower, because there is no address space for a pool ({refusal:#})");
-            Ok((Engine::new(&code_settings(Layout::Compact))?, Layout::Compact))
+            Ok((Engine::new(&code_settings(MemoryLayout::Compact))?, MemoryLayout::Compact))
         }
     }
 }
@@ -124,7 +124,7 @@ pub(super) fn running() -> wasmtime::Result<(Engine, Layout)> {
 ///
 /// # Errors
 /// What wasmtime says when it has no compiler for this machine.
-pub(super) fn compiling(layout: Layout) -> wasmtime::Result<Engine> {
+pub(super) fn compiling(layout: MemoryLayout) -> wasmtime::Result<Engine> {
     Engine::new(&code_settings(layout))
 }
 
@@ -137,12 +137,12 @@ pub(super) fn fingerprint(engine: &Engine) -> u64 {
 
 /// Advances the engine's epoch while any guest runs, and sleeps while none does.
 pub(super) struct Ticker {
-    shared: Arc<Shared>,
+    shared: Arc<TickerState>,
     thread: Thread,
 }
 
 #[derive(Default)]
-struct Shared {
+struct TickerState {
     runs: AtomicUsize,
     asleep: AtomicBool,
 }
@@ -153,7 +153,7 @@ impl Ticker {
     /// # Errors
     /// When the system gives no thread.
     pub(super) fn start(engine: &Engine) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(TickerState::default());
         let engine = engine.weak();
         let ticking = Arc::clone(&shared);
         let handle = thread::Builder::new().name("epoch-ticker".into()).spawn(move || {
@@ -175,12 +175,12 @@ impl Ticker {
     }
 
     /// Keeps the ticker awake for as long as the guard lives.
-    pub(super) fn run(&self) -> Running<'_> {
+    pub(super) fn run(&self) -> RunGuard<'_> {
         self.shared.runs.fetch_add(1, Ordering::SeqCst);
         if self.shared.asleep.load(Ordering::SeqCst) {
             self.thread.unpark();
         }
-        Running(self)
+        RunGuard(self)
     }
 }
 
@@ -191,9 +191,9 @@ impl Drop for Ticker {
 }
 
 /// One guest that runs.
-pub(super) struct Running<'a>(&'a Ticker);
+pub(super) struct RunGuard<'a>(&'a Ticker);
 
-impl Drop for Running<'_> {
+impl Drop for RunGuard<'_> {
     fn drop(&mut self) {
         self.0.shared.runs.fetch_sub(1, Ordering::SeqCst);
     }

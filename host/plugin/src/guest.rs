@@ -15,9 +15,9 @@ use super::{
     component::plain,
     engine,
     load::Loaded,
-    log_grant::{Journal, Stdio},
+    log_grant::{LogCapture, Stdio},
     meter::Meter,
-    registry_grant::RegistryGrant,
+    registry_grant::RegistryAccess,
     runtime::Runtime,
     settings::{Limits, PluginSettings},
 };
@@ -25,7 +25,7 @@ use vitalsign_base::{
     clock::Deadline,
     value::{self, Name},
 };
-use vitalsign_sqlite::{QueryCaps, Registry};
+use vitalsign_sqlite::{Database, QueryCaps};
 
 /// WASI resources (streams, pollables) that one run may hold.
 const MAX_RESOURCES: usize = 10_000;
@@ -91,38 +91,38 @@ impl GuestError {
 }
 
 /// What a store holds for one run.
-pub(super) struct State {
+pub(super) struct StoreData {
     wasi: WasiCtx,
     table: ResourceTable,
     meter: Meter,
-    registry: RegistryGrant,
-    journal: Journal,
+    registry: RegistryAccess,
+    log_capture: LogCapture,
 }
 
-impl WasiView for State {
+impl WasiView for StoreData {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
-impl abi::types::Host for State {}
+impl abi::types::Host for StoreData {}
 
 /// Links everything that a guest can import.
 ///
 /// # Errors
 /// When two of the things linked have the same name, which never happens in a release.
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(super) fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
-    abi::types::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
-    abi::registry::add_to_linker::<_, HasSelf<RegistryGrant>>(linker, |state: &mut State| &mut state.registry)?;
-    abi::log::add_to_linker::<_, HasSelf<Journal>>(linker, |state: &mut State| &mut state.journal)
+    abi::types::add_to_linker::<_, HasSelf<StoreData>>(linker, |state| state)?;
+    abi::registry::add_to_linker::<_, HasSelf<RegistryAccess>>(linker, |state: &mut StoreData| &mut state.registry)?;
+    abi::log::add_to_linker::<_, HasSelf<LogCapture>>(linker, |state: &mut StoreData| &mut state.log_capture)
 }
 
-fn store(runtime: &Runtime, limits: &Limits, registry: Option<Registry>, deadline: Deadline) -> Store<State> {
-    let journal = Journal::new(limits.log_bytes);
+fn store(runtime: &Runtime, limits: &Limits, registry: Option<Database>, deadline: Deadline) -> Store<StoreData> {
+    let log_capture = LogCapture::new(limits.log_bytes);
     let mut wasi = WasiCtx::builder();
-    wasi.stdout(Stdio(journal.clone()))
-        .stderr(Stdio(journal.clone()))
+    wasi.stdout(Stdio(log_capture.clone()))
+        .stderr(Stdio(log_capture.clone()))
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
@@ -130,12 +130,12 @@ fn store(runtime: &Runtime, limits: &Limits, registry: Option<Registry>, deadlin
     let mut table = ResourceTable::new();
     table.set_max_capacity(MAX_RESOURCES);
     let caps = QueryCaps { max_rows: limits.sql_rows, max_bytes: limits.sql_bytes, time: limits.sql_time };
-    let state = State {
+    let state = StoreData {
         wasi: wasi.build(),
         table,
         meter: Meter::new(limits),
-        registry: RegistryGrant::new(registry, caps, deadline),
-        journal,
+        registry: RegistryAccess::new(registry, caps, deadline),
+        log_capture,
     };
     let mut store = Store::new(&runtime.engine, state);
     store.limiter(|state| &mut state.meter);
@@ -155,7 +155,7 @@ pub(super) async fn describe(loaded: &Loaded, settings: &PluginSettings) -> Resu
 }
 
 /// What a guest that was run has answered.
-pub(super) struct Answer {
+pub(super) struct GuestAnswer {
     pub(super) said: Result<Report, Failure>,
     /// Whether one of its queries ran into `sqlTimeMs`.
     pub(super) query_timed_out: bool,
@@ -167,20 +167,20 @@ pub(super) async fn run(
     settings: &PluginSettings,
     config: &str,
     deadline: Deadline,
-) -> Result<Answer, GuestError> {
+) -> Result<GuestAnswer, GuestError> {
     let registry = settings.grants.registry.then(|| loaded.runtime.registry.clone());
     let answer =
         call(loaded, settings, registry, deadline, async |bindings, store| bindings.call_run(store, config).await);
-    answer.await.map(|(said, query_timed_out)| Answer { said, query_timed_out })
+    answer.await.map(|(said, query_timed_out)| GuestAnswer { said, query_timed_out })
 }
 
 /// Calls a fresh instance; also gives whether a query ran into its time limit.
 async fn call<T>(
     loaded: &Loaded,
     settings: &PluginSettings,
-    registry: Option<Registry>,
+    registry: Option<Database>,
     deadline: Deadline,
-    act: impl AsyncFnOnce(&Bindings, &mut Store<State>) -> wasmtime::Result<T>,
+    act: impl AsyncFnOnce(&Bindings, &mut Store<StoreData>) -> wasmtime::Result<T>,
 ) -> Result<(T, bool), GuestError> {
     let (runtime, limits) = (&loaded.runtime, &settings.limits);
     let until = tokio::time::Instant::from_std(deadline.instant());
@@ -194,7 +194,7 @@ async fn call<T>(
         act(&bindings, &mut store).await
     })
     .await;
-    store.data().journal.publish(&settings.name);
+    store.data().log_capture.publish(&settings.name);
     match ended {
         Ok(Ok(answer)) => Ok((answer, store.data().registry.timed_out())),
         Ok(Err(error)) => Err(explain(&error, store.data(), limits)),
@@ -203,7 +203,7 @@ async fn call<T>(
 }
 
 /// Why a call failed; if it ran into a limit, that limit.
-fn explain(error: &wasmtime::Error, state: &State, limits: &Limits) -> GuestError {
+fn explain(error: &wasmtime::Error, state: &StoreData, limits: &Limits) -> GuestError {
     if let Some(name) = state.meter.hit() {
         let value = match name {
             "memoryBytes" => value::bytes(limits.memory_bytes as u64),
@@ -236,7 +236,7 @@ fn explain(error: &wasmtime::Error, state: &State, limits: &Limits) -> GuestErro
         Some(trap) => trap.to_string(),
         None => said,
     };
-    GuestError::Trap(match state.journal.last_words() {
+    GuestError::Trap(match state.log_capture.last_words() {
         Some(line) => format!("{what}; the last line it wrote: {line}"),
         None => what,
     })

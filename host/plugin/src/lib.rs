@@ -27,20 +27,20 @@ use std::{
 use tokio::sync::OnceCell;
 
 pub use compile::{CHILD_COMMAND, child_main};
-pub use component::{HOST_VERSION, OFFERED, Unfit};
+pub use component::{ComponentError, HOST_VERSION, OFFERED};
 pub use engine::{MAX_INSTANCES, MAX_MEMORY_BYTES, MAX_TABLE_ELEMENTS};
 pub use load::{LoadError, digest_of};
-pub use lock::{Lock, LockError, Pin};
+pub use lock::{LockEntry, LockError, LockFile};
 pub use runtime::RuntimeError;
 pub use settings::{Grants, Limits, PluginSettings};
 
 use runtime::Runtime;
 use vitalsign_check::Check;
-use vitalsign_sqlite::Registry;
+use vitalsign_sqlite::Database;
 
 /// Everything that plugins are loaded and run with. Making it starts nothing.
 pub struct Plugins {
-    registry: Registry,
+    registry: Database,
     compiler: PathBuf,
     cache: Option<PathBuf>,
     /// What the log says when the first plugin is loaded, and not before.
@@ -52,16 +52,16 @@ impl Plugins {
     /// Plugins that read `registry`, are compiled by `compiler` (this same binary), and whose compiled code is kept in
     /// the folder `cache`. `notices` are warnings for the log, written when the first plugin is loaded.
     #[must_use]
-    pub fn new(registry: Registry, compiler: PathBuf, cache: Option<PathBuf>, notices: Vec<String>) -> Arc<Self> {
+    pub fn new(registry: Database, compiler: PathBuf, cache: Option<PathBuf>, notices: Vec<String>) -> Arc<Self> {
         Arc::new(Self { registry, compiler, cache, notices: Mutex::new(notices), runtime: OnceCell::new() })
     }
 
     /// One check for each plugin, in the order given. A plugin is loaded by [`Check::prepare`]; one that cannot be loaded
     /// is a check that says why.
     #[must_use]
-    pub fn checks(self: &Arc<Self>, plugins: &[PluginSettings], lock: Option<&Lock>) -> Vec<Arc<dyn Check>> {
+    pub fn checks(self: &Arc<Self>, plugins: &[PluginSettings], lock: Option<&LockFile>) -> Vec<Arc<dyn Check>> {
         let check = |settings: &PluginSettings| -> Arc<dyn Check> {
-            let pin = Pin::of(&settings.name, lock);
+            let pin = LockEntry::of(&settings.name, lock);
             Arc::new(check::PluginCheck::new(Arc::clone(self), settings.clone(), pin))
         };
         plugins.iter().map(check).collect()
@@ -74,9 +74,9 @@ impl Plugins {
     pub async fn config_schema(
         self: &Arc<Self>,
         settings: &PluginSettings,
-        lock: Option<&Lock>,
+        lock: Option<&LockFile>,
     ) -> Result<String, LoadError> {
-        let pin = Pin::of(&settings.name, lock);
+        let pin = LockEntry::of(&settings.name, lock);
         let (_, description) = load::load(self, &Arc::new(settings.clone()), pin, |_| ()).await?;
         Ok(description.config_schema)
     }
@@ -91,7 +91,7 @@ impl Plugins {
                 let (registry, compiler, cache) = (self.registry.clone(), self.compiler.clone(), self.cache.clone());
                 // It opens the cache folder, which may block.
                 let made = tokio::task::spawn_blocking(|| Runtime::new(registry, compiler, cache)).await;
-                made.unwrap_or(Err(RuntimeError::BrokeOff))
+                made.unwrap_or(Err(RuntimeError::Panicked))
             })
             .await
     }

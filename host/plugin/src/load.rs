@@ -10,9 +10,9 @@ use tokio::{runtime::Handle, task::spawn_blocking};
 use super::{
     Plugins, RuntimeError,
     abi::{Description, Grant},
-    component::{self, Read, Ready, Unfit},
+    component::{self, ComponentBytes, ComponentError, LinkedComponent},
     guest::{self, GuestError},
-    lock::Pin,
+    lock::LockEntry,
     runtime::Runtime,
     settings::PluginSettings,
 };
@@ -25,7 +25,7 @@ use vitalsign_base::{
 /// A plugin that is ready to run.
 pub(super) struct Loaded {
     pub(super) runtime: Arc<Runtime>,
-    pub(super) ready: Ready,
+    pub(super) ready: LinkedComponent,
 }
 
 /// Why a plugin could not be loaded.
@@ -88,11 +88,11 @@ pub enum LoadError {
     },
     /// The component cannot be used.
     #[error("the component {path} {unfit}")]
-    Unfit {
+    ComponentError {
         /// The path as configured.
         path: String,
         /// Why.
-        unfit: Arc<Unfit>,
+        unfit: Arc<ComponentError>,
     },
     /// It failed when it was asked what it is.
     #[error("the component {path} could not describe itself: it {error}")]
@@ -112,7 +112,7 @@ pub enum LoadError {
     },
     /// A bug of ours.
     #[error("the component {path} could not be loaded, because of a bug in Vitalsign")]
-    BrokeOff {
+    Panicked {
         /// The path as configured.
         path: String,
     },
@@ -131,10 +131,10 @@ impl LoadError {
             Self::CoreModule { .. } => "core-module",
             Self::NotLocked { .. } => "not-locked",
             Self::Changed { .. } => "digest-mismatch",
-            Self::Unfit { unfit, .. } => unfit.code(),
+            Self::ComponentError { unfit, .. } => unfit.code(),
             Self::Describe { .. } => "describe-failed",
             Self::Grant { .. } => "grant-missing",
-            Self::BrokeOff { .. } => "not-loaded",
+            Self::Panicked { .. } => "not-loaded",
         }
     }
 
@@ -157,19 +157,19 @@ impl LoadError {
             Self::Changed { .. } => {
                 "If the change is yours, run `vitalsign plugin lock`. If not, find out who replaced the file.".into()
             }
-            Self::Unfit { unfit, .. } => unfit.hint(name),
+            Self::ComponentError { unfit, .. } => unfit.hint(name),
             Self::Describe { error, .. } => error.hint(name),
             Self::Grant { grant, .. } => {
                 format!("Add {grant} to `plugins[].grants` of the plugin {name}, or remove the plugin.")
             }
-            Self::BrokeOff { .. } => "Report it to the authors of Vitalsign.".into(),
+            Self::Panicked { .. } => "Report it to the authors of Vitalsign.".into(),
         }
     }
 }
 
 /// What [`load`] tells while it works.
 #[derive(Clone, Copy)]
-pub(super) enum Step {
+pub(super) enum LoadProgress {
     /// The component was read and has this digest; the lock file may still refuse it.
     Digest(Digest),
     /// The component is being compiled or waits for its turn, since then.
@@ -183,18 +183,18 @@ pub(super) enum Step {
 pub(super) async fn load(
     plugins: &Arc<Plugins>,
     settings: &Arc<PluginSettings>,
-    pin: Pin,
-    tell: impl Fn(Step),
+    pin: LockEntry,
+    tell: impl Fn(LoadProgress),
 ) -> Result<(Arc<Loaded>, Description), LoadError> {
-    let broke_off = || LoadError::BrokeOff { path: settings.written.clone() };
+    let broke_off = || LoadError::Panicked { path: settings.written.clone() };
     let runtime = plugins.runtime().await?;
     let (reading, registry) = (Arc::clone(settings), plugins.registry.clone());
     let (digest, bytes) = runtime.in_turn(move || read(&reading, registry.path(), pin)).await.ok_or_else(broke_off)?;
-    digest.map(Step::Digest).into_iter().for_each(&tell);
+    digest.map(LoadProgress::Digest).into_iter().for_each(&tell);
     let bytes = bytes?;
-    let read = Read { digest: digest.ok_or_else(broke_off)?, bytes };
-    let ready = component::ready(runtime, settings, read, |since| tell(Step::Compiling(since)));
-    let ready = ready.await.map_err(|unfit| LoadError::Unfit { path: settings.written.clone(), unfit })?;
+    let read = ComponentBytes { digest: digest.ok_or_else(broke_off)?, bytes };
+    let ready = component::ready(runtime, settings, read, |since| tell(LoadProgress::Compiling(since)));
+    let ready = ready.await.map_err(|unfit| LoadError::ComponentError { path: settings.written.clone(), unfit })?;
     let loaded = Arc::new(Loaded { runtime: Arc::clone(runtime), ready });
     let (asked, whom) = (Arc::clone(&loaded), Arc::clone(settings));
     // On a thread of its own, as every guest that runs.
@@ -220,7 +220,7 @@ fn missing(grant: &Grant, settings: &PluginSettings) -> Option<String> {
 }
 
 /// Reads the component and compares it with the lock file; the digest is known even when the lock file refuses it.
-fn read(settings: &PluginSettings, db: &Path, pin: Pin) -> (Option<Digest>, Result<Vec<u8>, LoadError>) {
+fn read(settings: &PluginSettings, db: &Path, pin: LockEntry) -> (Option<Digest>, Result<Vec<u8>, LoadError>) {
     let path = settings.written.clone();
     if is_part_of(db, &settings.component) {
         return (None, Err(LoadError::IsDatabase { path }));
@@ -235,9 +235,9 @@ fn read(settings: &PluginSettings, db: &Path, pin: Pin) -> (Option<Digest>, Resu
     };
     let found = Digest::of(&bytes);
     let verdict = match pin {
-        Pin::Missing => Err(LoadError::NotLocked { name: settings.name.clone() }),
-        Pin::To(locked) if locked != found => Err(LoadError::Changed { path, found, locked }),
-        Pin::To(_) | Pin::Unpinned => check_header(&bytes, path).map(|()| bytes),
+        LockEntry::Missing => Err(LoadError::NotLocked { name: settings.name.clone() }),
+        LockEntry::To(locked) if locked != found => Err(LoadError::Changed { path, found, locked }),
+        LockEntry::To(_) | LockEntry::Unpinned => check_header(&bytes, path).map(|()| bytes),
     };
     (Some(found), verdict)
 }
@@ -245,7 +245,7 @@ fn read(settings: &PluginSettings, db: &Path, pin: Pin) -> (Option<Digest>, Resu
 /// Whether a file is the database or one of the files that SQLite keeps beside it, under whatever name.
 fn is_part_of(db: &Path, file: &Path) -> bool {
     let real = files::resolved(db).unwrap_or_else(|_| db.to_owned());
-    ["", "-wal", "-shm", "-journal"].iter().any(|ending| files::are_same(&files::beside(&real, ending), file))
+    ["", "-wal", "-shm", "-journal"].iter().any(|ending| files::is_same_file(&files::beside(&real, ending), file))
 }
 
 /// Tells components from core modules and from everything else, by the eight bytes that all WebAssembly starts with.
@@ -262,7 +262,7 @@ fn check_header(bytes: &[u8], path: String) -> Result<(), LoadError> {
 /// # Errors
 /// [`LoadError`] when it cannot be read or is no component.
 pub fn digest_of(settings: &PluginSettings, db: &Path) -> Result<Digest, LoadError> {
-    match read(settings, db, Pin::Unpinned) {
+    match read(settings, db, LockEntry::Unpinned) {
         (Some(digest), Ok(_)) => Ok(digest),
         (_, Err(error)) => Err(error),
         (None, Ok(_)) => Err(LoadError::NotWasm { path: settings.written.clone() }),

@@ -17,7 +17,7 @@ const VERSION: u32 = 1;
 /// The digests that plugins are pinned to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Lock {
+pub struct LockFile {
     version: u32,
     #[serde(deserialize_with = "each_once")]
     plugins: BTreeMap<Name, Digest>,
@@ -50,7 +50,7 @@ fn each_once<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Name, Digest
 
 /// What the lock file says of one plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pin {
+pub enum LockEntry {
     /// There is no lock file.
     Unpinned,
     /// There is one, and it does not name the plugin.
@@ -59,10 +59,10 @@ pub enum Pin {
     To(Digest),
 }
 
-impl Pin {
+impl LockEntry {
     /// What `lock` says of `plugin`.
     #[must_use]
-    pub fn of(plugin: &Name, lock: Option<&Lock>) -> Self {
+    pub fn of(plugin: &Name, lock: Option<&LockFile>) -> Self {
         match lock {
             None => Self::Unpinned,
             Some(lock) => lock.plugins.get(plugin).map_or(Self::Missing, |digest| Self::To(*digest)),
@@ -81,7 +81,7 @@ pub enum LockError {
     Version(u32),
 }
 
-impl Lock {
+impl LockFile {
     /// A lock that pins these plugins.
     #[must_use]
     pub fn new(plugins: BTreeMap<Name, Digest>) -> Self {
@@ -112,12 +112,12 @@ mod tests {
     #[test]
     fn a_lock_reads_what_it_wrote() {
         let name = Name::parse("growth").unwrap();
-        let lock = Lock::new(BTreeMap::from([(name.clone(), Digest::of(b"x"))]));
-        let again = Lock::parse(&lock.render()).unwrap();
+        let lock = LockFile::new(BTreeMap::from([(name.clone(), Digest::of(b"x"))]));
+        let again = LockFile::parse(&lock.render()).unwrap();
         assert_eq!(again, lock);
-        assert_eq!(Pin::of(&name, Some(&again)), Pin::To(Digest::of(b"x")));
-        assert_eq!(Pin::of(&Name::parse("other").unwrap(), Some(&again)), Pin::Missing);
-        assert_eq!(Pin::of(&name, None), Pin::Unpinned);
+        assert_eq!(LockEntry::of(&name, Some(&again)), LockEntry::To(Digest::of(b"x")));
+        assert_eq!(LockEntry::of(&Name::parse("other").unwrap(), Some(&again)), LockEntry::Missing);
+        assert_eq!(LockEntry::of(&name, None), LockEntry::Unpinned);
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
         let pin = |digit: &str| format!(r#""a":"{}""#, digit.repeat(64));
         for (one, two) in [("0", "1"), ("1", "0"), ("1", "1")] {
             let text = format!(r#"{{"version":1,"plugins":{{{},{}}}}}"#, pin(one), pin(two));
-            let error = Lock::parse(&text).unwrap_err();
+            let error = LockFile::parse(&text).unwrap_err();
             assert!(
                 matches!(&error, LockError::Format(cause) if cause.to_string().contains("the plugin a is pinned twice"))
             );
@@ -135,8 +135,8 @@ mod tests {
     #[test]
     fn anything_else_is_refused() {
         for bad in ["", "{}", "[]", r#"{"version":1}"#, r#"{"version":1,"plugins":{"a":"b"}}"#] {
-            assert!(matches!(Lock::parse(bad), Err(LockError::Format(_))), "{bad}");
+            assert!(matches!(LockFile::parse(bad), Err(LockError::Format(_))), "{bad}");
         }
-        assert!(matches!(Lock::parse(r#"{"version":2,"plugins":{}}"#), Err(LockError::Version(2))));
+        assert!(matches!(LockFile::parse(r#"{"version":2,"plugins":{}}"#), Err(LockError::Version(2))));
     }
 }

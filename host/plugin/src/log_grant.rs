@@ -21,21 +21,26 @@ const MAX_LINES: usize = 200;
 
 /// What one run has written.
 #[derive(Clone)]
-pub(super) struct Journal(Arc<Mutex<Inner>>);
+pub(super) struct LogCapture(Arc<Mutex<LogCaptureState>>);
 
-struct Inner {
+struct LogCaptureState {
     left_bytes: usize,
     lines: Vec<(Level, String)>,
     dropped: bool,
     raw: Vec<u8>,
 }
 
-impl Journal {
+impl LogCapture {
     pub(super) fn new(max_bytes: usize) -> Self {
-        Self(Arc::new(Mutex::new(Inner { left_bytes: max_bytes, lines: Vec::new(), dropped: false, raw: Vec::new() })))
+        Self(Arc::new(Mutex::new(LogCaptureState {
+            left_bytes: max_bytes,
+            lines: Vec::new(),
+            dropped: false,
+            raw: Vec::new(),
+        })))
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut LogCaptureState) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -70,7 +75,7 @@ impl Journal {
     }
 }
 
-impl log::Host for Journal {
+impl log::Host for LogCapture {
     fn write(&mut self, level: Level, message: String) {
         self.with(|inner| {
             if message.len() > inner.left_bytes || inner.lines.len() >= MAX_LINES {
@@ -84,7 +89,7 @@ impl log::Host for Journal {
 }
 
 /// A guest's standard output or error.
-pub(super) struct Stdio(pub(super) Journal);
+pub(super) struct Stdio(pub(super) LogCapture);
 
 impl IsTerminal for Stdio {
     fn is_terminal(&self) -> bool {
@@ -136,11 +141,11 @@ mod tests {
 
     #[test]
     fn lines_are_capped_and_the_last_words_are_found() {
-        let journal = Journal::new(100);
-        let mut stderr = Stdio(journal.clone());
+        let log_capture = LogCapture::new(100);
+        let mut stderr = Stdio(log_capture.clone());
         stderr.write("thread panicked\n\x1b[1mboom\nnote: run with\n".into()).unwrap();
-        assert_eq!(journal.last_words().unwrap(), "\\u{1b}[1mboom");
-        log::Host::write(&mut journal.clone(), Level::Info, "x".repeat(90));
-        assert!(journal.with(|inner| inner.dropped && inner.lines.is_empty()));
+        assert_eq!(log_capture.last_words().unwrap(), "\\u{1b}[1mboom");
+        log::Host::write(&mut log_capture.clone(), Level::Info, "x".repeat(90));
+        assert!(log_capture.with(|inner| inner.dropped && inner.lines.is_empty()));
     }
 }

@@ -5,19 +5,19 @@
 
 use super::abi::registry::{self, Error, Rows, SqliteFailure, Value};
 use vitalsign_base::clock::Deadline;
-use vitalsign_sqlite::{QueryCaps, QueryError, Registry};
+use vitalsign_sqlite::{Database, QueryCaps, QueryError};
 
 /// What one run may do with the registry.
-pub(super) struct RegistryGrant {
-    registry: Option<Registry>,
+pub(super) struct RegistryAccess {
+    registry: Option<Database>,
     caps: QueryCaps,
     deadline: Deadline,
     timed_out: bool,
 }
 
-impl RegistryGrant {
+impl RegistryAccess {
     /// A grant for one run; `None` answers every query with `not-granted`.
-    pub(super) fn new(registry: Option<Registry>, caps: QueryCaps, deadline: Deadline) -> Self {
+    pub(super) fn new(registry: Option<Database>, caps: QueryCaps, deadline: Deadline) -> Self {
         Self { registry, caps, deadline, timed_out: false }
     }
 
@@ -27,7 +27,7 @@ impl RegistryGrant {
     }
 }
 
-impl registry::Host for RegistryGrant {
+impl registry::Host for RegistryAccess {
     fn query(&mut self, sql: String, params: Vec<Value>) -> Result<Rows, Error> {
         let Some(registry) = &self.registry else { return Err(Error::NotGranted) };
         let params: Vec<_> = params.into_iter().map(inward).collect();
@@ -71,6 +71,6 @@ fn outward_error(error: QueryError) -> Error {
         QueryError::Busy { code, message } => Error::Busy(failure(code, message)),
         QueryError::Other { code, message } => Error::Other(failure(code, message)),
         QueryError::TimeLimit => Error::Limit("sqlTimeMs".to_owned()),
-        QueryError::Unreadable(trouble) => Error::Unreadable(trouble.to_string()),
+        QueryError::Unreadable(reason) => Error::Unreadable(reason.to_string()),
     }
 }

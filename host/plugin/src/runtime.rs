@@ -8,12 +8,12 @@ use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 use wasmtime::{Engine, component::Linker};
 
 use super::{
-    cache::Cache,
+    cache::CodeCache,
     component::{self, Components},
-    engine::{self, Layout, Ticker},
+    engine::{self, MemoryLayout, Ticker},
     guest,
 };
-use vitalsign_sqlite::Registry;
+use vitalsign_sqlite::Database;
 
 /// Components that are read or taken from the cache at one time: each is held in memory meanwhile.
 const MAX_READERS: usize = 4;
@@ -28,12 +28,12 @@ const MAX_COMPILERS: usize = 2;
 /// What all plugins share.
 pub(super) struct Runtime {
     pub(super) engine: Engine,
-    pub(super) layout: Layout,
-    pub(super) linker: Linker<guest::State>,
+    pub(super) layout: MemoryLayout,
+    pub(super) linker: Linker<guest::StoreData>,
     pub(super) ticker: Ticker,
-    pub(super) cache: Option<Cache>,
+    pub(super) cache: Option<CodeCache>,
     pub(super) compiler: PathBuf,
-    pub(super) registry: Registry,
+    pub(super) registry: Database,
     /// One permit for each run that may be under way.
     pub(super) slots: Semaphore,
     pub(super) compilers: Semaphore,
@@ -52,7 +52,7 @@ pub enum RuntimeError {
     Ticker(io::Error),
     /// A bug of ours.
     #[error("the WebAssembly engine does not start, because of a bug in Vitalsign")]
-    BrokeOff,
+    Panicked,
 }
 
 impl Runtime {
@@ -61,7 +61,7 @@ impl Runtime {
     /// # Errors
     /// [`RuntimeError`] when no plugin can run on this machine.
     pub(super) fn new(
-        registry: Registry,
+        registry: Database,
         compiler: PathBuf,
         cache: Option<PathBuf>,
     ) -> Result<Arc<Self>, RuntimeError> {
@@ -70,7 +70,7 @@ impl Runtime {
         let ticker = Ticker::start(&engine).map_err(RuntimeError::Ticker)?;
         let mut linker = Linker::new(&engine);
         guest::link(&mut linker).map_err(refuse)?;
-        let cache = cache.and_then(|folder| match Cache::open(&folder) {
+        let cache = cache.and_then(|folder| match CodeCache::open(&folder) {
             Ok(cache) => Some(cache),
             Err(error) => {
                 let folder = folder.display();

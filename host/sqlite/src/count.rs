@@ -7,8 +7,8 @@
 
 use super::{
     btree::{self, Child, Page},
+    error::Error,
     snapshot::{Snapshot, quoted},
-    trouble::Trouble,
 };
 
 /// A b-tree with at most this many leaves is counted: about 2 ms of work.
@@ -44,13 +44,13 @@ pub struct RowCount {
 ///
 /// The smallest and the largest rowid stand for "not known". There is one of these for each leaf, so they are kept small.
 #[derive(Clone, Copy, Debug)]
-struct Span {
+struct RowidRange {
     page: u32,
     after: i64,
     last: i64,
 }
 
-impl Span {
+impl RowidRange {
     fn whole(root: u32) -> Self {
         Self { page: root, after: i64::MIN, last: i64::MAX }
     }
@@ -78,8 +78,8 @@ impl Snapshot<'_> {
     /// The rows of a table; `None` when there is no such table. A view is always counted.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading.
-    pub fn row_count(&self, table: &str) -> Result<Option<RowCount>, Trouble> {
+    /// Any [`Error`] of reading.
+    pub fn row_count(&self, table: &str) -> Result<Option<RowCount>, Error> {
         let sql = "SELECT name, type = 'table' AND rootpage > 0, rootpage FROM sqlite_schema \
                    WHERE type IN ('table', 'view') AND name = ?1 COLLATE NOCASE";
         let found = self.row(sql, [table], |row| {
@@ -95,7 +95,7 @@ impl Snapshot<'_> {
     }
 
     /// Whether SQLite has a small enough b-tree to count: the table's, or that of an index with a row for each of its.
-    fn is_quickly_counted(&self, table: &str, root: u32) -> Result<bool, Trouble> {
+    fn is_quickly_counted(&self, table: &str, root: u32) -> Result<bool, Error> {
         let sql = "SELECT s.rootpage FROM pragma_index_list(?1) i JOIN sqlite_schema s ON s.type = 'index' AND s.name = i.name \
                    WHERE NOT i.partial AND s.rootpage > 0";
         let mut roots = self.rows(sql, [table], |row| row.get::<_, u32>(0))?;
@@ -108,7 +108,7 @@ impl Snapshot<'_> {
         Ok(false)
     }
 
-    fn has_few_leaves(&self, root: u32) -> Result<bool, Trouble> {
+    fn has_few_leaves(&self, root: u32) -> Result<bool, Error> {
         let most = self.most_pages(COUNTED_LEAVES)?;
         let mut level = vec![root];
         for _ in 0..MOST_LEVELS {
@@ -128,9 +128,9 @@ impl Snapshot<'_> {
         Err(self.corrupt("a b-tree is deeper than any can be"))
     }
 
-    fn estimated(&self, root: u32) -> Result<u64, Trouble> {
+    fn estimated(&self, root: u32) -> Result<u64, Error> {
         let most = self.most_pages(SAMPLED_PAGES)?;
-        let mut level = vec![Span::whole(root)];
+        let mut level = vec![RowidRange::whole(root)];
         // Pages of the whole level for each page of it that is known: above 1 once a level was only sampled.
         let mut weight = 1.0;
         let mut rows = 0.0;
@@ -154,7 +154,7 @@ impl Snapshot<'_> {
     }
 
     /// Up to `most` pages of a level, in its order: all where that is enough, else spread evenly. Fewer when time runs out.
-    fn sample(&self, level: &[Span], most: usize) -> Result<Vec<(Span, Page)>, Trouble> {
+    fn sample(&self, level: &[RowidRange], most: usize) -> Result<Vec<(RowidRange, Page)>, Error> {
         let count = level.len().min(most);
         // Taken in strides that are prime to the count, so that a sample cut short is still spread evenly.
         let stride = (1..count).rev().find(|stride| gcd(*stride, count) == 1 && stride * 5 < count * 4).unwrap_or(1);
@@ -174,33 +174,33 @@ impl Snapshot<'_> {
         Ok(taken.into_iter().map(|(_, span, page)| (span, page)).collect())
     }
 
-    fn page(&self, number: u32) -> Result<Page, Trouble> {
+    fn page(&self, number: u32) -> Result<Page, Error> {
         let parsed = self.row("SELECT data FROM sqlite_dbpage WHERE pgno = ?1", [number], |row| {
             Ok(row.get_ref(0)?.as_blob().ok().and_then(|bytes| btree::parse(number, bytes)))
         })?;
         parsed.flatten().ok_or_else(|| self.corrupt(&format!("page {number} is not a page of a b-tree")))
     }
 
-    fn most_pages(&self, most: usize) -> Result<usize, Trouble> {
+    fn most_pages(&self, most: usize) -> Result<usize, Error> {
         let page = usize::try_from(self.page_bytes()?).unwrap_or(usize::MAX).max(1);
         Ok((MOST_BYTES / page).min(most).max(1))
     }
 }
 
 /// Adds the children of a page, each with the rowids that can be below it.
-fn extend(level: &mut Vec<Span>, parent: Span, children: &[Child]) {
+fn extend(level: &mut Vec<RowidRange>, parent: RowidRange, children: &[Child]) {
     let mut after = parent.after;
     for child in children {
         let last = child.last_rowid.unwrap_or(parent.last);
-        level.push(Span { page: child.page, after, last });
+        level.push(RowidRange { page: child.page, after, last });
         after = last;
     }
 }
 
 /// The rows on all leaves of `level`, from those on the sampled ones.
-fn leaf_rows(level: &[Span], sample: &[(Span, Page)]) -> f64 {
+fn leaf_rows(level: &[RowidRange], sample: &[(RowidRange, Page)]) -> f64 {
     let fullest = size(sample.iter().map(|(_, page)| page.cells).max().unwrap_or_default());
-    let most = |span: &Span| span.room().min(fullest);
+    let most = |span: &RowidRange| span.room().min(fullest);
     let known: f64 = sample.iter().map(|(span, _)| most(span)).sum();
     let found: f64 = sample.iter().map(|(_, page)| size(page.cells)).sum();
     if known > 0.0 { level.iter().map(most).sum::<f64>() * found / known } else { 0.0 }

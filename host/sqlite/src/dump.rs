@@ -6,8 +6,8 @@
 use rusqlite::types::ValueRef;
 
 use super::{
+    error::Error,
     snapshot::{Snapshot, quoted},
-    trouble::Trouble,
 };
 
 /// After so many pages it is seen whether a writer has come between: a few times a second.
@@ -63,8 +63,8 @@ impl Snapshot<'_> {
     /// What the database says of itself.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading, as for every question below.
-    pub fn facts(&self) -> Result<Facts, Trouble> {
+    /// Any [`Error`] of reading, as for every question below.
+    pub fn facts(&self) -> Result<Facts, Error> {
         Ok(Facts {
             page_bytes: self.page_bytes()?,
             pages: self.page_count()?,
@@ -79,15 +79,15 @@ impl Snapshot<'_> {
     /// The number of rows in a table, counted; `None` when there is none of this name.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading.
-    pub fn counted(&self, table: &str) -> Result<Option<u64>, Trouble> {
+    /// Any [`Error`] of reading.
+    pub fn counted(&self, table: &str) -> Result<Option<u64>, Error> {
         if !self.is_table(table)? {
             return Ok(None);
         }
         let counted = |how: &str| self.number(&format!("SELECT count(*) FROM {}{how}", quoted(table)));
         let rows = match counted("") {
             // SQLite counts the entries of an index where there is one, and the rows may be intact without it.
-            Err(Trouble::Corrupt { .. }) => counted(" NOT INDEXED"),
+            Err(Error::Corrupt { .. }) => counted(" NOT INDEXED"),
             rows => rows,
         };
         Ok(Some(rows?.unsigned_abs()))
@@ -96,10 +96,10 @@ impl Snapshot<'_> {
     /// Hands every page to `each`, in order, until it says `false`.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading; [`Trouble::Changing`] when a writer has come between.
-    pub fn pages(&self, mut each: impl FnMut(&[u8]) -> bool) -> Result<(), Trouble> {
+    /// Any [`Error`] of reading; [`Error::Changing`] when a writer has come between.
+    pub fn pages(&self, mut each: impl FnMut(&[u8]) -> bool) -> Result<(), Error> {
         let (page_bytes, pages) = (self.page_bytes()?, self.page_count()?);
-        let failed = |error: rusqlite::Error| self.trouble(&error);
+        let failed = |error: rusqlite::Error| self.convert_error(&error);
         let mut read = 0;
         let mut statement = self.prepare("SELECT data FROM sqlite_dbpage")?;
         let mut rows = statement.query([]).map_err(failed)?;
@@ -113,7 +113,7 @@ impl Snapshot<'_> {
                 return Ok(());
             }
             if read % PAGES_BETWEEN_LOOKS == 0 && !self.counts_so_far() {
-                return Err(Trouble::Changing(self.path().to_owned()));
+                return Err(Error::Changing(self.path().to_owned()));
             }
         }
         if read == pages { Ok(()) } else { Err(self.corrupt(&format!("{read} of {pages} pages could be read"))) }
@@ -121,16 +121,16 @@ impl Snapshot<'_> {
 
     /// Why a table or view cannot be read as a whole; `None` when it can.
     #[must_use]
-    pub fn unreadable(&self, table: &str) -> Option<Trouble> {
+    pub fn unreadable(&self, table: &str) -> Option<Error> {
         self.prepare(&all_rows(table)).err()
     }
 
     /// Hands every row of a table or view to `each`, with the names of its columns, until it says `false`.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading.
-    pub fn all_rows(&self, table: &str, mut each: impl FnMut(&[String], &[Cell<'_>]) -> bool) -> Result<(), Trouble> {
-        let failed = |error: rusqlite::Error| self.trouble(&error);
+    /// Any [`Error`] of reading.
+    pub fn all_rows(&self, table: &str, mut each: impl FnMut(&[String], &[Cell<'_>]) -> bool) -> Result<(), Error> {
+        let failed = |error: rusqlite::Error| self.convert_error(&error);
         let mut statement = self.prepare(&all_rows(table))?;
         let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut rows = statement.query([]).map_err(failed)?;

@@ -7,11 +7,11 @@
 use std::{path::Path, time::Duration};
 
 use super::{
-    Ground, Problem, Trouble,
-    ground::io_trouble,
-    problem::Kind,
+    DatabaseFiles, Error, Problem,
+    database_files::io_trouble,
+    integrity_check::IntegrityResult,
+    problem::ProblemKind,
     snapshot::{Snapshot, text},
-    structure::Structure,
 };
 use vitalsign_base::{clock::Stopwatch, files, value::printable};
 
@@ -50,7 +50,7 @@ impl Examined {
     /// Whether rows may be lost: what is bad goes beyond indexes and the rules of tables.
     #[must_use]
     pub fn may_lose_rows(&self) -> bool {
-        self.problems.iter().any(|problem| problem.kind == Kind::Structure)
+        self.problems.iter().any(|problem| problem.kind == ProblemKind::Structure)
     }
 }
 
@@ -58,8 +58,8 @@ impl Snapshot<'_> {
     /// Looks through the whole database.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading; [`Trouble::Other`] where the schema needs something that only the registry's own program has.
-    pub fn examine(&self, depth: Depth) -> Result<Examined, Trouble> {
+    /// Any [`Error`] of reading; [`Error::Other`] where the schema needs something that only the registry's own program has.
+    pub fn examine(&self, depth: Depth) -> Result<Examined, Error> {
         let mut found = Examined::default();
         let watch = Stopwatch::start();
         found.problems.extend(self.cut_off()?);
@@ -93,20 +93,20 @@ impl Snapshot<'_> {
         if let (Depth::Within(limit), false) = (depth, found.indexes) {
             found.why_not.get_or_insert(format!("comparing them takes more than {} s", limit.as_secs()));
         }
-        let unable = found.problems.iter().find(|problem| problem.kind == Kind::NotChecked);
+        let unable = found.problems.iter().find(|problem| problem.kind == ProblemKind::NotChecked);
         found.why_not = found.why_not.or(unable.map(|problem| problem.text.clone()));
-        found.problems.retain(|problem| problem.kind != Kind::NotChecked);
+        found.problems.retain(|problem| problem.kind != ProblemKind::NotChecked);
         Ok(found)
     }
 
     /// What is lost of the last page where the file ends within it: SQLite reads zeros there, and need not find anything wrong.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading.
-    pub fn cut_off(&self) -> Result<Option<Problem>, Trouble> {
+    /// Any [`Error`] of reading.
+    pub fn cut_off(&self) -> Result<Option<Problem>, Error> {
         // These begin the read, so that nobody writes to the file any more where a lock or a log keeps writers away.
         let (page_bytes, pages) = (self.page_bytes()?, self.page_count()?);
-        let Ground { real, .. } = self.ground();
+        let DatabaseFiles { real, .. } = self.database_files();
         let bytes = |path: &Path| {
             let found = files::stat(path).map_err(|error| io_trouble(path, &error))?;
             Ok(found.map_or(0, |found| found.bytes))
@@ -119,22 +119,22 @@ impl Snapshot<'_> {
         let missing = expected.saturating_sub(found);
         let is_within = (1..page_bytes).contains(&missing);
         Ok(is_within.then(|| Problem {
-            kind: Kind::Structure,
+            kind: ProblemKind::Structure,
             subject: None,
             text: format!("the file was cut off: its last page lacks its last {missing} B"),
         }))
     }
 
     /// Adds what the pragma finds, each problem once.
-    fn gather(&self, pragma: &str, to: &mut Examined) -> Result<(), Trouble> {
-        let mut found = Structure::default();
+    fn gather(&self, pragma: &str, to: &mut Examined) -> Result<(), Error> {
+        let mut found = IntegrityResult::default();
         let ended = self.ask_all(pragma, &mut found);
         let known = to.problems.clone();
         to.problems.extend(found.problems.into_iter().filter(|problem| !known.contains(problem)));
         match ended {
             // Pages may be so bad that SQLite lists what it found and then gives up.
-            Err(Trouble::Corrupt { detail, .. }) if !to.problems.is_empty() => {
-                to.problems.push(Problem { kind: Kind::Structure, subject: None, text: detail });
+            Err(Error::Corrupt { detail, .. }) if !to.problems.is_empty() => {
+                to.problems.push(Problem { kind: ProblemKind::Structure, subject: None, text: detail });
                 Ok(())
             }
             ended => ended,
@@ -142,28 +142,28 @@ impl Snapshot<'_> {
     }
 
     /// Rows that break a `CHECK`.
-    fn hold_rules(&self, to: &mut Examined) -> Result<(), Trouble> {
-        let found = self.rules(None)?;
+    fn hold_rules(&self, to: &mut Examined) -> Result<(), Error> {
+        let found = self.check_constraints(None)?;
         to.problems.extend(found.broken);
         to.why_not = found.why_not;
         Ok(())
     }
 
     /// Rows that refer to rows which are not there.
-    fn references(&self, to: &mut Examined) -> Result<(), Trouble> {
+    fn references(&self, to: &mut Examined) -> Result<(), Error> {
         let mut count = 0;
         let ended = self.each("PRAGMA foreign_key_check", |row| {
             let (table, parent) = (text(row, 0)?, text(row, 2)?);
             let row = row.get::<_, Option<i64>>(1)?.map_or("a row".to_owned(), |rowid| format!("row {rowid}"));
             let shown = |name: &str| printable(name, MAX_NAME_BYTES);
             let said = format!("{row} of {} refers to a row of {} that is missing", shown(&table), shown(&parent));
-            to.problems.push(Problem { kind: Kind::Rule, subject: Some(table), text: said });
+            to.problems.push(Problem { kind: ProblemKind::Rule, subject: Some(table), text: said });
             count += 1;
             Ok(count < MOST_REFERENCES)
         });
         match ended {
             // A reference to a table or to columns that cannot be referred to.
-            Err(Trouble::Other { detail, .. }) => {
+            Err(Error::Other { detail, .. }) => {
                 to.why_not = Some(format!("the references could not be followed: {detail}"));
                 Ok(())
             }
@@ -178,12 +178,12 @@ impl Snapshot<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Copy, testing::Scene};
+    use crate::{PrivateCopy, testing::Scene};
 
     const LIMIT: Duration = Duration::from_secs(600);
 
     fn examined(scene: &Scene, depth: Depth) -> Examined {
-        let copy = Copy::open(&scene.path(), &scene.path(), LIMIT).unwrap();
+        let copy = PrivateCopy::open(&scene.path(), &scene.path(), LIMIT).unwrap();
         copy.look(|snapshot| snapshot.examine(depth)).unwrap()
     }
 
@@ -217,7 +217,7 @@ mod tests {
             let scene = Scene::with("CREATE TABLE t(a); INSERT INTO t VALUES ('in the last bytes of the last page')");
             let file = std::fs::File::options().write(true).open(scene.path()).unwrap();
             file.set_len(file.metadata().unwrap().len() - missing).unwrap();
-            let copy = Copy::open(&scene.path(), &scene.path(), LIMIT).unwrap();
+            let copy = PrivateCopy::open(&scene.path(), &scene.path(), LIMIT).unwrap();
             let found = copy.look(|snapshot| snapshot.cut_off()).unwrap();
             let said = |missing| format!("the file was cut off: its last page lacks its last {missing} B");
             assert_eq!(found.map(|one| one.text), expected.map(said), "{missing}");

@@ -5,8 +5,8 @@
 //! the parent stands on the left, and the child under a unary plus, which takes its own affinity away.
 
 use super::{
+    error::Error,
     snapshot::{Snapshot, quoted, text},
-    trouble::Trouble,
 };
 
 /// One declared foreign key.
@@ -71,8 +71,8 @@ impl Snapshot<'_> {
     /// All declared foreign keys, by table.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading.
-    pub fn foreign_keys(&self) -> Result<Vec<ForeignKey>, Trouble> {
+    /// Any [`Error`] of reading.
+    pub fn foreign_keys(&self) -> Result<Vec<ForeignKey>, Error> {
         let sql = "SELECT s.name, f.id, f.\"table\", f.\"from\", f.\"to\" \
                    FROM sqlite_schema s JOIN pragma_foreign_key_list(s.name) f \
                    WHERE s.type = 'table' AND s.sql LIKE '%references%' ORDER BY s.name, f.id, f.seq";
@@ -98,7 +98,7 @@ impl Snapshot<'_> {
     }
 
     /// Finds out what the key refers to; without named columns that is the parent's primary key.
-    fn with_parent(&self, mut key: ForeignKey) -> Result<ForeignKey, Trouble> {
+    fn with_parent(&self, mut key: ForeignKey) -> Result<ForeignKey, Error> {
         if !self.has_table(&key.parent)? {
             return Ok(key);
         }
@@ -116,13 +116,14 @@ impl Snapshot<'_> {
                 _ => unique.push((index, vec![column])),
             }
         }
-        let sorted = |columns: &[String]| {
+        let parse_problems = |columns: &[String]| {
             let mut columns: Vec<_> = columns.iter().map(|column| column.to_ascii_lowercase()).collect();
             columns.sort_unstable();
             columns
         };
-        let wanted = sorted(&key.parent_columns);
-        let fits = key.columns.len() == wanted.len() && unique.iter().any(|(_, columns)| sorted(columns) == wanted);
+        let wanted = parse_problems(&key.parent_columns);
+        let fits =
+            key.columns.len() == wanted.len() && unique.iter().any(|(_, columns)| parse_problems(columns) == wanted);
         key.parent_is = if fits { Parent::Unique } else { Parent::Mismatched };
         Ok(key)
     }
@@ -130,8 +131,8 @@ impl Snapshot<'_> {
     /// Looks at one slice of the rows that a key binds. A table that cannot be sliced is looked at whole.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading; [`Trouble::OutOfTime`] when the slice was too large for one read.
-    pub fn broken_references(&self, key: &ForeignKey, slice: Slice) -> Result<Sliced, Trouble> {
+    /// Any [`Error`] of reading; [`Error::OutOfTime`] when the slice was too large for one read.
+    pub fn broken_references(&self, key: &ForeignKey, slice: Slice) -> Result<Sliced, Error> {
         let child = |column: &String| format!("c.{}", quoted(column));
         let given = key.columns.iter().map(|column| format!("{} IS NOT NULL", child(column))).collect::<Vec<_>>();
         let mut broken = given.join(" AND ");

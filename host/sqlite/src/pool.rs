@@ -11,8 +11,8 @@ use std::{
 };
 
 use super::{
-    open::{Open, Trust},
-    trouble::Trouble,
+    error::Error,
+    open::{ReadConnection, Trust},
     watchdog::watchdog,
 };
 use vitalsign_base::clock::Stopwatch;
@@ -26,7 +26,7 @@ const MOST_IDLE: usize = 8;
 /// The connections to one database.
 pub(super) struct Pool {
     path: PathBuf,
-    idle: Mutex<Vec<(Open, Stopwatch)>>,
+    idle: Mutex<Vec<(ReadConnection, Stopwatch)>>,
 }
 
 impl Pool {
@@ -39,7 +39,7 @@ impl Pool {
     }
 
     /// A connection that reads what is there now: an idle one, or a new one.
-    pub(super) fn take(&self, trust: Trust) -> Result<Open, Trouble> {
+    pub(super) fn take(&self, trust: Trust) -> Result<ReadConnection, Error> {
         loop {
             let idle = {
                 let mut idle = self.lock();
@@ -48,13 +48,13 @@ impl Pool {
             match idle {
                 Some(open) if open.is_current(&self.path) => return Ok(open),
                 Some(outdated) => drop(outdated),
-                None => return Open::new(&self.path, trust),
+                None => return ReadConnection::new(&self.path, trust),
             }
         }
     }
 
     /// Keeps a connection for the next one who needs it.
-    pub(super) fn put(self: &Arc<Self>, open: Open) {
+    pub(super) fn put(self: &Arc<Self>, open: ReadConnection) {
         let first = {
             let mut idle = self.lock();
             if idle.len() >= MOST_IDLE {
@@ -66,7 +66,7 @@ impl Pool {
             idle.len() == 1
         };
         if first {
-            watchdog().keep_tidy(self);
+            watchdog().watch_pool(self);
         }
     }
 
@@ -87,7 +87,7 @@ impl Pool {
         left
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Open, Stopwatch)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(ReadConnection, Stopwatch)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

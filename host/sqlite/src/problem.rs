@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// What a problem means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum ProblemKind {
     /// Pages of the file do not fit together: rows may be lost.
     Structure,
     /// Pages of one index do not fit together; the rows in its table are not affected.
@@ -27,7 +27,7 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// What it means.
-    pub kind: Kind,
+    pub kind: ProblemKind,
     /// The table or the index that it is in, where SQLite says so.
     pub subject: Option<String>,
     /// SQLite's words.
@@ -36,7 +36,7 @@ pub struct Problem {
 
 /// A table or an index whose b-tree begins on a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Tree {
+pub(super) struct BTreeRoot {
     pub(super) name: String,
     pub(super) is_index: bool,
 }
@@ -64,7 +64,7 @@ const VIRTUAL: [&str; 2] = ["malformed inverted index for ", "In RTree "];
 const FULL_TEXT: &str = "fts5: corruption ";
 
 /// Sorts one value of SQLite's answer; `trees` names the b-trees by their first page.
-pub(super) fn sorted(value: &str, trees: &BTreeMap<u32, Tree>) -> Vec<Problem> {
+pub(super) fn parse_problems(value: &str, trees: &BTreeMap<u32, BTreeRoot>) -> Vec<Problem> {
     if value == "ok" {
         return Vec::new();
     }
@@ -74,10 +74,11 @@ pub(super) fn sorted(value: &str, trees: &BTreeMap<u32, Tree>) -> Vec<Problem> {
     vec![of_a_row(value)]
 }
 
-fn of_a_page(line: &str, trees: &BTreeMap<u32, Tree>) -> Problem {
+fn of_a_page(line: &str, trees: &BTreeMap<u32, BTreeRoot>) -> Problem {
     let root = line.strip_prefix("Tree ").and_then(|rest| rest.split(' ').next()?.parse().ok());
     let tree = root.and_then(|root: u32| trees.get(&root));
-    let kind = if tree.is_some_and(|tree| tree.is_index) { Kind::IndexStructure } else { Kind::Structure };
+    let kind =
+        if tree.is_some_and(|tree| tree.is_index) { ProblemKind::IndexStructure } else { ProblemKind::Structure };
     Problem { kind, subject: tree.map(|tree| tree.name.clone()), text: line.to_owned() }
 }
 
@@ -89,28 +90,28 @@ fn of_a_row(text: &str) -> Problem {
     let after = |word: &str| text.find(word).and_then(|at| text.get(at + word.len()..));
     let virtual_name = || text.split_once("main.").map(|(_, rest)| rest.split([':', '\n']).next().unwrap_or(rest));
     if text.starts_with("unable to validate ") {
-        return problem(Kind::NotChecked, virtual_name());
+        return problem(ProblemKind::NotChecked, virtual_name());
     }
     if VIRTUAL.iter().any(|word| text.starts_with(word)) {
-        return problem(Kind::Virtual, virtual_name());
+        return problem(ProblemKind::Virtual, virtual_name());
     }
     if text.starts_with(FULL_TEXT) {
         let name = text.split_once("table \"").map(|(_, rest)| rest.strip_suffix('"').unwrap_or(rest));
-        return problem(Kind::Virtual, name);
+        return problem(ProblemKind::Virtual, name);
     }
     if let Some(name) = after("row not in PRIMARY KEY order for ") {
-        return problem(Kind::Structure, Some(name));
+        return problem(ProblemKind::Structure, Some(name));
     }
     if let Some(place) = RULES.iter().find_map(|word| after(word)) {
         let table =
             if text.starts_with("CHECK ") { place } else { place.rsplit_once('.').map_or(place, |(table, _)| table) };
-        return problem(Kind::Rule, Some(table));
+        return problem(ProblemKind::Rule, Some(table));
     }
     if let Some(name) = INDEX.iter().find_map(|word| after(word)) {
         let name = name.split_once(" stores an imprecise ").map_or(name, |(name, _)| name);
-        return problem(Kind::Index, Some(name));
+        return problem(ProblemKind::Index, Some(name));
     }
-    problem(Kind::Structure, None)
+    problem(ProblemKind::Structure, None)
 }
 
 #[cfg(test)]
@@ -119,7 +120,7 @@ mod tests {
 
     #[test]
     fn every_sentence_of_sqlite_has_its_kind() {
-        let tree = |name: &str, is_index| Tree { name: name.to_owned(), is_index };
+        let tree = |name: &str, is_index| BTreeRoot { name: name.to_owned(), is_index };
         let trees = BTreeMap::from([(2, tree("t", false)), (5, tree("i", true))]);
         let pages = "*** in database main ***\nTree 2 page 9: free space corruption\nTree 5 page 7 cell 3: Extends off end \
                      of page\nFreelist: size is 3 but should be 5\nPage 12: never used";
@@ -148,7 +149,7 @@ mod tests {
             "a sentence of a later version",
             "database disk image is malformed",
         ] {
-            for Problem { kind, subject, text } in sorted(value, &trees) {
+            for Problem { kind, subject, text } in parse_problems(value, &trees) {
                 shown += &format!("{kind:?} {}: {}\n", subject.as_deref().unwrap_or("-"), text.replace('\n', " / "));
             }
         }

@@ -1,4 +1,4 @@
-//! Foreign SQL: one statement, judged by `allow`, ended when its time is over, its answer capped while it is read.
+//! Foreign SQL: one statement, judged by `authorizer`, ended when its time is over, its answer capped while it is read.
 //!
 //! Knows no plugin. A value too large for the cap is never copied.
 
@@ -10,10 +10,10 @@ use rusqlite::{
 };
 
 use super::{
-    open::{Open, Way},
-    trouble::{Trouble, codes, words},
-    waiting,
-    watchdog::{Allowance, Stop},
+    busy_handler,
+    error::{Error, codes, words},
+    open::{ReadConnection, ReadMode},
+    watchdog::{LimitReached, ReadLimit},
 };
 use vitalsign_base::{clock::Deadline, value::printable};
 
@@ -101,7 +101,7 @@ pub enum QueryError {
     TimeLimit,
     /// The database itself could not be read.
     #[error(transparent)]
-    Unreadable(#[from] Trouble),
+    Unreadable(#[from] Error),
     /// Anything else.
     #[error("SQLite: {message} (code {code})")]
     Other {
@@ -114,7 +114,7 @@ pub enum QueryError {
 
 /// Runs the statement on an open, foreign connection.
 pub(super) fn run(
-    open: &Open,
+    open: &ReadConnection,
     path: &Path,
     sql: &str,
     params: &[Value],
@@ -122,21 +122,21 @@ pub(super) fn run(
     deadline: Deadline,
 ) -> Result<Rows, QueryError> {
     *open.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    if open.way == Way::Rollback {
+    if open.way == ReadMode::Rollback {
         // Only here a writer shuts readers out. Waiting for it is not the statement's fault, and holds up no log.
         wait_for_writers(open, path, deadline)?;
     }
     let until = deadline.at_most(caps.time);
     let limit = until.remaining();
-    open.leash.arm(Allowance { until, wal: None });
-    let found = waiting::until(until, || read(open, sql, params, caps));
-    let stopped = open.leash.disarm();
+    open.limiter.arm(ReadLimit { until, wal: None });
+    let found = busy_handler::until(until, || read(open, sql, params, caps));
+    let stopped = open.limiter.disarm();
     found.map_err(|error| match (error, stopped) {
-        (Fault::Plain(error), _) => error,
-        (Fault::Sqlite(error), Some(Stop::Time)) if may_be_interrupt(&error) => QueryError::TimeLimit,
+        (StatementError::Plain(error), _) => error,
+        (StatementError::Sqlite(error), Some(LimitReached::Time)) if may_be_interrupt(&error) => QueryError::TimeLimit,
         // Reading a log through that a crash has left behind ends so.
-        (Fault::Sqlite(error), _) if until.has_passed() && needs_recovery(&error) => QueryError::TimeLimit,
-        (Fault::Sqlite(error), _) => {
+        (StatementError::Sqlite(error), _) if until.has_passed() && needs_recovery(&error) => QueryError::TimeLimit,
+        (StatementError::Sqlite(error), _) => {
             let refused = open.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
             classify(path, &error, refused, limit)
         }
@@ -144,35 +144,35 @@ pub(super) fn run(
 }
 
 /// Waits until the database can be read, for most of the time that is left.
-fn wait_for_writers(open: &Open, path: &Path, deadline: Deadline) -> Result<(), QueryError> {
+fn wait_for_writers(open: &ReadConnection, path: &Path, deadline: Deadline) -> Result<(), QueryError> {
     let patience = deadline.remaining() * 9 / 10;
-    open.leash.arm(Allowance { until: deadline, wal: None });
+    open.limiter.arm(ReadLimit { until: deadline, wal: None });
     let read = || open.conn.prepare_cached("SELECT 1 FROM sqlite_schema LIMIT 1")?.exists([]);
-    let free = waiting::until(Deadline::after(patience), read);
-    open.leash.disarm();
+    let free = busy_handler::until(Deadline::after(patience), read);
+    open.limiter.disarm();
     free.map(|_| ()).map_err(|error| classify(path, &error, None, patience))
 }
 
-enum Fault {
+enum StatementError {
     Plain(QueryError),
     Sqlite(rusqlite::Error),
 }
 
-impl From<rusqlite::Error> for Fault {
+impl From<rusqlite::Error> for StatementError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
     }
 }
 
-fn invalid(message: impl Into<String>) -> Fault {
-    Fault::Plain(QueryError::Invalid { code: ffi::SQLITE_ERROR, message: message.into() })
+fn invalid(message: impl Into<String>) -> StatementError {
+    StatementError::Plain(QueryError::Invalid { code: ffi::SQLITE_ERROR, message: message.into() })
 }
 
-fn read(open: &Open, sql: &str, params: &[Value], caps: &QueryCaps) -> Result<Rows, Fault> {
+fn read(open: &ReadConnection, sql: &str, params: &[Value], caps: &QueryCaps) -> Result<Rows, StatementError> {
     let mut statement = open.conn.prepare_cached(sql)?;
     if !statement.readonly() {
         let message = "checks may only read".to_owned();
-        return Err(Fault::Plain(QueryError::NotAllowed { code: ffi::SQLITE_READONLY, message }));
+        return Err(StatementError::Plain(QueryError::NotAllowed { code: ffi::SQLITE_READONLY, message }));
     }
     if statement.column_count() == 0 {
         return Err(invalid("there is no statement that gives rows"));
@@ -268,6 +268,6 @@ fn classify(path: &Path, error: &rusqlite::Error, refused: Option<String>, limit
         ffi::SQLITE_TOOBIG | ffi::SQLITE_NOMEM | ffi::SQLITE_SCHEMA | ffi::SQLITE_CONSTRAINT => {
             QueryError::Other { code, message }
         }
-        _ => QueryError::Unreadable(Trouble::of(path, error, limit)),
+        _ => QueryError::Unreadable(Error::of(path, error, limit)),
     }
 }

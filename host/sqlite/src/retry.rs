@@ -23,39 +23,39 @@ const STARVED_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a read came to nothing, where trying again may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Setback {
+pub(super) enum RetryReason {
     /// Writers opened, closed or replaced files meanwhile.
     Overtaken,
     /// Its time was over while it waited for the processor or the disk.
     Starved,
     /// Its time was over, and it had used it.
-    Cut,
+    TimedOut,
 }
 
-impl Setback {
+impl RetryReason {
     /// What a read is called that was cut off after `limit`, having had the processor for `ran`.
     pub(super) fn of_cut(ran: Duration, limit: Duration) -> Self {
         // Half of it is far more than a throttled or waiting thread gets, and far less than a computing one takes.
-        if ran < limit / 2 { Self::Starved } else { Self::Cut }
+        if ran < limit / 2 { Self::Starved } else { Self::TimedOut }
     }
 }
 
 /// What has befallen one read so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tries {
+pub(super) struct RetryCount {
     overtaken: u32,
     starved: u32,
     cut: u32,
 }
 
-impl Tries {
+impl RetryCount {
     /// The pause before the next try; `None` when there should be none.
-    pub(super) fn after(&mut self, setback: Setback) -> Option<Duration> {
+    pub(super) fn after(&mut self, setback: RetryReason) -> Option<Duration> {
         let growing = OVERTAKEN_STEP * self.overtaken;
         let (count, most, pause) = match setback {
-            Setback::Overtaken => (&mut self.overtaken, MAX_OVERTAKEN, growing),
-            Setback::Starved => (&mut self.starved, MAX_STARVED, STARVED_PAUSE),
-            Setback::Cut => (&mut self.cut, MAX_CUT, STARVED_PAUSE),
+            RetryReason::Overtaken => (&mut self.overtaken, MAX_OVERTAKEN, growing),
+            RetryReason::Starved => (&mut self.starved, MAX_STARVED, STARVED_PAUSE),
+            RetryReason::TimedOut => (&mut self.cut, MAX_CUT, STARVED_PAUSE),
         };
         *count += 1;
         (*count < most).then_some(pause)
@@ -67,34 +67,34 @@ mod tests {
     use super::*;
 
     /// The pauses, in milliseconds, of a read that always fails in the same way.
-    fn pauses(setback: Setback) -> Vec<u128> {
-        let mut tries = Tries::default();
+    fn pauses(setback: RetryReason) -> Vec<u128> {
+        let mut tries = RetryCount::default();
         std::iter::from_fn(|| tries.after(setback)).map(|pause| pause.as_millis()).collect()
     }
 
     #[test]
     fn every_kind_of_setback_ends() {
-        let overtaken = pauses(Setback::Overtaken);
+        let overtaken = pauses(RetryReason::Overtaken);
         assert_eq!((overtaken.len(), &overtaken[..3]), (29, &[0, 2, 4][..]));
-        assert_eq!(pauses(Setback::Cut), [10], "one more try, with warm caches");
-        assert_eq!(pauses(Setback::Starved), [10; 199]);
+        assert_eq!(pauses(RetryReason::TimedOut), [10], "one more try, with warm caches");
+        assert_eq!(pauses(RetryReason::Starved), [10; 199]);
     }
 
     #[test]
     fn setbacks_are_counted_apart() {
-        let mut tries = Tries::default();
+        let mut tries = RetryCount::default();
         for _ in 0..10 {
-            assert_eq!(tries.after(Setback::Starved), Some(STARVED_PAUSE));
+            assert_eq!(tries.after(RetryReason::Starved), Some(STARVED_PAUSE));
         }
-        assert_eq!(tries.after(Setback::Overtaken), Some(Duration::ZERO));
-        assert_eq!(tries.after(Setback::Cut), Some(STARVED_PAUSE));
-        assert_eq!(tries.after(Setback::Cut), None);
+        assert_eq!(tries.after(RetryReason::Overtaken), Some(Duration::ZERO));
+        assert_eq!(tries.after(RetryReason::TimedOut), Some(STARVED_PAUSE));
+        assert_eq!(tries.after(RetryReason::TimedOut), None);
     }
 
     #[test]
     fn whoever_had_the_processor_was_not_starved() {
-        let of = |ran| Setback::of_cut(Duration::from_millis(ran), Duration::from_millis(50));
-        assert_eq!([of(0), of(5), of(24)], [Setback::Starved; 3]);
-        assert_eq!([of(25), of(50), of(60)], [Setback::Cut; 3]);
+        let of = |ran| RetryReason::of_cut(Duration::from_millis(ran), Duration::from_millis(50));
+        assert_eq!([of(0), of(5), of(24)], [RetryReason::Starved; 3]);
+        assert_eq!([of(25), of(50), of(60)], [RetryReason::TimedOut; 3]);
     }
 }

@@ -12,10 +12,10 @@ use std::{
 use rusqlite::{OptionalExtension as _, Params, Row};
 
 use super::{
-    ground::Ground,
-    looking,
-    open::{Open, Way},
-    trouble::Trouble,
+    database_files::DatabaseFiles,
+    error::Error,
+    open::{ReadConnection, ReadMode},
+    vfs,
 };
 use vitalsign_base::clock::Deadline;
 
@@ -24,20 +24,20 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// A database as it was at one moment.
 pub struct Snapshot<'a> {
-    open: &'a Open,
+    open: &'a ReadConnection,
     path: &'a Path,
     until: Deadline,
     limit: Duration,
 }
 
 impl<'a> Snapshot<'a> {
-    pub(super) fn new(open: &'a Open, path: &'a Path, until: Deadline, limit: Duration) -> Self {
+    pub(super) fn new(open: &'a ReadConnection, path: &'a Path, until: Deadline, limit: Duration) -> Self {
         Self { open, path, until, limit }
     }
 
     /// Where it lies, and what was beside it when it was opened.
-    pub(super) fn ground(&self) -> &Ground {
-        &self.open.ground
+    pub(super) fn database_files(&self) -> &DatabaseFiles {
+        &self.open.database_files
     }
 
     /// The share of its time that the read still has: 1 at its start, 0 at its end.
@@ -46,27 +46,27 @@ impl<'a> Snapshot<'a> {
     }
 
     /// Reads for at most `limit`, within what the read as a whole may take. Gives whether it got to its end in that time.
-    pub(super) fn within(&self, limit: Duration, read: impl FnOnce() -> Result<(), Trouble>) -> Result<bool, Trouble> {
-        let whole = self.open.leash.shorten(limit);
+    pub(super) fn within(&self, limit: Duration, read: impl FnOnce() -> Result<(), Error>) -> Result<bool, Error> {
+        let whole = self.open.limiter.shorten(limit);
         let ended = read();
         if let Some(whole) = whole {
-            self.open.leash.arm(whole);
+            self.open.limiter.arm(whole);
         }
         match ended {
-            Err(Trouble::OutOfTime { .. }) if !self.open.leash.is_used_up() => Ok(false),
+            Err(Error::OutOfTime { .. }) if !self.open.limiter.is_used_up() => Ok(false),
             ended => ended.map(|()| true),
         }
     }
 
     /// Reads until `is_cancelled` says so, which is asked from a thread of its own; the read then ends as one that is out of time.
     pub fn until<T>(&self, is_cancelled: &(dyn Fn() -> bool + Sync), read: impl FnOnce() -> T) -> T {
-        let (leash, is_over) = (&self.open.leash, AtomicBool::new(false));
+        let (limiter, is_over) = (&self.open.limiter, AtomicBool::new(false));
         thread::scope(|scope| {
             let asks = || {
                 while !is_over.load(Ordering::SeqCst) {
                     if is_cancelled() {
                         // Again and again: whoever reads may have given itself more time meanwhile.
-                        drop(leash.shorten(Duration::ZERO));
+                        drop(limiter.shorten(Duration::ZERO));
                     }
                     thread::park_timeout(ASK_EVERY);
                 }
@@ -83,13 +83,13 @@ impl<'a> Snapshot<'a> {
     }
 
     /// The trouble behind an error that came up in this read.
-    pub(super) fn trouble(&self, error: &rusqlite::Error) -> Trouble {
-        Trouble::of(self.path, error, self.limit)
+    pub(super) fn convert_error(&self, error: &rusqlite::Error) -> Error {
+        Error::of(self.path, error, self.limit)
     }
 
     /// The trouble with a database whose bytes do not fit together.
-    pub(super) fn corrupt(&self, detail: &str) -> Trouble {
-        Trouble::Corrupt { path: self.path.to_owned(), detail: detail.to_owned() }
+    pub(super) fn corrupt(&self, detail: &str) -> Error {
+        Error::Corrupt { path: self.path.to_owned(), detail: detail.to_owned() }
     }
 
     /// All rows of a statement.
@@ -98,9 +98,9 @@ impl<'a> Snapshot<'a> {
         sql: &str,
         params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Vec<T>, Trouble> {
+    ) -> Result<Vec<T>, Error> {
         let run = || self.open.conn.prepare_cached(sql)?.query_map(params, read)?.collect::<rusqlite::Result<Vec<T>>>();
-        run().map_err(|error| self.trouble(&error))
+        run().map_err(|error| self.convert_error(&error))
     }
 
     /// The first row of a statement, when there is one.
@@ -109,9 +109,9 @@ impl<'a> Snapshot<'a> {
         sql: &str,
         params: impl Params,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Option<T>, Trouble> {
+    ) -> Result<Option<T>, Error> {
         let run = || self.open.conn.prepare_cached(sql)?.query_row(params, read).optional();
-        run().map_err(|error| self.trouble(&error))
+        run().map_err(|error| self.convert_error(&error))
     }
 
     /// Hands each row of a statement that is used once to `each`, which says whether it wants another.
@@ -119,7 +119,7 @@ impl<'a> Snapshot<'a> {
         &self,
         sql: &str,
         mut each: impl FnMut(&Row<'_>) -> rusqlite::Result<bool>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), Error> {
         let mut run = || {
             let mut statement = self.open.conn.prepare(sql)?;
             let mut rows = statement.query([])?;
@@ -130,18 +130,18 @@ impl<'a> Snapshot<'a> {
             }
             Ok(())
         };
-        run().map_err(|error| self.trouble(&error))
+        run().map_err(|error| self.convert_error(&error))
     }
 
     /// Has every collation that this process does not know take bytes as they are.
-    pub(super) fn stand_in_for_collations(&self) -> Result<(), Trouble> {
+    pub(super) fn register_missing_collations(&self) -> Result<(), Error> {
         let stand_in = |conn: &rusqlite::Connection, name: &str| conn.create_collation(name, |a, b| a.cmp(b));
-        self.open.conn.collation_needed(stand_in).map_err(|error| self.trouble(&error))
+        self.open.conn.collation_needed(stand_in).map_err(|error| self.convert_error(&error))
     }
 
     /// A statement that is used once.
-    pub(super) fn prepare(&self, sql: &str) -> Result<rusqlite::Statement<'a>, Trouble> {
-        self.open.conn.prepare(sql).map_err(|error| self.trouble(&error))
+    pub(super) fn prepare(&self, sql: &str) -> Result<rusqlite::Statement<'a>, Error> {
+        self.open.conn.prepare(sql).map_err(|error| self.convert_error(&error))
     }
 
     /// The database's path as it was given.
@@ -154,7 +154,7 @@ impl<'a> Snapshot<'a> {
         self.open.read_counts(self.path)
     }
 
-    pub(super) fn number(&self, sql: &str) -> Result<i64, Trouble> {
+    pub(super) fn number(&self, sql: &str) -> Result<i64, Error> {
         Ok(self.row(sql, [], |row| row.get(0))?.unwrap_or_default())
     }
 
@@ -163,50 +163,50 @@ impl<'a> Snapshot<'a> {
     /// The kinds of rollback journal differ only inside the connection that writes, so they cannot be told apart here.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading, as for every question below.
-    pub fn journal_mode(&self) -> Result<String, Trouble> {
+    /// Any [`Error`] of reading, as for every question below.
+    pub fn journal_mode(&self) -> Result<String, Error> {
         Ok(match self.open.way {
-            Way::Still | Way::Wal | Way::Joined => "wal".to_owned(),
-            Way::Rollback => "delete".to_owned(),
+            ReadMode::Immutable | ReadMode::Wal | ReadMode::Joined => "wal".to_owned(),
+            ReadMode::Rollback => "delete".to_owned(),
         })
     }
 
     /// The first 136 bytes of the log's index (the `-shm` file) as they are now, in the machine's byte order: two headers of 48
     /// bytes, then what is known of checkpoints and readers. `None` where the database is not read through an index that is shared.
     #[must_use]
-    pub fn log_index(&self) -> Option<[u8; looking::INDEX_HEAD_BYTES]> {
-        looking::index_head(&self.open.conn)
+    pub fn wal_index_head(&self) -> Option<[u8; vfs::INDEX_HEAD_BYTES]> {
+        vfs::index_head(&self.open.conn)
     }
 
     /// `PRAGMA user_version`.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading.
-    pub fn user_version(&self) -> Result<i64, Trouble> {
+    /// Any [`Error`] of reading.
+    pub fn user_version(&self) -> Result<i64, Error> {
         self.number("PRAGMA user_version")
     }
 
     /// The size of a page in bytes.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading.
-    pub fn page_bytes(&self) -> Result<u64, Trouble> {
+    /// Any [`Error`] of reading.
+    pub fn page_bytes(&self) -> Result<u64, Error> {
         Ok(self.number("PRAGMA page_size")?.unsigned_abs())
     }
 
     /// The size of the database in pages.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading.
-    pub fn page_count(&self) -> Result<u64, Trouble> {
+    /// Any [`Error`] of reading.
+    pub fn page_count(&self) -> Result<u64, Error> {
         Ok(self.number("PRAGMA page_count")?.unsigned_abs())
     }
 
     /// The names of all tables and views, SQLite's own left out, in name order.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading.
-    pub fn tables(&self) -> Result<Vec<String>, Trouble> {
+    /// Any [`Error`] of reading.
+    pub fn tables(&self) -> Result<Vec<String>, Error> {
         self.rows(
             "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
              ORDER BY name",
@@ -218,8 +218,8 @@ impl<'a> Snapshot<'a> {
     /// Whether there is a table or view of this name; as everywhere in SQLite, case does not matter.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading.
-    pub fn has_table(&self, name: &str) -> Result<bool, Trouble> {
+    /// Any [`Error`] of reading.
+    pub fn has_table(&self, name: &str) -> Result<bool, Error> {
         let sql = "SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND name = ?1 COLLATE NOCASE";
         Ok(self.row(sql, [name], |_| Ok(()))?.is_some())
     }
@@ -227,8 +227,8 @@ impl<'a> Snapshot<'a> {
     /// Whether there is a table of this name; a view is none.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading.
-    pub fn is_table(&self, name: &str) -> Result<bool, Trouble> {
+    /// Any [`Error`] of reading.
+    pub fn is_table(&self, name: &str) -> Result<bool, Error> {
         let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE";
         Ok(self.row(sql, [name], |_| Ok(()))?.is_some())
     }
@@ -236,8 +236,8 @@ impl<'a> Snapshot<'a> {
     /// Whether there is a view of this name.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading.
-    pub fn is_view(&self, name: &str) -> Result<bool, Trouble> {
+    /// Any [`Error`] of reading.
+    pub fn is_view(&self, name: &str) -> Result<bool, Error> {
         let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'view' AND name = ?1 COLLATE NOCASE";
         Ok(self.row(sql, [name], |_| Ok(()))?.is_some())
     }
@@ -245,13 +245,13 @@ impl<'a> Snapshot<'a> {
     /// The names of a table's columns, in their order; none when there is no such table.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading.
-    pub fn columns(&self, table: &str) -> Result<Vec<String>, Trouble> {
+    /// Any [`Error`] of reading.
+    pub fn columns(&self, table: &str) -> Result<Vec<String>, Error> {
         self.rows("SELECT name FROM pragma_table_info(?1)", [table], |row| text(row, 0))
     }
 
     /// The word that names the rowid of `table`, which a column of the same name hides; `None` when there is no rowid.
-    pub(super) fn rowid_word(&self, table: &str) -> Result<Option<&'static str>, Trouble> {
+    pub(super) fn rowid_word(&self, table: &str) -> Result<Option<&'static str>, Error> {
         let sql = "SELECT wr FROM pragma_table_list(?1) WHERE schema = 'main' AND type = 'table'";
         if self.row(sql, [table], |row| row.get::<_, bool>(0))? != Some(false) {
             return Ok(None);

@@ -12,12 +12,12 @@ use std::{
 #[path = "../../../tests/other.rs"]
 mod other;
 
-use other::Other;
+use other::OtherProcess;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use vitalsign_base::clock::Deadline;
-use vitalsign_sqlite::Registry;
+use vitalsign_sqlite::Database;
 
 /// A folder that holds `registry.db`.
 pub(crate) struct Scene {
@@ -50,8 +50,8 @@ impl Scene {
         self.folder().join(format!("registry.db{suffix}"))
     }
 
-    pub(crate) fn registry(&self) -> Registry {
-        Registry::new(self.path())
+    pub(crate) fn registry(&self) -> Database {
+        Database::new(self.path())
     }
 
     /// Runs `sql` as another program would, and closes the database.
@@ -62,13 +62,13 @@ impl Scene {
     }
 
     /// Another process with the database open, which has run `sql`.
-    pub(crate) fn other_process(&self, sql: &str) -> Other {
+    pub(crate) fn other_process(&self, sql: &str) -> OtherProcess {
         Self::other_at(&self.path(), sql)
     }
 
     /// Another process that has opened the file at `path`, a second name of the database, and has run `sql`.
-    pub(crate) fn other_at(path: &Path, sql: &str) -> Other {
-        Other::open(path, sql)
+    pub(crate) fn other_at(path: &Path, sql: &str) -> OtherProcess {
+        OtherProcess::open(path, sql)
     }
 
     /// Everything in the folder that a look could change, by name.
@@ -87,7 +87,7 @@ impl Scene {
     }
 
     /// What `look` gives, having changed nothing in the folder.
-    pub(crate) fn unchanged<T>(&self, look: impl FnOnce(&Registry) -> T) -> T {
+    pub(crate) fn unchanged<T>(&self, look: impl FnOnce(&Database) -> T) -> T {
         let before = self.listing();
         let registry = self.registry();
         let found = look(&registry);

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::{READ_BUDGET, Registry, Trouble, open::Open, watchdog::Allowance};
+use super::{Database, Error, READ_BUDGET, open::ReadConnection, watchdog::ReadLimit};
 use vitalsign_base::clock::Deadline;
 
 /// A version of SQLite.
@@ -29,19 +29,19 @@ impl fmt::Display for Version {
     }
 }
 
-impl Registry {
+impl Database {
     /// The version that last wrote to the file of the database; `None` where its header names none that makes sense.
     ///
     /// What lies in a write-ahead log may come from another one: it counts once it is written back.
     ///
     /// # Errors
-    /// Any [`Trouble`] of reading.
-    pub fn last_writer(&self) -> Result<Option<Version>, Trouble> {
-        let open = Open::as_it_lies(self.path(), self.path())?;
-        open.leash.arm(Allowance { until: Deadline::after(READ_BUDGET), wal: None });
+    /// Any [`Error`] of reading.
+    pub fn last_writer(&self) -> Result<Option<Version>, Error> {
+        let open = ReadConnection::private(self.path(), self.path())?;
+        open.limiter.arm(ReadLimit { until: Deadline::after(READ_BUDGET), wal: None });
         let sql = "SELECT substr(data, 97, 4) FROM sqlite_dbpage WHERE pgno = 1";
         let bytes = open.conn.query_row(sql, [], |row| row.get::<_, Vec<u8>>(0));
-        let bytes = bytes.map_err(|error| Trouble::of(self.path(), &error, READ_BUDGET))?;
+        let bytes = bytes.map_err(|error| Error::of(self.path(), &error, READ_BUDGET))?;
         let number = bytes.try_into().ok().map(u32::from_be_bytes);
         Ok(number.filter(|number| (3_000_000..4_000_000).contains(number)).map(Version))
     }

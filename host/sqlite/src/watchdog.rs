@@ -26,7 +26,7 @@ const QUIET_STEPS: u32 = 50;
 
 /// What a read may use up.
 #[derive(Clone, Debug)]
-pub(super) struct Allowance {
+pub(super) struct ReadLimit {
     /// When it has to end.
     pub(super) until: Deadline,
     /// How far the write-ahead log may grow meanwhile: its path and the size in bytes at which the read ends.
@@ -35,55 +35,55 @@ pub(super) struct Allowance {
 
 /// Why a read was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(super) enum LimitReached {
     Time,
     WalGrowth,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    allowance: Option<Allowance>,
-    stop: Option<Stop>,
+struct LimiterState {
+    read_limit: Option<ReadLimit>,
+    stop: Option<LimitReached>,
 }
 
 /// What one connection's current read may use, and the means to end it.
-pub(super) struct Leash {
-    state: Mutex<State>,
+pub(super) struct ReadLimiter {
+    state: Mutex<LimiterState>,
     handle: OnceLock<InterruptHandle>,
 }
 
-impl Leash {
+impl ReadLimiter {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), handle: OnceLock::new() })
     }
 
     /// Names the connection, and has the watchdog look after it.
-    pub(super) fn tie(self: &Arc<Self>, handle: InterruptHandle) {
+    pub(super) fn attach(self: &Arc<Self>, handle: InterruptHandle) {
         if self.handle.set(handle).is_ok() {
             watchdog().register(self);
         }
     }
 
     /// From now on the connection's reads end when the allowance is used up.
-    pub(super) fn arm(&self, allowance: Allowance) {
-        *self.lock() = State { allowance: Some(allowance), stop: None };
+    pub(super) fn arm(&self, read_limit: ReadLimit) {
+        *self.lock() = LimiterState { read_limit: Some(read_limit), stop: None };
         watchdog().wake();
     }
 
     /// Shortens the allowance of the current read, and gives it as it was: whoever asked has to [arm](Self::arm) it again.
-    pub(super) fn shorten(&self, limit: Duration) -> Option<Allowance> {
+    pub(super) fn shorten(&self, limit: Duration) -> Option<ReadLimit> {
         let mut state = self.lock();
-        let whole = state.allowance.clone();
-        if let Some(allowance) = &mut state.allowance {
-            allowance.until = allowance.until.at_most(limit);
+        let whole = state.read_limit.clone();
+        if let Some(read_limit) = &mut state.read_limit {
+            read_limit.until = read_limit.until.at_most(limit);
         }
         whole
     }
 
     /// The read is over. Says why it was ended, if it was; no interrupt comes after this.
-    pub(super) fn disarm(&self) -> Option<Stop> {
+    pub(super) fn disarm(&self) -> Option<LimitReached> {
         let mut state = self.lock();
-        state.allowance = None;
+        state.read_limit = None;
         state.stop.take()
     }
 
@@ -92,14 +92,14 @@ impl Leash {
         Self::judge(&mut self.lock())
     }
 
-    fn judge(state: &mut State) -> bool {
-        let Some(allowance) = &state.allowance else { return false };
-        if allowance.until.has_passed() {
-            state.stop.get_or_insert(Stop::Time);
-        } else if let Some((path, limit)) = &allowance.wal
+    fn judge(state: &mut LimiterState) -> bool {
+        let Some(read_limit) = &state.read_limit else { return false };
+        if read_limit.until.has_passed() {
+            state.stop.get_or_insert(LimitReached::Time);
+        } else if let Some((path, limit)) = &read_limit.wal
             && files::stat(path).is_ok_and(|wal| wal.is_some_and(|wal| wal.bytes > *limit))
         {
-            state.stop.get_or_insert(Stop::WalGrowth);
+            state.stop.get_or_insert(LimitReached::WalGrowth);
         }
         state.stop.is_some()
     }
@@ -113,17 +113,17 @@ impl Leash {
         {
             handle.interrupt();
         }
-        state.allowance.is_some()
+        state.read_limit.is_some()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, LimiterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The thread and what it looks after.
 pub(super) struct Watchdog {
-    leashes: Mutex<Vec<Weak<Leash>>>,
+    limiters: Mutex<Vec<Weak<ReadLimiter>>>,
     pools: Mutex<Vec<Weak<Pool>>>,
     asleep: AtomicBool,
     thread: OnceLock<Thread>,
@@ -132,7 +132,7 @@ pub(super) struct Watchdog {
 /// The process's watchdog, started when first asked for.
 pub(super) fn watchdog() -> &'static Watchdog {
     static WATCHDOG: Watchdog = Watchdog {
-        leashes: Mutex::new(Vec::new()),
+        limiters: Mutex::new(Vec::new()),
         pools: Mutex::new(Vec::new()),
         asleep: AtomicBool::new(false),
         thread: OnceLock::new(),
@@ -149,14 +149,14 @@ pub(super) fn watchdog() -> &'static Watchdog {
 }
 
 impl Watchdog {
-    fn register(&self, leash: &Arc<Leash>) {
-        let mut leashes = self.leashes.lock().unwrap_or_else(PoisonError::into_inner);
-        leashes.retain(|leash| leash.strong_count() > 0);
-        leashes.push(Arc::downgrade(leash));
+    fn register(&self, limiter: &Arc<ReadLimiter>) {
+        let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+        limiters.retain(|limiter| limiter.strong_count() > 0);
+        limiters.push(Arc::downgrade(limiter));
     }
 
     /// Has idle connections of this pool closed after a while.
-    pub(super) fn keep_tidy(&self, pool: &Arc<Pool>) {
+    pub(super) fn watch_pool(&self, pool: &Arc<Pool>) {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.retain(|other| other.strong_count() > 0 && !std::ptr::eq(other.as_ptr(), Arc::as_ptr(pool)));
         pools.push(Arc::downgrade(pool));
@@ -191,9 +191,9 @@ impl Watchdog {
     /// Looks after everything once; says whether anything is under way.
     fn round(&self) -> bool {
         // Strong handles are gathered first: dropping the last one closes connections, which must not happen under a lock.
-        let leashes: Vec<_> = gather(&self.leashes);
+        let limiters: Vec<_> = gather(&self.limiters);
         let pools: Vec<_> = gather(&self.pools);
-        let armed = leashes.iter().filter(|leash| leash.look_after()).count();
+        let armed = limiters.iter().filter(|limiter| limiter.look_after()).count();
         let idle = pools.iter().filter(|pool| pool.close_the_stale()).count();
         armed + idle > 0
     }

@@ -23,7 +23,7 @@ use vitalsign::checks::{self, CheckSettings};
 use vitalsign::run::{self, Runner, Selection};
 use vitalsign_base::clock::SystemClock;
 use vitalsign_check::{Overrides, report};
-use vitalsign_sqlite::{Registry, sample::Keys};
+use vitalsign_sqlite::{Database, sample::Keys};
 
 fn main() {
     let folder = tempfile::tempdir().unwrap();
@@ -68,9 +68,9 @@ fn report_of(database: &Path, keys: Keys) {
     for _ in 0..if keys == Keys::None { 21 } else { 5 } {
         // A new handle each time: the cost of opening the database is part of what a `check` process pays.
         let runner = Runner::new(
-            checks::build(&Registry::new(database.to_owned()), &settings),
+            checks::build(&Database::new(database.to_owned()), &settings),
             report::Subject::default(),
-            report::Registry::default(),
+            report::RegistrySection::default(),
             Arc::new(SystemClock),
         );
         let chosen = runner.choose(&Selection::default()).unwrap();
@@ -94,9 +94,10 @@ fn report_of(database: &Path, keys: Keys) {
 
 /// A look through the whole database, as a `check` does one, and how long it took.
 fn look(tasks: &Runtime, database: &Path) -> Duration {
-    let registry = Registry::new(database.to_owned());
+    let registry = Database::new(database.to_owned());
     let checks = checks::build(&registry, &settings(BTreeMap::new()));
-    let runner = Runner::new(checks, report::Subject::default(), report::Registry::default(), Arc::new(SystemClock));
+    let runner =
+        Runner::new(checks, report::Subject::default(), report::RegistrySection::default(), Arc::new(SystemClock));
     let only = Selection { only: vec!["integrity".to_owned()], ..Selection::default() };
     let chosen = runner.choose(&only).unwrap();
     let start = Instant::now();

@@ -19,7 +19,7 @@ use vitalsign::run::{self, Runner, Selection};
 use vitalsign::serve::{self, Access};
 use vitalsign_base::clock::SystemClock;
 use vitalsign_check::report;
-use vitalsign_sqlite::Registry;
+use vitalsign_sqlite::Database;
 
 const TURNS: usize = 5;
 
@@ -38,9 +38,9 @@ fn main() {
     };
     let tasks = run::server_runtime().unwrap();
     let runner = Runner::new(
-        checks::build(&Registry::new(database), &settings),
+        checks::build(&Database::new(database), &settings),
         report::Subject::default(),
-        report::Registry::default(),
+        report::RegistrySection::default(),
         Arc::new(SystemClock),
     );
     let all = runner.choose(&Selection::default()).unwrap();
@@ -54,7 +54,7 @@ fn main() {
             let bytes = bytes.clone();
             async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], bytes) }
         });
-        tokio::spawn(serve::serve(vec![ours], serve::app(runner.clone(), Access::Always), std::future::pending()));
+        tokio::spawn(serve::serve(vec![ours], serve::routes(runner.clone(), Access::Always), std::future::pending()));
         tokio::spawn(async move { axum::serve(bare, axum::Router::new().route("/health", route)).await });
         ports
     });

@@ -27,7 +27,7 @@ use vitalsign_base::{
 };
 use vitalsign_check::{Check, Context, Schedule, report};
 use vitalsign_plugin_runtime::{Grants, Limits, PluginSettings, Plugins};
-use vitalsign_sqlite::{QueryCaps, Registry};
+use vitalsign_sqlite::{Database, QueryCaps};
 
 const SQL: &str = "SELECT count(*) FROM records WHERE id = 'urn:registry:0000000000000000'";
 const RUNS: usize = 20_000;
@@ -72,7 +72,7 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("registry.sqlite");
     vitalsign_sqlite::sample::create(&database, 5000, vitalsign_sqlite::sample::Keys::Declared).unwrap();
-    let registry = Registry::new(database.clone());
+    let registry = Database::new(database.clone());
     let tasks = run::server_runtime().unwrap();
     let binary = PathBuf::from(env!("CARGO_BIN_EXE_vitalsign"));
     let cache = folder.path().join("cache");
@@ -128,7 +128,7 @@ fn cached_load(start: impl Fn() -> Arc<Plugins>, handle: &tokio::runtime::Handle
     figure("load of a cached Rust plugin, authentication included, median", quantile(&loads, 500) / 1000.0, "ms", "");
 }
 
-fn one_run(registry: &Registry, check: &Arc<dyn Check>, handle: &tokio::runtime::Handle) {
+fn one_run(registry: &Database, check: &Arc<dyn Check>, handle: &tokio::runtime::Handle) {
     let caps = QueryCaps { max_rows: 10, max_bytes: 1000, time: Duration::from_millis(50) };
     let (mut query, mut run) = (Vec::with_capacity(RUNS), Vec::with_capacity(RUNS));
     // Turn about, so that both see the same machine.
@@ -156,7 +156,8 @@ fn one_run(registry: &Registry, check: &Arc<dyn Check>, handle: &tokio::runtime:
 fn thousand(shared: &Arc<Plugins>, tasks: &tokio::runtime::Runtime) {
     let plugins: Vec<_> = (0..1000).map(settings).collect();
     let checks = shared.checks(&plugins, None);
-    let runner = Runner::new(checks, report::Subject::default(), report::Registry::default(), Arc::new(SystemClock));
+    let runner =
+        Runner::new(checks, report::Subject::default(), report::RegistrySection::default(), Arc::new(SystemClock));
     let all = runner.choose(&Selection::default()).unwrap();
     // Loads them.
     tasks.block_on(runner.round(&all));

@@ -20,7 +20,7 @@ use std::{
     path::PathBuf,
 };
 
-use vitalsign_archive::{Compression, INCLUDE, METADATA, Metadata, ReadError, SUMS, Source, Sums, parse_file_name, walk};
+use vitalsign_archive::{Compression, INCLUDE, METADATA, Metadata, ReadError, SUMS, ArchiveReader, Checksums, parse_file_name, walk};
 use vitalsign_base::value::Digest;
 
 /// Content that is read in all: enough for any seed, and little enough that a bomb does not hold the fuzzer up.
@@ -48,12 +48,12 @@ struct Piece {
 
 /// Why an archive was not read to its end.
 #[derive(Debug)]
-enum Stop {
+enum FuzzError {
     Refused,
     Enough,
 }
 
-impl From<ReadError> for Stop {
+impl From<ReadError> for FuzzError {
     fn from(error: ReadError) -> Self {
         // Whatever it says has to be sayable.
         assert!(!error.to_string().is_empty());
@@ -62,16 +62,16 @@ impl From<ReadError> for Stop {
     }
 }
 
-fn read(bytes: &[u8]) -> Result<Vec<Piece>, Stop> {
+fn read(bytes: &[u8]) -> Result<Vec<Piece>, FuzzError> {
     let file = in_memory(bytes);
-    let source = Source::open(&path(&file), true).map_err(Stop::from)?;
+    let source = ArchiveReader::open(&path(&file), true).map_err(FuzzError::from)?;
     let mut pieces = Vec::new();
     let mut left = MAX_CONTENT_BYTES;
-    let walked = walk::<Stop>(source, |found, content| {
+    let walked = walk::<FuzzError>(source, |found, content| {
         let mut all = Vec::new();
         content.take(left + 1).read_to_end(&mut all).map_err(ReadError::from)?;
         let bytes = all.len() as u64;
-        left = left.checked_sub(bytes).ok_or(Stop::Enough)?;
+        left = left.checked_sub(bytes).ok_or(FuzzError::Enough)?;
         let (name, digest, mode) = (found.name.clone(), Digest::of(&all), found.mode);
         let text = [METADATA, SUMS].contains(&name.as_str()).then_some(all);
         pieces.push((found.clone(), Piece { name, bytes, digest, mode, text }));
@@ -103,14 +103,14 @@ fn trusted(pieces: &[Piece]) {
             assert_eq!(Metadata::parse(metadata.render().as_bytes()).unwrap(), metadata);
         }
         if name == SUMS
-            && let Ok(sums) = Sums::parse(text)
+            && let Ok(sums) = Checksums::parse(text)
         {
-            assert_eq!(Sums::parse(sums.render().as_bytes()).unwrap(), sums);
+            assert_eq!(Checksums::parse(sums.render().as_bytes()).unwrap(), sums);
         }
         if name == SUMS
-            && let Ok(sums) = Sums::parse_included(text)
+            && let Ok(sums) = Checksums::parse_included(text)
         {
-            assert_eq!(Sums::parse_included(sums.render().as_bytes()).unwrap(), sums);
+            assert_eq!(Checksums::parse_included(sums.render().as_bytes()).unwrap(), sums);
         }
     }
 }
@@ -120,7 +120,7 @@ fn plain(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut stream = Vec::new();
     let room = MAX_CONTENT_BYTES * 2;
     let file = in_memory(bytes);
-    let done = match Source::open(&path(&file), false).unwrap().compression() {
+    let done = match ArchiveReader::open(&path(&file), false).unwrap().compression() {
         Compression::Gzip => flate2::bufread::MultiGzDecoder::new(bytes).take(room).read_to_end(&mut stream),
         Compression::Zstd => {
             zstd::stream::read::Decoder::with_buffer(bytes).unwrap().take(room).read_to_end(&mut stream)

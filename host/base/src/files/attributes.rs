@@ -30,7 +30,7 @@ const OF_CONTENT: [&str; 2] = ["security.ima", "security.evm"];
 ///
 /// # Errors
 /// What the system says; only root may give files away.
-pub fn hand_over(file: &Path, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
+pub fn set_owner_and_mode(file: &Path, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
     let (file, found) = opened(file)?;
     if let Some((uid, gid)) = owner.filter(|owner| *owner != (found.uid(), found.gid())) {
         std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
@@ -109,7 +109,7 @@ fn names_of(file: &File) -> io::Result<u32> {
 /// To whom root gives a new file at `path`: to the owner of its folder, or where that is root, to `otherwise`. Nobody but root
 /// gives files away.
 #[must_use]
-pub fn heir(path: &Path, otherwise: Option<(u32, u32)>) -> Option<(u32, u32)> {
+pub fn owner_for_new_file(path: &Path, otherwise: Option<(u32, u32)>) -> Option<(u32, u32)> {
     if !is_root() {
         return None;
     }
@@ -166,14 +166,14 @@ mod tests {
         for name in ["old", "plain", "new", "bare"] {
             fs::write(at(name), "").unwrap();
         }
-        hand_over(&at("plain"), None, 0o640).unwrap();
+        set_owner_and_mode(&at("plain"), None, 0o640).unwrap();
         assert_eq!(access_list(&at("plain")), None);
         let own = list(&[(1, 6, nobody), (2, 6, 1234), (4, 4, nobody), (0x10, 6, nobody), (0x20, 0, nobody)]);
         rustix::fs::setxattr(at("old"), ACCESS_LIST, &own, XattrFlags::empty()).unwrap();
         rustix::fs::setxattr(at("old"), "user.origin", b"vault", XattrFlags::empty()).unwrap();
         for (from, to, expected) in [("old", "new", Some(own)), ("plain", "bare", None)] {
             let mode = stat(&at(from)).unwrap().unwrap().mode;
-            hand_over(&at(to), None, mode).unwrap();
+            set_owner_and_mode(&at(to), None, mode).unwrap();
             assert_eq!(copy_attributes(&at(from), &at(to)).unwrap(), Vec::<String>::new());
             assert_eq!((access_list(&at(to)), stat(&at(to)).unwrap().unwrap().mode), (expected, mode));
         }
@@ -187,14 +187,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         if !is_root() {
-            assert_eq!(heir(&path, Some((4711, 4711))), None, "only root gives files away");
+            assert_eq!(owner_for_new_file(&path, Some((4711, 4711))), None, "only root gives files away");
             return;
         }
-        assert_eq!((heir(&path, None), heir(&path, Some((0, 0)))), (None, None));
-        assert_eq!(heir(&path, Some((4711, 4712))), Some((4711, 4712)));
+        assert_eq!((owner_for_new_file(&path, None), owner_for_new_file(&path, Some((0, 0)))), (None, None));
+        assert_eq!(owner_for_new_file(&path, Some((4711, 4712))), Some((4711, 4712)));
         std::os::unix::fs::chown(folder.path(), Some(1234), Some(1235)).unwrap();
-        assert_eq!(heir(&path, Some((4711, 4712))), Some((1234, 1235)));
-        give(&File::create(&path).unwrap(), heir(&path, None));
+        assert_eq!(owner_for_new_file(&path, Some((4711, 4712))), Some((1234, 1235)));
+        give(&File::create(&path).unwrap(), owner_for_new_file(&path, None));
         let found = stat(&path).unwrap().unwrap();
         assert_eq!((found.uid, found.gid), (1234, 1235));
     }

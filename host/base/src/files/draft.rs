@@ -69,7 +69,7 @@ impl Draft {
     }
 
     /// Gives it away when root has made it.
-    pub fn belong_to(&self, owner: Option<(u32, u32)>) {
+    pub fn set_owner(&self, owner: Option<(u32, u32)>) {
         give(&self.file, owner);
     }
 

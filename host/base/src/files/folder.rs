@@ -20,7 +20,7 @@ use super::{attributes::give, path::folder_of, rename::sync_folder};
 /// `AlreadyExists`, or what the system says.
 pub fn new_private_folder(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
     fs::DirBuilder::new().mode(0o700).create(path)?;
-    give_folder(path, owner)?;
+    set_folder_owner(path, owner)?;
     sync_folder(folder_of(path))
 }
 
@@ -34,7 +34,7 @@ pub fn folder(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
         path.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).collect();
     fs::create_dir_all(path)?;
     missing.into_iter().rev().try_for_each(|new| {
-        give_folder(new, owner)?;
+        set_folder_owner(new, owner)?;
         sync_folder(folder_of(new))
     })
 }
@@ -43,7 +43,7 @@ pub fn folder(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
 ///
 /// # Errors
 /// What the system says.
-fn give_folder(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+fn set_folder_owner(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
     if owner.is_some() {
         // Through a descriptor that no link leads to: whoever owns the folder above may have put another in its place.
         let flags = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits().cast_signed();

@@ -16,7 +16,7 @@ const F_SETSIG: libc::c_int = 10;
 
 /// Whom a lease tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Others {
+pub(super) enum LeaseScope {
     /// Everybody.
     All,
     /// Those who may write; the file that asks must be open for reading alone.
@@ -24,11 +24,11 @@ pub(super) enum Others {
 }
 
 /// Whether such others have this file open, this process included; `None` where the system does not say.
-pub(super) fn is_open_elsewhere(file: &File, others: Others) -> Option<bool> {
+pub(super) fn is_open_elsewhere(file: &File, others: LeaseScope) -> Option<bool> {
     let fd = file.as_raw_fd();
     let kind = match others {
-        Others::All => libc::F_WRLCK,
-        Others::Writers => libc::F_RDLCK,
+        LeaseScope::All => libc::F_WRLCK,
+        LeaseScope::Writers => libc::F_RDLCK,
     };
     // Whoever opens the file while the lease is held has this process sent a signal: SIGIO would end it, and SIGURG is ignored
     // unless a program asks for it, which this one does not.
@@ -59,11 +59,11 @@ mod tests {
         let path = folder.path().join("f");
         drop(File::create(&path).unwrap());
         let asks = File::open(&path).unwrap();
-        if is_open_elsewhere(&asks, Others::All) != Some(false) {
+        if is_open_elsewhere(&asks, LeaseScope::All) != Some(false) {
             eprintln!("skipped: this file system knows no leases");
             return;
         }
-        let both = || [Others::All, Others::Writers].map(|others| is_open_elsewhere(&asks, others));
+        let both = || [LeaseScope::All, LeaseScope::Writers].map(|others| is_open_elsewhere(&asks, others));
         let reader = File::open(&path).unwrap();
         assert_eq!(both(), [Some(true), Some(false)]);
         drop(reader);

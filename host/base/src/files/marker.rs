@@ -12,7 +12,7 @@ use std::{
 
 use fs4::{FileExt, TryLockError};
 
-use super::{Draft, folder_of, heir, remove, sync_folder};
+use super::{Draft, folder_of, owner_for_new_file, remove, sync_folder};
 
 /// The size of every marker, whatever it says: one block of most file systems, which is written again in place where there is no
 /// room for another.
@@ -130,7 +130,7 @@ fn new(path: &Path, block: &[u8]) -> io::Result<File> {
     // Nobody else knows it yet, so only a file system without locks can refuse.
     let _ = FileExt::try_lock(&file);
     file.write_all_at(block, 0)?;
-    draft.belong_to(heir(path, None));
+    draft.set_owner(owner_for_new_file(path, None));
     file.set_permissions(fs::Permissions::from_mode(0o644))?;
     draft.sync()?;
     draft.publish(path)?;

@@ -37,7 +37,7 @@ pub struct Mount {
 
 /// How a file system reaches its files, as its kind tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum FileSystemClass {
     /// They are this machine's own.
     Local,
     /// Other machines may use them at the same time: a server's, a cluster's, or those of a virtual machine's host.
@@ -49,7 +49,7 @@ pub enum Reach {
 impl Mount {
     /// How the file system reaches its files.
     #[must_use]
-    pub fn reach(&self) -> Reach {
+    pub fn reach(&self) -> FileSystemClass {
         const NETWORK: [&str; 28] = [
             "9p",
             "acfs",
@@ -81,10 +81,10 @@ impl Mount {
             "wekafs",
         ];
         match self.kind.as_str() {
-            kind if NETWORK.contains(&kind) => Reach::Network,
+            kind if NETWORK.contains(&kind) => FileSystemClass::Network,
             // `fuseblk` is a program too, but on a block device of this machine.
-            kind if kind == "fuse" || kind.starts_with("fuse.") => Reach::Program,
-            _ => Reach::Local,
+            kind if kind == "fuse" || kind.starts_with("fuse.") => FileSystemClass::Program,
+            _ => FileSystemClass::Local,
         }
     }
 }
@@ -220,9 +220,15 @@ mod tests {
     #[test]
     fn the_kind_tells_how_far_the_files_are() {
         let reach = |id| mounts(LIST).find(|mount| mount.id == id).unwrap().reach();
-        assert_eq!((reach(27), reach(40), reach(42)), (Reach::Local, Reach::Network, Reach::Program));
+        assert_eq!(
+            (reach(27), reach(40), reach(42)),
+            (FileSystemClass::Local, FileSystemClass::Network, FileSystemClass::Program)
+        );
         let mount = |kind: &str| Mount { kind: kind.to_owned(), ..mounts(LIST).next().unwrap() };
-        assert_eq!((mount("fuse").reach(), mount("fuseblk").reach()), (Reach::Program, Reach::Local));
+        assert_eq!(
+            (mount("fuse").reach(), mount("fuseblk").reach()),
+            (FileSystemClass::Program, FileSystemClass::Local)
+        );
     }
 
     #[test]

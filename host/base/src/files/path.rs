@@ -38,7 +38,7 @@ pub fn resolved(path: &Path) -> io::Result<PathBuf> {
 ///
 /// # Errors
 /// What the system says, such as for a folder that is not there, or when there are more links than the system follows.
-pub fn led_to(path: &Path) -> io::Result<PathBuf> {
+pub fn link_destination(path: &Path) -> io::Result<PathBuf> {
     /// As many as Linux itself follows.
     const MAX_LINKS: u32 = 40;
     let mut path = path.to_owned();
@@ -59,7 +59,7 @@ pub fn is_link(path: &Path) -> bool {
 
 /// Whether both lead to one file, by any name, or would if they were made.
 #[must_use]
-pub fn are_same(a: &Path, b: &Path) -> bool {
+pub fn is_same_file(a: &Path, b: &Path) -> bool {
     match (stat(a), stat(b)) {
         (Ok(Some(a)), Ok(Some(b))) => a.id == b.id,
         _ => matches!((resolved(a), resolved(b)), (Ok(a), Ok(b)) if a == b),
@@ -77,8 +77,8 @@ mod tests {
         write_new(&at("a"), "").unwrap();
         fs::hard_link(at("a"), at("hard")).unwrap();
         std::os::unix::fs::symlink(".", at("loop")).unwrap();
-        assert!(are_same(&at("a"), &at("hard")) && are_same(&at("a"), &at("loop/a")));
-        assert!(are_same(&at("made-later"), &at("loop/made-later")));
-        assert!(!are_same(&at("a"), &at("b")) && !are_same(&at("b"), &at("c")));
+        assert!(is_same_file(&at("a"), &at("hard")) && is_same_file(&at("a"), &at("loop/a")));
+        assert!(is_same_file(&at("made-later"), &at("loop/made-later")));
+        assert!(!is_same_file(&at("a"), &at("b")) && !is_same_file(&at("b"), &at("c")));
     }
 }

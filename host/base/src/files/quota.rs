@@ -31,7 +31,7 @@ pub fn quota_left(device: &Path, uid: u32, gid: u32, now_seconds: u64) -> QuotaL
 /// A quota as the kernel keeps it: limits, use, and when what is above a soft limit is refused, in seconds since 1970.
 /// Zero stands for none.
 #[derive(Clone, Copy, Debug, Default)]
-struct Limits {
+struct Quota {
     hard_bytes: u64,
     soft_bytes: u64,
     used_bytes: u64,
@@ -43,7 +43,7 @@ struct Limits {
 }
 
 /// The quota of one user or group (quotactl(2), `Q_GETQUOTA`); `None` where there is none, or it may not be read.
-fn limits(kind: libc::c_int, device: &Path, id: u32) -> Option<Limits> {
+fn limits(kind: libc::c_int, device: &Path, id: u32) -> Option<Quota> {
     /// Limits are counted in blocks of this size, whatever the file system's own blocks are.
     const QUOTA_BLOCK_BYTES: u64 = 1024;
     let device = CString::new(device.as_os_str().as_bytes()).ok()?;
@@ -58,7 +58,7 @@ fn limits(kind: libc::c_int, device: &Path, id: u32) -> Option<Limits> {
         }
     };
     let bytes = |blocks: u64| blocks.saturating_mul(QUOTA_BLOCK_BYTES);
-    Some(Limits {
+    Some(Quota {
         hard_bytes: bytes(quota.dqb_bhardlimit),
         soft_bytes: bytes(quota.dqb_bsoftlimit),
         used_bytes: quota.dqb_curspace,
@@ -71,7 +71,7 @@ fn limits(kind: libc::c_int, device: &Path, id: u32) -> Option<Limits> {
 }
 
 /// A hard limit is never passed; a soft one may be, until its time is over.
-fn left(quota: &Limits, now: u64) -> QuotaLeft {
+fn left(quota: &Quota, now: u64) -> QuotaLeft {
     let of = |hard: u64, soft: u64, used: u64, until: u64| {
         let over = soft > 0 && used > soft && until > 0 && until <= now;
         match (over, hard) {
@@ -92,16 +92,16 @@ mod tests {
 
     #[test]
     fn a_quota_ends_at_its_hard_limit_or_some_time_after_its_soft_one() {
-        let bytes = |quota: Limits| left(&quota, 1000).bytes;
-        assert_eq!(bytes(Limits::default()), None);
-        let hard = Limits { hard_bytes: 100, used_bytes: 60, ..Limits::default() };
+        let bytes = |quota: Quota| left(&quota, 1000).bytes;
+        assert_eq!(bytes(Quota::default()), None);
+        let hard = Quota { hard_bytes: 100, used_bytes: 60, ..Quota::default() };
         assert_eq!(bytes(hard), Some(40));
-        assert_eq!(bytes(Limits { used_bytes: 101, ..hard }), Some(0));
-        let soft = Limits { soft_bytes: 50, bytes_until: 1001, ..hard };
+        assert_eq!(bytes(Quota { used_bytes: 101, ..hard }), Some(0));
+        let soft = Quota { soft_bytes: 50, bytes_until: 1001, ..hard };
         assert_eq!(bytes(soft), Some(40));
-        assert_eq!(bytes(Limits { bytes_until: 1000, ..soft }), Some(0));
-        assert_eq!(bytes(Limits { bytes_until: 1000, used_bytes: 50, ..soft }), Some(50));
-        let inodes = Limits { hard_inodes: 3, used_inodes: 3, ..Limits::default() };
+        assert_eq!(bytes(Quota { bytes_until: 1000, ..soft }), Some(0));
+        assert_eq!(bytes(Quota { bytes_until: 1000, used_bytes: 50, ..soft }), Some(50));
+        let inodes = Quota { hard_inodes: 3, used_inodes: 3, ..Quota::default() };
         assert_eq!(left(&inodes, 0), QuotaLeft { bytes: None, inodes: Some(0) });
     }
 

@@ -78,7 +78,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// The file must not be a database that this process has open: closing the file releases all locks of this process on it.
 #[must_use]
 pub fn is_written_elsewhere(path: &Path) -> Option<bool> {
-    lease::is_open_elsewhere(&open_regular(path).ok()?, lease::Others::Writers)
+    lease::is_open_elsewhere(&open_regular(path).ok()?, lease::LeaseScope::Writers)
 }
 
 /// The flag for opening a file that no symbolic link leads to.

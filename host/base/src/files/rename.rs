@@ -15,7 +15,7 @@ use rustix::{
 };
 
 use super::{
-    attributes::{copy_attributes, hand_over},
+    attributes::{copy_attributes, set_owner_and_mode},
     path::folder_of,
     private::{create_private, is_root},
     read::no_follow,
@@ -48,7 +48,7 @@ pub fn move_to(from: &Path, to: &Path) -> io::Result<()> {
         // Where the file system cannot, a second name that is then the only one does the same.
         Err(Errno::INVAL | Errno::NOSYS) => match fs::hard_link(from, to) {
             Ok(()) => fs::remove_file(from)?,
-            Err(error) if knows_no_second_names(&error) => rename_if_free(from, to)?,
+            Err(error) if hard_links_unsupported(&error) => rename_if_free(from, to)?,
             Err(error) => return Err(error),
         },
         Err(error) => return Err(error.into()),
@@ -57,7 +57,7 @@ pub fn move_to(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Whether a file system refuses a second name because it knows none, or none across the disks that it is made of.
-fn knows_no_second_names(error: &io::Error) -> bool {
+fn hard_links_unsupported(error: &io::Error) -> bool {
     let refusals = [Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS, Errno::XDEV, Errno::MLINK];
     error.raw_os_error().is_some_and(|code| refusals.iter().any(|refusal| refusal.raw_os_error() == code))
 }
@@ -79,14 +79,14 @@ fn rename_if_free(from: &Path, to: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// `AlreadyExists`, or what the system says; `name` may be an incomplete copy then.
-pub fn keep_as(file: &Path, name: &Path) -> io::Result<()> {
+pub fn hard_link_or_copy(file: &Path, name: &Path) -> io::Result<()> {
     keep(file, name, || copy_to(file, name))
 }
 
 /// The same with another way to copy it.
 pub(super) fn keep(file: &Path, name: &Path, copy: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     match fs::hard_link(file, name) {
-        Err(error) if knows_no_second_names(&error) => {
+        Err(error) if hard_links_unsupported(&error) => {
             copy()?;
             like(file, name)?;
         }
@@ -98,8 +98,8 @@ pub(super) fn keep(file: &Path, name: &Path, copy: impl FnOnce() -> io::Result<(
 /// Keeps the content of `file` in a copy with the same attributes.
 ///
 /// # Errors
-/// As [`keep_as`].
-pub fn keep_copy(file: &Path, name: &Path) -> io::Result<()> {
+/// As [`hard_link_or_copy`].
+pub fn copy_with_attributes(file: &Path, name: &Path) -> io::Result<()> {
     copy_to(file, name)?;
     like(file, name)
 }
@@ -108,7 +108,7 @@ pub fn keep_copy(file: &Path, name: &Path) -> io::Result<()> {
 pub(super) fn like(file: &Path, name: &Path) -> io::Result<()> {
     let old = fs::metadata(file)?;
     let owner = is_root().then(|| (old.uid(), old.gid()));
-    hand_over(name, owner, old.mode() & 0o777)?;
+    set_owner_and_mode(name, owner, old.mode() & 0o777)?;
     copy_attributes(file, name).map(drop)
 }
 
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_second_names_a_file_is_asked_for_or_copied() {
+    fn without_hard_links_a_file_is_asked_for_or_copied() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         for (name, text) in [("a", "a"), ("b", "b")] {
@@ -160,6 +160,6 @@ mod tests {
             (fs::read_to_string(at("b")).unwrap(), fs::read_to_string(at("c")).unwrap()),
             ("b".into(), "a".into())
         );
-        assert!(knows_no_second_names(&Errno::PERM.into()) && !knows_no_second_names(&Errno::EXIST.into()));
+        assert!(hard_links_unsupported(&Errno::PERM.into()) && !hard_links_unsupported(&Errno::EXIST.into()));
     }
 }

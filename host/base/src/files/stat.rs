@@ -20,11 +20,11 @@ pub struct FileId {
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A regular file.
     File,
     /// A directory.
-    Directory,
+    Folder,
     /// A device, a pipe or a socket.
     Other,
 }
@@ -35,7 +35,7 @@ pub struct Stat {
     /// Which file it is.
     pub id: FileId,
     /// What it is.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// Its size in bytes.
     pub bytes: u64,
     /// When its content last changed, in nanoseconds since 1970.
@@ -54,9 +54,9 @@ impl Stat {
     /// What the system said.
     pub(super) fn of(found: &fs::Metadata) -> Self {
         let kind = match found.file_type() {
-            kind if kind.is_file() => Kind::File,
-            kind if kind.is_dir() => Kind::Directory,
-            _ => Kind::Other,
+            kind if kind.is_file() => FileKind::File,
+            kind if kind.is_dir() => FileKind::Folder,
+            _ => FileKind::Other,
         };
         Self {
             id: FileId { device: found.dev(), inode: found.ino() },
@@ -142,11 +142,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         assert_eq!(stat(&path).unwrap(), None);
-        assert_eq!(stat(folder.path()).unwrap().unwrap().kind, Kind::Directory);
+        assert_eq!(stat(folder.path()).unwrap().unwrap().kind, FileKind::Folder);
         fs::write(&path, b"hello").unwrap();
         assert_eq!(stat(&path.join("below-a-file")).unwrap(), None);
         let found = stat(&path).unwrap().unwrap();
-        assert_eq!((found.kind, found.bytes, found.links), (Kind::File, 5, 1));
+        assert_eq!((found.kind, found.bytes, found.links), (FileKind::File, 5, 1));
         assert!(!is_read_only(&path));
         assert_eq!(read_at(&path, 1, 3).unwrap(), b"ell");
         assert_eq!(read_at(&path, 3, 10).unwrap(), b"lo");

@@ -12,11 +12,11 @@ use std::{
 
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps};
 
-use super::{Kind, Stat};
+use super::{FileKind, Stat};
 
 /// What is at a path, which is not followed where it is a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Node {
+pub enum FolderEntry {
     /// A regular file.
     File(Stat),
     /// A folder.
@@ -31,7 +31,7 @@ pub enum Node {
 ///
 /// # Errors
 /// What the system says.
-pub fn node(path: &Path) -> io::Result<Option<Node>> {
+pub fn node(path: &Path) -> io::Result<Option<FolderEntry>> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -40,13 +40,13 @@ pub fn node(path: &Path) -> io::Result<Option<Node>> {
         Err(error) => return Err(error),
     };
     if found.is_symlink() {
-        return fs::read_link(path).map(Node::Link).map(Some);
+        return fs::read_link(path).map(FolderEntry::Link).map(Some);
     }
     let stat = Stat::of(&found);
     Ok(Some(match stat.kind {
-        Kind::File => Node::File(stat),
-        Kind::Directory => Node::Folder(stat),
-        Kind::Other => Node::Other(stat),
+        FileKind::File => FolderEntry::File(stat),
+        FileKind::Folder => FolderEntry::Folder(stat),
+        FileKind::Other => FolderEntry::Other(stat),
     }))
 }
 
@@ -76,7 +76,7 @@ pub fn open_beneath(root: &Path, inside: &Path) -> io::Result<(File, Stat)> {
     }
     let file = File::from(at);
     let stat = Stat::of(&file.metadata()?);
-    if stat.kind == Kind::File { Ok((file, stat)) } else { Err(io::ErrorKind::InvalidInput.into()) }
+    if stat.kind == FileKind::File { Ok((file, stat)) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
 /// Whether this process has the file open that is at `inside`, seen from the folder `root`, where no link is followed below that.
@@ -157,7 +157,7 @@ pub fn finish_folder(path: &Path, owner: Option<(u32, u32)>, mode: u32, seconds:
 
 /// Gives the owner every right on a folder and those in it, as far as that can be done: they are removed next.
 fn make_writable(path: &Path) {
-    let Ok(Some(Node::Folder(stat))) = node(path) else { return };
+    let Ok(Some(FolderEntry::Folder(stat))) = node(path) else { return };
     if stat.mode & 0o700 != 0o700 {
         // What cannot be changed cannot be removed either, and that is said then.
         let _ = finish_folder(path, None, stat.mode | 0o700, stat.modified_seconds());
@@ -177,8 +177,8 @@ pub fn files_below(path: &Path, most: usize) -> io::Result<Vec<(PathBuf, Stat)>>
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         match node(&path) {
-            Ok(Some(Node::File(stat))) => found.push((path, stat)),
-            Ok(Some(Node::Folder(_))) => match names_in(&path, most) {
+            Ok(Some(FolderEntry::File(stat))) => found.push((path, stat)),
+            Ok(Some(FolderEntry::Folder(_))) => match names_in(&path, most) {
                 Ok(names) => waiting.extend(names.iter().map(|name| path.join(name))),
                 Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return Err(error),
                 Err(_) => {}

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::{fs::FlockOperation, io::Errno};
 
-use super::{lease, lease::Others, private::create_private, rename::keep};
+use super::{lease, lease::LeaseScope, private::create_private, rename::keep};
 
 /// A lock over all of a file, as SQLite's own locks are made, until it is dropped.
 ///
@@ -36,14 +36,14 @@ impl WholeFileLock {
     /// Whether anybody else has the file open, in this process or in another; `None` where the system does not say.
     #[must_use]
     pub fn is_open_elsewhere(&self) -> Option<bool> {
-        lease::is_open_elsewhere(&self.0, Others::All)
+        lease::is_open_elsewhere(&self.0, LeaseScope::All)
     }
 
-    /// As [`keep_as`] for the file that is locked, whose path is `file`: it is not opened again, which would end the lock.
+    /// As [`hard_link_or_copy`] for the file that is locked, whose path is `file`: it is not opened again, which would end the lock.
     ///
     /// # Errors
-    /// As [`keep_as`].
-    pub fn keep_as(&self, file: &Path, name: &Path) -> io::Result<()> {
+    /// As [`hard_link_or_copy`].
+    pub fn hard_link_or_copy(&self, file: &Path, name: &Path) -> io::Result<()> {
         keep(file, name, || self.copy_to(name))
     }
 

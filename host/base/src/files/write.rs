@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use super::{Draft, Kind, attributes::give, path::folder_of, read::no_follow, rename::sync_folder, stat};
+use super::{Draft, FileKind, attributes::give, path::folder_of, read::no_follow, rename::sync_folder, stat};
 
 /// Writes `text` to a new file and syncs it; a file that exists is left alone.
 ///
@@ -31,16 +31,16 @@ pub fn write_new(path: &Path, text: &str) -> io::Result<()> {
 /// # Errors
 /// What the system says, `IsADirectory`, or `NotFound` for a link that leads nowhere; the old file, if any, is then
 /// untouched. The error does not name a file.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match stat(path)? {
         None if fs::symlink_metadata(path).is_ok() => {
             Err(io::Error::new(io::ErrorKind::NotFound, "it is a symbolic link to a file that does not exist"))
         }
         None => replace(path, bytes, 0o644, None),
         Some(old) => match old.kind {
-            Kind::Directory => Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory")),
-            Kind::Other => OpenOptions::new().write(true).open(path)?.write_all(bytes),
-            Kind::File => replace(&fs::canonicalize(path)?, bytes, old.mode & 0o777, Some((old.uid, old.gid))),
+            FileKind::Folder => Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory")),
+            FileKind::Other => OpenOptions::new().write(true).open(path)?.write_all(bytes),
+            FileKind::File => replace(&fs::canonicalize(path)?, bytes, old.mode & 0o777, Some((old.uid, old.gid))),
         },
     }
 }
@@ -49,9 +49,9 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// `AlreadyExists`, or what the system says; there is no new file then.
-pub fn write_at_once(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
+pub fn create_atomically(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
     let draft = Draft::new(folder_of(path))?;
-    draft.belong_to(owner);
+    draft.set_owner(owner);
     draft.file().write_all(bytes)?;
     draft.file().set_permissions(fs::Permissions::from_mode(mode))?;
     draft.sync()?;
@@ -119,23 +119,23 @@ mod tests {
         write_new(&at("real"), "old").unwrap();
         fs::set_permissions(at("real"), fs::Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink("real", at("link")).unwrap();
-        write_whole(&at("link"), b"new").unwrap();
+        write_atomically(&at("link"), b"new").unwrap();
         assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
         assert_eq!(read_text(&at("real"), 9).unwrap(), "new");
         assert_eq!(stat(&at("real")).unwrap().unwrap().mode, 0o640);
-        write_whole(&at("fresh"), b"1").unwrap();
+        write_atomically(&at("fresh"), b"1").unwrap();
         assert_eq!(stat(&at("fresh")).unwrap().unwrap().mode, 0o644);
 
         std::os::unix::fs::symlink("/dev/null", at("null")).unwrap();
-        write_whole(&at("null"), b"lost").unwrap();
-        assert_eq!(stat(&at("null")).unwrap().unwrap().kind, Kind::Other);
+        write_atomically(&at("null"), b"lost").unwrap();
+        assert_eq!(stat(&at("null")).unwrap().unwrap().kind, FileKind::Other);
         std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
         for (name, kind) in [
             ("dangling", io::ErrorKind::NotFound),
             (".", io::ErrorKind::IsADirectory),
             ("no/such/folder", io::ErrorKind::NotFound),
         ] {
-            let error = write_whole(&at(name), b"x").unwrap_err();
+            let error = write_atomically(&at(name), b"x").unwrap_err();
             assert_eq!(error.kind(), kind, "{name}");
             assert!(!error.to_string().contains(".tmp"), "{error}");
         }

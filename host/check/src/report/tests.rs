@@ -40,7 +40,7 @@ fn subject() -> Subject {
 }
 
 fn report(entries: Vec<Entry>) -> Report {
-    Report::new(&subject(), Registry::default(), entries, noon())
+    Report::new(&subject(), RegistrySection::default(), entries, noon())
 }
 
 /// Every status with every weight: the fifteen kinds of entry there are.
@@ -167,14 +167,14 @@ fn a_missing_database_is_one_finding_on_which_the_others_depend() {
     assert_eq!(statuses, expected);
     let wal = &report.checks[4];
     assert_eq!((wal.summary.as_str(), wal.findings[0].code.as_str()), (depends, "depends-on-database"));
-    assert!(wal.findings[0].bearing.repaired_by_start, "the gate treats it like what it depends on");
+    assert!(wal.findings[0].consequences.repaired_by_start, "the gate treats it like what it depends on");
 }
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "the snapshot is the whole report")]
 fn the_existing_keys_are_exactly_these() {
     let mut registry =
-        Registry { expected_schema_version: Some(1), min_free_bytes: 268_435_456, ..Registry::default() };
+        RegistrySection { expected_schema_version: Some(1), min_free_bytes: 268_435_456, ..RegistrySection::default() };
     registry.learn(Fact::JournalMode("wal".to_owned()));
     registry.learn(Fact::SchemaVersion(1));
     registry.learn(Fact::Records(42));
@@ -250,6 +250,6 @@ fn the_existing_keys_are_exactly_these() {
 
 #[test]
 fn what_is_not_known_is_null_and_never_healthy() {
-    let registry = Registry { min_free_bytes: 7, ..Registry::default() };
+    let registry = RegistrySection { min_free_bytes: 7, ..RegistrySection::default() };
     insta::assert_snapshot!(serde_json::to_string(&registry).unwrap(), @r#"{"driver":"sqlite","wal":false,"journal_mode":null,"schema_version":null,"expected_schema_version":null,"records":null,"disk":{"freeMegabytes":null,"thresholdBytes":7,"healthy":false}}"#);
 }

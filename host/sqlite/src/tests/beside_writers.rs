@@ -5,8 +5,9 @@
 use std::{fs, os::unix::fs::symlink, process::Command, time::Duration};
 
 use crate::{
-    QueryCaps, READ_BUDGET, Registry, Snapshot, Trouble, looking,
+    Database, Error, QueryCaps, READ_BUDGET, Snapshot,
     testing::{Scene, ample},
+    vfs,
 };
 use vitalsign_base::clock::Deadline;
 
@@ -18,13 +19,13 @@ const PAIR: &str = "CREATE TABLE a(x); CREATE TABLE b(x); INSERT INTO a VALUES (
 
 const COMMIT: &str = "BEGIN IMMEDIATE; INSERT INTO a VALUES (1); INSERT INTO b VALUES (1); COMMIT;";
 
-fn count(snapshot: &Snapshot<'_>, table: &str) -> Result<i64, Trouble> {
+fn count(snapshot: &Snapshot<'_>, table: &str) -> Result<i64, Error> {
     snapshot.number(&format!("SELECT count(*) FROM {table}"))
 }
 
 /// Looks again and again, and gives the rows that were seen first and last. On a busy machine the writer may not get its turn for a
 /// while: then it goes on until another commit was seen, for a minute at most.
-fn pairs(registry: &Registry) -> (i64, i64) {
+fn pairs(registry: &Database) -> (i64, i64) {
     let mut seen: Vec<i64> = Vec::new();
     let deadline = Deadline::after(Duration::from_secs(60));
     for turn in 0.. {
@@ -120,10 +121,10 @@ fn what_blocks_whoever_opens_it_is_refused_unopened() {
         let refused = || {
             let registry = scene.registry();
             let looked = registry.look(ample(), |snapshot| snapshot.user_version()).unwrap_err();
-            assert!(registry.log(4096, None, Duration::ZERO).is_ok(), "the log is measured without opening it");
+            assert!(registry.wal_state(4096, None, Duration::ZERO).is_ok(), "the log is measured without opening it");
             looked
         };
-        let expected = Trouble::SpecialFile { path: scene.path(), suffix };
+        let expected = Error::SpecialFile { path: scene.path(), suffix };
         let pipe = scene.folder().join("pipe");
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         symlink(&pipe, scene.side(suffix)).unwrap();
@@ -144,7 +145,7 @@ fn a_log_for_whose_recovery_there_is_no_time_is_named() {
     writer.kill();
     scene.unchanged(|registry| {
         let trouble = registry.look(Deadline::after(Duration::ZERO), |snapshot| count(snapshot, "a")).unwrap_err();
-        assert_eq!(trouble, Trouble::WalIndex(scene.path()));
+        assert_eq!(trouble, Error::WalIndex(scene.path()));
         assert_eq!(registry.look(ample(), |snapshot| count(snapshot, "a")), Ok(1));
     });
 }
@@ -153,7 +154,7 @@ fn a_log_for_whose_recovery_there_is_no_time_is_named() {
 fn a_look_that_was_kept_waiting_is_repeated_and_one_that_computes_is_not_for_long() {
     let scene = Scene::with(PAIR);
     let registry = scene.registry();
-    let out_of_time = || Trouble::OutOfTime { path: scene.path(), limit: READ_BUDGET };
+    let out_of_time = || Error::OutOfTime { path: scene.path(), limit: READ_BUDGET };
     let mut turns = 0;
     let found = registry.look(ample(), |snapshot| {
         turns += 1;
@@ -163,14 +164,14 @@ fn a_look_that_was_kept_waiting_is_repeated_and_one_that_computes_is_not_for_lon
     assert_eq!((found, turns), (Ok(1), 20));
     turns = 0;
     let endless = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT sum(n) FROM c";
-    let part = registry.look_at_part(ample(), |snapshot| {
+    let part = registry.read_part(ample(), |snapshot| {
         turns += 1;
         snapshot.number(endless)
     });
     assert_eq!((part, turns), (Err(out_of_time()), 1), "whoever takes a smaller part next time is told at once");
     // SQLite tells of an interrupt that comes while it sets up a virtual table as of a plain error.
-    let part = registry.look_at_part(ample(), |snapshot| {
-        snapshot.number(endless).map_err(|_| Trouble::Other {
+    let part = registry.read_part(ample(), |snapshot| {
+        snapshot.number(endless).map_err(|_| Error::Other {
             path: scene.path(),
             code: 1,
             detail: "vtable constructor failed".to_owned(),
@@ -196,13 +197,13 @@ fn reading_the_head_keeps_the_locks_of_this_process() {
         .look(ample(), |snapshot| {
             count(snapshot, "a")?;
             let held = locks();
-            assert!(looking::head(&scene.path(), 100).unwrap().starts_with(b"SQLite format 3\0"));
+            assert!(vfs::head(&scene.path(), 100).unwrap().starts_with(b"SQLite format 3\0"));
             assert_eq!((held > 0, locks()), (true, held));
             Ok(())
         })
         .unwrap();
-    assert_eq!(looking::head(&scene.path(), 1 << 20).unwrap().len(), 3 * 4096, "no more than there is");
-    assert!(looking::head(&scene.side("-none"), 100).is_err());
+    assert_eq!(vfs::head(&scene.path(), 1 << 20).unwrap().len(), 3 * 4096, "no more than there is");
+    assert!(vfs::head(&scene.side("-none"), 100).is_err());
 }
 
 #[test]
@@ -222,11 +223,11 @@ fn no_database_is_mapped_into_memory() {
 #[test]
 fn the_head_of_the_index_is_read_without_a_descriptor_of_its_own() {
     let scene = Scene::with(PAIR);
-    let head = || scene.registry().look(ample(), |snapshot| Ok(snapshot.log_index())).unwrap();
+    let head = || scene.registry().look(ample(), |snapshot| Ok(snapshot.wal_index_head())).unwrap();
     assert_eq!(head(), None, "a rollback journal has no index");
     let mut writer = scene.other_process("PRAGMA journal_mode = wal");
     writer.sql(COMMIT);
-    assert_eq!(head().unwrap()[..], fs::read(scene.side("-shm")).unwrap()[..looking::INDEX_HEAD_BYTES]);
+    assert_eq!(head().unwrap()[..], fs::read(scene.side("-shm")).unwrap()[..vfs::INDEX_HEAD_BYTES]);
     writer.kill();
     assert_eq!(head(), None, "SQLite has built one of its own");
 }

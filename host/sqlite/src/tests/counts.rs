@@ -13,9 +13,9 @@ fn count(scene: &Scene) -> RowCount {
     let budget = Budget { time: Duration::from_secs(60), wal_growth: None };
     scene.unchanged(|registry| {
         let counted = registry.retried(ample(), || {
-            let open = registry.pool.take(Trust::Ours)?;
+            let open = registry.pool.take(Trust::Trusted)?;
             let found = registry.in_transaction(&open, ample(), budget, &mut |snapshot| snapshot.row_count("T"));
-            registry.settle(open, found)
+            registry.release(open, found)
         });
         counted.unwrap().unwrap()
     })

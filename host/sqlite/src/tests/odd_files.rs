@@ -5,14 +5,14 @@
 use std::{fmt::Write as _, fs, os::unix::fs::MetadataExt as _, time::Duration};
 
 use crate::{
-    Depth, HoldLimits, Trouble,
+    Depth, Error, TransactionLimits,
     testing::{Scene, ample},
 };
 
 const MAKE: &str = "PRAGMA journal_mode = wal; CREATE TABLE t(a); \
     INSERT INTO t SELECT randomblob(900) FROM (WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 50) SELECT x FROM c);";
 
-fn trouble(scene: &Scene) -> Trouble {
+fn trouble(scene: &Scene) -> Error {
     scene.unchanged(|registry| registry.look(ample(), |snapshot| snapshot.user_version())).unwrap_err()
 }
 
@@ -96,13 +96,13 @@ fn root_does_not_change_the_owner_of_a_log() {
     for suffix in ["-wal", "-shm"] {
         std::os::unix::fs::chown(scene.side(suffix), Some(12345), Some(54321)).unwrap();
     }
-    let limits = HoldLimits { time: Duration::from_secs(60), wal_growth: 1 << 20 };
-    scene.unchanged(|registry| registry.hold(limits, |snapshot| snapshot.page_count())).unwrap();
+    let limits = TransactionLimits { time: Duration::from_secs(60), wal_growth: 1 << 20 };
+    scene.unchanged(|registry| registry.long_read(limits, |snapshot| snapshot.page_count())).unwrap();
     for suffix in ["-wal", "-shm"] {
         let found = fs::metadata(scene.side(suffix)).unwrap();
         assert_eq!((found.uid(), found.gid()), (12345, 54321), "{suffix}");
     }
-    let joined = crate::open::Open::joining(&scene.path()).map(drop);
+    let joined = crate::open::ReadConnection::joining(&scene.path()).map(drop);
     assert_eq!(joined.unwrap_err().code(), "other-owner");
 }
 
@@ -110,9 +110,9 @@ fn root_does_not_change_the_owner_of_a_log() {
 fn what_is_broken_is_listed() {
     let scene = Scene::with(MAKE);
     let check = |scene: &Scene| {
-        let limits = HoldLimits { time: Duration::from_secs(60), wal_growth: 1 << 20 };
-        let found = |registry: &crate::Registry| {
-            registry.hold(limits, |snapshot| snapshot.examine(Depth::Within(Duration::from_secs(60))))
+        let limits = TransactionLimits { time: Duration::from_secs(60), wal_growth: 1 << 20 };
+        let found = |registry: &crate::Database| {
+            registry.long_read(limits, |snapshot| snapshot.examine(Depth::Within(Duration::from_secs(60))))
         };
         scene.unchanged(found).unwrap()
     };

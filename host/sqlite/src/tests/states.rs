@@ -5,19 +5,19 @@
 use std::{fs, time::Duration};
 
 use crate::{
-    Log, Registry, Trouble, occupancy, open, snapshot,
+    Database, Error, WalState, open, open_handles, snapshot,
     testing::{Scene, ample},
-    watchdog::{Allowance, Leash, Stop},
+    watchdog::{LimitReached, ReadLimit, ReadLimiter},
 };
 use vitalsign_base::{clock::Deadline, files};
 
 const MAKE: &str = "PRAGMA journal_mode = wal; CREATE TABLE t(a); INSERT INTO t VALUES (1), (2);";
 
-fn rows(registry: &Registry) -> Result<u64, Trouble> {
+fn rows(registry: &Database) -> Result<u64, Error> {
     registry.look(ample(), |snapshot| Ok(snapshot.row_count("t")?.unwrap().rows))
 }
 
-fn mode(registry: &Registry) -> String {
+fn mode(registry: &Database) -> String {
     registry.look(ample(), |snapshot| snapshot.journal_mode()).unwrap()
 }
 
@@ -28,8 +28,8 @@ fn a_cleanly_closed_wal_database() {
     scene.unchanged(|registry| {
         assert_eq!(rows(registry), Ok(2));
         assert_eq!(mode(registry), "wal");
-        let nothing = Log { bytes: 0, pending_pages: 0, is_exact: true };
-        assert_eq!(registry.log(4096, None, Duration::ZERO), Ok(nothing));
+        let nothing = WalState { bytes: 0, pending_pages: 0, is_exact: true };
+        assert_eq!(registry.wal_state(4096, None, Duration::ZERO), Ok(nothing));
     });
 }
 
@@ -41,12 +41,12 @@ fn a_living_writer_with_rows_in_its_log() {
     scene.unchanged(|registry| {
         assert_eq!(rows(registry), Ok(2));
         assert_eq!(mode(registry), "wal");
-        let log = registry.log(4096, None, Duration::ZERO).unwrap();
+        let log = registry.wal_state(4096, None, Duration::ZERO).unwrap();
         assert!(log.is_exact && log.pending_pages > 0, "{log:?}");
     });
     writer.sql("PRAGMA wal_checkpoint(PASSIVE)");
     scene.unchanged(|registry| {
-        let log = registry.log(4096, None, Duration::ZERO).unwrap();
+        let log = registry.wal_state(4096, None, Duration::ZERO).unwrap();
         assert!(log.is_exact && log.pending_pages == 0 && log.bytes > 0, "{log:?}");
     });
     writer.sql("PRAGMA wal_checkpoint(TRUNCATE)");
@@ -128,7 +128,7 @@ fn idle_connections_do_not_stay() {
     let registry = scene.registry();
     assert_eq!(rows(&registry), Ok(2));
     let id = files::stat(&scene.path()).unwrap().unwrap().id;
-    assert_eq!(occupancy::when_alone(id, Duration::from_secs(60), || ()), Some(()), "the watchdog closes them");
+    assert_eq!(open_handles::while_closed(id, Duration::from_secs(60), || ()), Some(()), "the watchdog closes them");
     writer.close();
     assert!(!scene.side("-wal").exists(), "the last close tidied up");
 }
@@ -156,7 +156,7 @@ fn links_and_odd_names_are_followed() {
     fs::rename(scene.path(), &odd).unwrap();
     std::os::unix::fs::symlink(&odd, scene.path()).unwrap();
     scene.unchanged(|registry| assert_eq!(rows(registry), Ok(2)));
-    assert_eq!(rows(&Registry::new(odd)), Ok(2));
+    assert_eq!(rows(&Database::new(odd)), Ok(2));
 }
 
 #[test]
@@ -173,31 +173,31 @@ fn a_look_ends_with_its_budget() {
 #[test]
 fn the_watchdog_ends_what_the_progress_handler_does_not_see() {
     let scene = Scene::with("CREATE TABLE t(a)");
-    let mut open = open::Open::new(&scene.path(), open::Trust::Ours);
-    while matches!(open, Err(Trouble::Changing(_))) {
-        open = open::Open::new(&scene.path(), open::Trust::Ours);
+    let mut open = open::ReadConnection::new(&scene.path(), open::Trust::Trusted);
+    while matches!(open, Err(Error::Changing(_))) {
+        open = open::ReadConnection::new(&scene.path(), open::Trust::Trusted);
     }
     let mut open = open.unwrap();
     open.conn.progress_handler(0, None::<fn() -> bool>).unwrap();
     let soon = Deadline::after(Duration::from_millis(1));
-    open.leash.arm(Allowance { until: soon, wal: None });
+    open.limiter.arm(ReadLimit { until: soon, wal: None });
     let endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c";
     let found = open.conn.query_row(endless, [], |row| snapshot::text(row, 0));
     assert!(found.is_err());
-    assert_eq!(open.leash.disarm(), Some(Stop::Time));
+    assert_eq!(open.limiter.disarm(), Some(LimitReached::Time));
 }
 
 #[test]
 fn a_growing_log_ends_a_read() {
     let scene = Scene::with(MAKE);
-    let leash = Leash::new();
+    let limiter = ReadLimiter::new();
     fs::write(scene.side("-wal"), [0; 10]).unwrap();
-    let allowance = |limit| Allowance { until: ample(), wal: Some((scene.side("-wal"), limit)) };
-    leash.arm(allowance(10));
-    assert!(!leash.is_used_up());
-    leash.arm(allowance(9));
-    assert!(leash.is_used_up());
-    assert_eq!(leash.disarm(), Some(Stop::WalGrowth));
+    let read_limit = |limit| ReadLimit { until: ample(), wal: Some((scene.side("-wal"), limit)) };
+    limiter.arm(read_limit(10));
+    assert!(!limiter.is_used_up());
+    limiter.arm(read_limit(9));
+    assert!(limiter.is_used_up());
+    assert_eq!(limiter.disarm(), Some(LimitReached::WalGrowth));
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn locks_are_waited_for_and_then_named() {
     let scene = Scene::with("CREATE TABLE t(a)");
     let mut writer = scene.other_process("BEGIN EXCLUSIVE");
     let soon = || Deadline::after(Duration::from_millis(30));
-    let look = |registry: &Registry| registry.look(soon(), |snapshot| snapshot.user_version());
+    let look = |registry: &Database| registry.look(soon(), |snapshot| snapshot.user_version());
     assert_eq!(scene.unchanged(look).unwrap_err().code(), "locked");
     writer.sql("COMMIT");
     assert_eq!(scene.unchanged(rows), Ok(0));
@@ -234,11 +234,11 @@ fn locks_are_waited_for_and_then_named() {
 #[test]
 fn a_log_that_nobody_uses_awaits_its_recovery() {
     let scene = Scene::with("PRAGMA journal_mode = wal; CREATE TABLE t(a)");
-    assert!(!scene.registry().log_awaits_recovery(), "there is no log");
+    assert!(!scene.registry().wal_needs_recovery(), "there is no log");
     let writer = scene.other_process("INSERT INTO t VALUES (1)");
-    assert!(!scene.registry().log_awaits_recovery(), "its writer is there");
+    assert!(!scene.registry().wal_needs_recovery(), "its writer is there");
     writer.kill();
-    assert!(scene.registry().log_awaits_recovery());
+    assert!(scene.registry().wal_needs_recovery());
     fs::remove_file(scene.side("-shm")).unwrap();
-    assert!(scene.registry().log_awaits_recovery());
+    assert!(scene.registry().wal_needs_recovery());
 }

@@ -5,11 +5,11 @@
 use std::{fmt::Write as _, fs, time::Duration};
 
 use crate::{
-    BadFrame, Cancel, HoldLimits, Kind, Part, Registry, Stopped, Structure,
+    BadFrame, Cancel, Database, IntegrityPart, IntegrityResult, ProblemKind, StopReason, TransactionLimits,
     testing::{Scene, ample},
 };
 
-const AMPLE: HoldLimits = HoldLimits { time: Duration::from_secs(60), wal_growth: u64::MAX };
+const AMPLE: TransactionLimits = TransactionLimits { time: Duration::from_secs(60), wal_growth: u64::MAX };
 
 /// A statement that fills `t(a, b)` with so many rows.
 fn rows(table: &str, count: u32) -> String {
@@ -18,16 +18,16 @@ fn rows(table: &str, count: u32) -> String {
     )
 }
 
-fn whole(registry: &Registry) -> Structure {
-    registry.structure(&Part::Whole, AMPLE, &Cancel::default()).unwrap()
+fn whole(registry: &Database) -> IntegrityResult {
+    registry.check_integrity(&IntegrityPart::Whole, AMPLE, &Cancel::default()).unwrap()
 }
 
-fn table(registry: &Registry, name: &str) -> Structure {
-    registry.structure(&Part::Table(name.to_owned()), AMPLE, &Cancel::default()).unwrap()
+fn table(registry: &Database, name: &str) -> IntegrityResult {
+    registry.check_integrity(&IntegrityPart::Table(name.to_owned()), AMPLE, &Cancel::default()).unwrap()
 }
 
 /// What is found, one line a problem.
-fn shown(found: &Structure) -> String {
+fn shown(found: &IntegrityResult) -> String {
     let mut out = String::new();
     for problem in &found.problems {
         writeln!(out, "{:?} {}: {}", problem.kind, problem.subject.as_deref().unwrap_or("-"), problem.text).unwrap();
@@ -168,16 +168,20 @@ fn a_log_that_grows_ends_a_look() {
     let mut writer =
         scene.other_process("PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t(a, b);");
     writer.sql(&rows("t", 30_000));
-    let limits = HoldLimits { wal_growth: 0, ..AMPLE };
+    let limits = TransactionLimits { wal_growth: 0, ..AMPLE };
     let registry = scene.registry();
-    assert_eq!(shown(&registry.structure(&Part::Whole, limits, &Cancel::default()).unwrap()), "", "nobody wrote");
+    assert_eq!(
+        shown(&registry.check_integrity(&IntegrityPart::Whole, limits, &Cancel::default()).unwrap()),
+        "",
+        "nobody wrote"
+    );
     let cancel = Cancel::default();
     cancel.store(true, std::sync::atomic::Ordering::Relaxed);
-    let found = registry.structure(&Part::Whole, AMPLE, &cancel).unwrap();
-    assert_eq!(found.stopped, Some(Stopped::Cancelled));
-    let limits = HoldLimits { time: Duration::from_millis(1), ..AMPLE };
-    let found = registry.structure(&Part::Whole, limits, &Cancel::default()).unwrap();
-    assert_eq!(found.stopped, Some(Stopped::Time));
+    let found = registry.check_integrity(&IntegrityPart::Whole, AMPLE, &cancel).unwrap();
+    assert_eq!(found.stopped, Some(StopReason::Cancelled));
+    let limits = TransactionLimits { time: Duration::from_millis(1), ..AMPLE };
+    let found = registry.check_integrity(&IntegrityPart::Whole, limits, &Cancel::default()).unwrap();
+    assert_eq!(found.stopped, Some(StopReason::Time));
 }
 
 #[test]
@@ -216,7 +220,7 @@ fn with_a_rollback_journal_a_writer_ends_a_look() {
     assert_eq!(shown(&whole(&registry)), "", "nobody writes");
     let mut writer = scene.other_process("BEGIN IMMEDIATE");
     let found = whole(&registry);
-    assert_eq!(found.stopped, Some(Stopped::Writer));
+    assert_eq!(found.stopped, Some(StopReason::Writer));
     writer.sql("COMMIT");
     assert_eq!(shown(&whole(&registry)), "", "the writer is done");
 }
@@ -227,7 +231,7 @@ fn a_damaged_frame_of_the_log_is_found() {
     let mut writer =
         scene.other_process("PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t(a, b);");
     writer.sql(&rows("t", 1000));
-    let bad = || scene.unchanged(Registry::bad_frame);
+    let bad = || scene.unchanged(Database::bad_frame);
     assert_eq!(bad(), None);
     let whole = fs::read(scene.side("-wal")).unwrap();
     let frames = (whole.len() as u64 - 32) / 4120;
@@ -281,7 +285,7 @@ fn a_log_that_nobody_has_open_is_held_against_its_index() {
     let bad = |log: &[u8], index: &[u8]| {
         fs::write(scene.side("-wal"), log).unwrap();
         fs::write(scene.side("-shm"), index).unwrap();
-        scene.unchanged(Registry::bad_frame).map(|bad| bad.frame)
+        scene.unchanged(Database::bad_frame).map(|bad| bad.frame)
     };
     assert_eq!(bad(&after[0], &after[1]), None);
     assert_eq!(bad(&[], &after[1]), Some(1));
@@ -294,7 +298,7 @@ fn a_log_that_nobody_has_open_is_held_against_its_index() {
     assert_eq!(bad(&after[0], &torn), None, "an index whose own checksum does not hold says nothing");
     fs::remove_file(scene.side("-wal")).unwrap();
     fs::write(scene.side("-shm"), &after[1]).unwrap();
-    assert_eq!(scene.unchanged(Registry::bad_frame).map(|bad| bad.frame), Some(1), "the log was deleted");
+    assert_eq!(scene.unchanged(Database::bad_frame).map(|bad| bad.frame), Some(1), "the log was deleted");
 }
 
 #[test]
@@ -314,7 +318,8 @@ fn a_page_of_noise_is_found_in_the_whole_and_in_its_table() {
                 found
                     .problems
                     .iter()
-                    .any(|problem| problem.kind == Kind::IndexStructure && problem.subject.as_deref() == Some("i")),
+                    .any(|problem| problem.kind == ProblemKind::IndexStructure
+                        && problem.subject.as_deref() == Some("i")),
                 "{found:?}"
             );
         }
@@ -349,7 +354,7 @@ fn pages_are_accounted_for_without_the_program_s_own_collations() {
         }
         let found = whole(registry);
         assert!(
-            found.is_accounted && found.problems.iter().any(|problem| problem.kind == Kind::Structure),
+            found.is_accounted && found.problems.iter().any(|problem| problem.kind == ProblemKind::Structure),
             "{found:?}"
         );
     });
@@ -361,7 +366,7 @@ fn a_full_text_table_with_the_program_s_own_tokenizer() {
         "CREATE VIRTUAL TABLE f USING fts5(a, tokenize = 'porter'); INSERT INTO f VALUES ('word'); \
          PRAGMA writable_schema = on; UPDATE sqlite_schema SET sql = replace(sql, 'porter', 'own_words') WHERE name = 'f';",
     );
-    let said = |registry: &Registry| format!("{}table f\n{}", shown(&whole(registry)), shown(&table(registry, "f")));
+    let said = |registry: &Database| format!("{}table f\n{}", shown(&whole(registry)), shown(&table(registry, "f")));
     insta::assert_snapshot!(scene.unchanged(said), @r#"
     stopped: Unsupported("SQL logic error")
     table f
@@ -393,7 +398,7 @@ fn a_file_that_was_cut_within_its_last_page_is_damaged() {
     let scene = Scene::with(&format!("CREATE TABLE t(a, b); {}", rows("t", 40)));
     let file = fs::File::options().write(true).open(scene.path()).unwrap();
     file.set_len(file.metadata().unwrap().len() - 1).unwrap();
-    let registry = Registry::new(scene.path());
+    let registry = Database::new(scene.path());
     for (found, expected) in [(whole(&registry), 1), (table(&registry, "sqlite_schema"), 1), (table(&registry, "t"), 0)]
     {
         let texts = shown(&found);

@@ -19,7 +19,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Kind};
+use super::{Error, ErrorKind};
 use vitalsign_base::{
     clock::Clock,
     files::{self, Marker, beside},
@@ -35,17 +35,17 @@ const MAX_TEXT_BYTES: usize = 600;
 
 /// A backup that is being made.
 pub(super) struct Attempt {
-    places: Places,
+    places: MarkerPaths,
     marker: Option<Marker>,
     /// What failed before, which counts until this one succeeds.
-    before: Option<Failed>,
+    before: Option<FailedAttempt>,
     begun_at: String,
 }
 
 /// The last backup that failed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Failed {
+pub(super) struct FailedAttempt {
     /// When it was begun, in UTC.
     pub(super) begun_at: String,
     /// Why it failed; `None` when it was ended before it could say so.
@@ -57,7 +57,7 @@ pub(super) struct Failed {
 /// What a marker says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Note {
+struct AttemptNote {
     /// The database, for people.
     source: String,
     /// When the last backup was begun, in UTC.
@@ -65,16 +65,16 @@ struct Note {
     /// Whether that one has not ended; when no process holds the marker, it never will.
     is_under_way: bool,
     /// The last one that failed.
-    failed: Option<Failed>,
+    failed: Option<FailedAttempt>,
 }
 
 /// Where a marker may lie, the first choice first.
-struct Places {
+struct MarkerPaths {
     source: PathBuf,
     paths: [PathBuf; 2],
 }
 
-impl Places {
+impl MarkerPaths {
     fn of(db: &Path, folder: &Path) -> Self {
         let source = real(db);
         let digits = |path: &Path| Digest::of(path.as_os_str().as_bytes()).to_string().split_off(64 - DIGEST_DIGITS);
@@ -87,7 +87,7 @@ impl Places {
     /// pen and no failure of a registry.
     fn put(&self, note: &str) -> io::Result<Option<Marker>> {
         let [inside, outside] = &self.paths;
-        let is_there = || matches!(files::stat(&self.source), Ok(Some(found)) if found.kind == files::Kind::File);
+        let is_there = || matches!(files::stat(&self.source), Ok(Some(found)) if found.kind == files::FileKind::File);
         match Marker::put(inside, note) {
             Err(first) if is_there() => Marker::put(outside, note).map(Some).map_err(|_| first),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -107,17 +107,17 @@ fn real(path: &Path) -> PathBuf {
 }
 
 /// The last backup of `db` into `folder` that failed, if none has succeeded since.
-pub(super) fn last_failed(db: &Path, folder: &Path) -> Option<Failed> {
-    Places::of(db, folder).paths.iter().filter_map(|path| read(path)).max()
+pub(super) fn last_failed(db: &Path, folder: &Path) -> Option<FailedAttempt> {
+    MarkerPaths::of(db, folder).paths.iter().filter_map(|path| read(path)).max()
 }
 
 /// Whether a process makes a backup of `db` into `folder` at this moment.
 pub(super) fn is_under_way(db: &Path, folder: &Path) -> bool {
-    Places::of(db, folder).paths.iter().any(|path| matches!(Marker::read(path), Ok(Some(found)) if found.is_held))
+    MarkerPaths::of(db, folder).paths.iter().any(|path| matches!(Marker::read(path), Ok(Some(found)) if found.is_held))
 }
 
-fn read(path: &Path) -> Option<Failed> {
-    let unreadable = |why: &str| Failed {
+fn read(path: &Path) -> Option<FailedAttempt> {
+    let unreadable = |why: &str| FailedAttempt {
         begun_at: "an unknown time".to_owned(),
         why: Some(format!("the note of it in {} {why}", path.display())),
         hint: String::new(),
@@ -126,9 +126,9 @@ fn read(path: &Path) -> Option<Failed> {
         Ok(found) => found?,
         Err(error) => return Some(unreadable(&format!("cannot be read ({error})"))),
     };
-    match serde_json::from_str::<Note>(&found.text) {
+    match serde_json::from_str::<AttemptNote>(&found.text) {
         Ok(note) if note.is_under_way && !found.is_held => {
-            Some(Failed { begun_at: note.begun_at, why: None, hint: String::new() })
+            Some(FailedAttempt { begun_at: note.begun_at, why: None, hint: String::new() })
         }
         Ok(note) => note.failed,
         Err(_) if found.is_held => None,
@@ -139,7 +139,7 @@ fn read(path: &Path) -> Option<Failed> {
 impl Attempt {
     /// A backup of `db` into `folder`. Touches nothing.
     pub(super) fn new(db: &Path, folder: &Path) -> Self {
-        Self { places: Places::of(db, folder), marker: None, before: None, begun_at: String::new() }
+        Self { places: MarkerPaths::of(db, folder), marker: None, before: None, begun_at: String::new() }
     }
 
     /// Puts the marker. Whoever calls this holds the lock for backups of the database.
@@ -151,12 +151,12 @@ impl Attempt {
     }
 
     /// Notes how the backup ended.
-    pub(super) fn end(mut self, failure: Option<&Failure>, clock: &dyn Clock) {
+    pub(super) fn end(mut self, failure: Option<&Error>, clock: &dyn Clock) {
         let kept = match failure {
             None => self.clear(),
             // It goes on until somebody sees to the other process, so it is remembered.
-            Some(failure @ Failure::OtherWriter { .. }) => self.keep(failure, clock),
-            Some(failure) if failure.kind() == Kind::Refused => self.withdraw(),
+            Some(failure @ Error::OtherWriter { .. }) => self.keep(failure, clock),
+            Some(failure) if failure.kind() == ErrorKind::Refused => self.withdraw(),
             Some(failure) => self.keep(failure, clock),
         };
         if let Err(error) = kept {
@@ -184,11 +184,11 @@ impl Attempt {
         }
     }
 
-    fn keep(&mut self, failure: &Failure, clock: &dyn Clock) -> io::Result<()> {
+    fn keep(&mut self, failure: &Error, clock: &dyn Clock) -> io::Result<()> {
         if self.begun_at.is_empty() {
             self.begun_at = format!("{:.0}", clock.now());
         }
-        let failed = Failed {
+        let failed = FailedAttempt {
             begun_at: self.begun_at.clone(),
             why: Some(printable(&failure.to_string(), MAX_TEXT_BYTES)),
             hint: printable(&failure.hint(), MAX_TEXT_BYTES),
@@ -200,9 +200,9 @@ impl Attempt {
         }
     }
 
-    fn note(&self, is_under_way: bool, failed: Option<&Failed>) -> String {
+    fn note(&self, is_under_way: bool, failed: Option<&FailedAttempt>) -> String {
         let source = printable(&self.places.source.to_string_lossy(), MAX_TEXT_BYTES);
-        let note = Note { source, begun_at: self.begun_at.clone(), is_under_way, failed: failed.cloned() };
+        let note = AttemptNote { source, begun_at: self.begun_at.clone(), is_under_way, failed: failed.cloned() };
         // A struct of text always serialises.
         serde_json::to_string_pretty(&note).unwrap_or_default()
     }

@@ -13,10 +13,10 @@ use jiff::SignedDuration;
 use serde::Serialize;
 
 use super::{
-    Failure,
-    record::{PIN, Record, Structure, Verdict},
+    Error,
+    manifest::{Manifest, PIN, Structure, Verdict},
 };
-use vitalsign_archive::{Compression, METADATA, Metadata, ReadError, Source, Stamp, parse_file_name, walk};
+use vitalsign_archive::{ArchiveReader, Compression, METADATA, Metadata, ReadError, Stamp, parse_file_name, walk};
 use vitalsign_base::{clock::Timestamp, files};
 
 /// Archives in a folder, whatever else is there: one an hour for two years, and room.
@@ -35,7 +35,7 @@ const DANGLING: &str = "it is a symbolic link to a file that does not exist";
 /// The state of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Standing {
+pub enum ArchiveState {
     /// It was verified, and has not changed since.
     Verified,
     /// It was not verified, or its time stamp is another since.
@@ -52,7 +52,7 @@ pub enum Standing {
     Unreadable,
 }
 
-impl Standing {
+impl ArchiveState {
     /// The word for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -76,7 +76,7 @@ impl Standing {
 /// An archive in a folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Listed {
+pub struct CatalogEntry {
     /// Its path.
     #[serde(serialize_with = "super::as_text")]
     pub path: PathBuf,
@@ -94,7 +94,7 @@ pub struct Listed {
     /// Whether it is pinned: no rule removes it.
     pub pinned: bool,
     /// How it stands.
-    pub standing: Standing,
+    pub standing: ArchiveState,
     /// When it was last proven, in UTC.
     pub verified_at: Option<String>,
     /// Whether the structure of its database was checked, if it has a record.
@@ -120,7 +120,7 @@ pub struct Listed {
     pub(super) fewer_rows_accepted: Option<Stamp>,
 }
 
-impl Listed {
+impl CatalogEntry {
     /// Takes over what an archive says of itself.
     fn describe(&mut self, metadata: Metadata) {
         (self.source, self.host, self.identity) = (metadata.source, metadata.host, metadata.identity);
@@ -140,8 +140,8 @@ impl Listed {
 ///
 /// # Errors
 /// What the system says of the folder.
-pub fn list(folder: &Path, described: bool) -> Result<Vec<Listed>, Failure> {
-    let failed = |error| Failure::io("list the folder", folder, error);
+pub fn list(folder: &Path, described: bool) -> Result<Vec<CatalogEntry>, Error> {
+    let failed = |error| Error::io("list the folder", folder, error);
     if files::stat(folder).map_err(failed)?.is_none() {
         return Ok(Vec::new());
     }
@@ -155,7 +155,7 @@ pub fn list(folder: &Path, described: bool) -> Result<Vec<Listed>, Failure> {
 }
 
 /// A database, as archives tell of it.
-struct Own {
+struct DatabaseIdentity {
     /// What the operator calls it.
     named: Option<String>,
     identity: Option<String>,
@@ -163,7 +163,7 @@ struct Own {
     host: String,
 }
 
-impl Own {
+impl DatabaseIdentity {
     /// The one at the real path `db`, which the operator may have `named`.
     fn database(db: &Path, named: Option<&str>) -> Self {
         Self {
@@ -190,9 +190,13 @@ impl Own {
 }
 
 /// Parts archives into those of the database at the real path `db`, with those that do not say of which they are, and the others.
-pub(super) fn of_database(listed: Vec<Listed>, db: &Path, named: Option<&str>) -> (Vec<Listed>, Vec<Listed>) {
-    let known = Own::database(db, named);
-    let is_own = |one: &Listed| known.made(one.source.as_deref(), one.host.as_deref(), one.identity.as_deref());
+pub(super) fn of_database(
+    listed: Vec<CatalogEntry>,
+    db: &Path,
+    named: Option<&str>,
+) -> (Vec<CatalogEntry>, Vec<CatalogEntry>) {
+    let known = DatabaseIdentity::database(db, named);
+    let is_own = |one: &CatalogEntry| known.made(one.source.as_deref(), one.host.as_deref(), one.identity.as_deref());
     let (own, mut others): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_own);
     if known.identity.is_some() {
         return (own, others);
@@ -204,8 +208,9 @@ pub(super) fn of_database(listed: Vec<Listed>, db: &Path, named: Option<&str>) -
 
 /// The archive from which on fewer records of the database at the real path `db` were accepted, as the newest record that knows says.
 pub(super) fn accepted(folder: &Path, db: &Path, named: Option<&str>) -> Option<String> {
-    let own = Own::database(db, named);
-    let records = names(folder).unwrap_or_default().into_iter().rev().filter_map(|name| Record::of(&folder.join(name)));
+    let own = DatabaseIdentity::database(db, named);
+    let records =
+        names(folder).unwrap_or_default().into_iter().rev().filter_map(|name| Manifest::of(&folder.join(name)));
     let mut own = records.filter(|one| own.made(one.source.as_deref(), one.host.as_deref(), one.identity.as_deref()));
     own.find_map(|one| one.fewer_rows_accepted)
 }
@@ -213,8 +218,8 @@ pub(super) fn accepted(folder: &Path, db: &Path, named: Option<&str>) -> Option<
 /// Parts the archives of the path of a database that is not there, so that only its path tells it from others: those of this host
 /// count, and those with the name that the operator gave. Where there are none, as in a container with a new name, all of them do if
 /// they are of one database.
-fn of_lost_database(listed: Vec<Listed>, known: &Own) -> (Vec<Listed>, Vec<Listed>) {
-    let is_here = |one: &Listed| {
+fn of_lost_database(listed: Vec<CatalogEntry>, known: &DatabaseIdentity) -> (Vec<CatalogEntry>, Vec<CatalogEntry>) {
+    let is_here = |one: &CatalogEntry| {
         let has_its_name = known.named.is_some() && one.identity == known.named;
         has_its_name || one.host.as_ref().is_none_or(|its| *its == known.host)
     };
@@ -228,17 +233,17 @@ fn of_lost_database(listed: Vec<Listed>, known: &Own) -> (Vec<Listed>, Vec<Liste
 /// The newest archive of the database at `db` that can be restored as it is, or the newest that was made until a time.
 ///
 /// # Errors
-/// [`Failure`] when there is none, or it cannot be told of which of several databases; what the system says of the folder.
+/// [`Error`] when there is none, or it cannot be told of which of several databases; what the system says of the folder.
 pub fn newest_until(
     folder: &Path,
     db: &Path,
     named: Option<&str>,
     until: Option<Timestamp>,
     now: Timestamp,
-) -> Result<Listed, Failure> {
+) -> Result<CatalogEntry, Error> {
     let real = files::resolved(db).unwrap_or_else(|_| db.to_owned());
     let (own, others) = of_database(list(folder, true)?, &real, named);
-    let usable = |one: &Listed| {
+    let usable = |one: &CatalogEntry| {
         // A clock that was set back a little must not hide the newest one.
         let is_in_time = until.map_or_else(|| !one.is_future(now), |until| one.created_at <= until);
         is_in_time && one.standing.is_of_use()
@@ -254,18 +259,18 @@ pub fn newest_until(
             folder.display()
         );
         let hint = "`vitalsign list --json` shows of which host each archive is; name the one to restore";
-        return Err(Failure::refused(what, hint));
+        return Err(Error::refused(what, hint));
     }
     let until = until.map(|until| format!(" that was made until {until:.0} and")).unwrap_or_else(|| " that".to_owned());
     let what = format!("{} has no archive of {source}{until} can be restored; nothing was changed", folder.display());
-    Err(Failure::refused(what, "`vitalsign list` shows all archives; name the one to restore"))
+    Err(Error::refused(what, "`vitalsign list` shows all archives; name the one to restore"))
 }
 
 /// When the newest archive of the database at `db` was begun, those from the future apart.
 ///
 /// # Errors
 /// What the system says of the folder.
-pub fn last_made(folder: &Path, db: &Path, named: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
+pub fn last_made(folder: &Path, db: &Path, named: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, Error> {
     let real = files::resolved(db).unwrap_or_else(|_| db.to_owned());
     let (own, _) = of_database(list(folder, true)?, &real, named);
     Ok(own.into_iter().map(|one| one.created_at).find(|at| *at <= now))
@@ -277,29 +282,43 @@ pub(super) fn names(folder: &Path) -> io::Result<Vec<String>> {
     files::found_in(folder, MAX_FILES, is_archive)
 }
 
-fn one(folder: &Path, name: &str, pinned: bool, described: bool) -> Option<Listed> {
+/// What is known of an archive by its record, and by what is at its path now.
+fn state(record: &Manifest, found: &io::Result<files::Stat>) -> ArchiveState {
+    match (record.verdict, found) {
+        (_, Err(_)) => ArchiveState::Unreadable,
+        (_, Ok(found)) if record.is_resized(found) => ArchiveState::Changed,
+        (Verdict::Verified | Verdict::Flawed, Ok(found)) if record.is_restamped(found) => ArchiveState::Unverified,
+        (Verdict::Verified, _) => ArchiveState::Verified,
+        (Verdict::Unverified, _) => ArchiveState::Unverified,
+        (Verdict::Flawed, _) => ArchiveState::Flawed,
+        (Verdict::Incomplete, _) => ArchiveState::Incomplete,
+        (Verdict::Damaged, _) => ArchiveState::Damaged,
+    }
+}
+
+fn one(folder: &Path, name: &str, pinned: bool, described: bool) -> Option<CatalogEntry> {
     let (stamp, tag, compression) = parse_file_name(name)?;
     let path = folder.join(name);
     let found = match files::stat(&path) {
         // Such as one on a disk that is not mounted now.
         Ok(None) if files::is_link(&path) => Err(io::Error::new(io::ErrorKind::NotFound, DANGLING)),
-        Ok(found) => Ok(found.filter(|found| found.kind == files::Kind::File)?),
+        Ok(found) => Ok(found.filter(|found| found.kind == files::FileKind::File)?),
         Err(error) => Err(error),
     };
-    let record = Record::of(&path);
+    let record = Manifest::of(&path);
     // Without a record, and where it may not be read itself, nobody knows of which database it is.
     let found = match &record {
         None => found.and_then(|found| files::open_regular(&path).map(|_| found)),
         Some(_) => found,
     };
-    let mut listed = Listed {
+    let mut listed = CatalogEntry {
         created_at: stamp.at,
         stamp,
         tag: tag.map(|tag| tag.as_str().to_owned()),
         compression,
         bytes: found.as_ref().map_or(0, |found| found.bytes),
         pinned,
-        standing: Standing::Unverified,
+        standing: ArchiveState::Unverified,
         verified_at: None,
         structure: None,
         flaw: None,
@@ -315,21 +334,12 @@ fn one(folder: &Path, name: &str, pinned: bool, described: bool) -> Option<Liste
     };
     match record {
         Some(record) => {
-            listed.standing = match (record.verdict, &found) {
-                (_, Err(_)) => Standing::Unreadable,
-                (_, Ok(found)) if record.is_resized(found) => Standing::Changed,
-                (Verdict::Verified | Verdict::Flawed, Ok(found)) if record.is_restamped(found) => Standing::Unverified,
-                (Verdict::Verified, _) => Standing::Verified,
-                (Verdict::Unverified, _) => Standing::Unverified,
-                (Verdict::Flawed, _) => Standing::Flawed,
-                (Verdict::Incomplete, _) => Standing::Incomplete,
-                (Verdict::Damaged, _) => Standing::Damaged,
-            };
+            listed.standing = state(&record, &found);
             listed.fewer_rows_accepted = record.accepted_in();
             listed.verified_at = record.verified_at;
             listed.structure = Some(record.structure);
             listed.flaw = record.flaw;
-            if listed.standing == Standing::Unverified && listed.verified_at.is_some() {
+            if listed.standing == ArchiveState::Unverified && listed.verified_at.is_some() {
                 listed.flaw = Some("its time stamp is not the recorded one, as after a copy".to_owned());
             }
             (listed.source, listed.host, listed.identity) = (record.source, record.host, record.identity);
@@ -345,7 +355,7 @@ fn one(folder: &Path, name: &str, pinned: bool, described: bool) -> Option<Liste
         None => {}
     }
     if let Err(error) = found {
-        listed.standing = Standing::Unreadable;
+        listed.standing = ArchiveState::Unreadable;
         listed.flaw = Some(error.to_string());
     }
     Some(listed)
@@ -363,7 +373,7 @@ impl From<ReadError> for Enough {
 /// What an archive says of itself, if it does so first, or wherever it does.
 pub(super) fn metadata(path: &Path, anywhere: bool) -> Option<Metadata> {
     let mut text = Vec::new();
-    let source = Source::open_head(path).ok()?;
+    let source = ArchiveReader::open_head(path).ok()?;
     // It ends by `Enough` in any case; what was read until then is what counts.
     let _ = walk::<Enough>(source, |found, content| {
         if found.name == METADATA {

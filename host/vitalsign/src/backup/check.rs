@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::{
-    Failure, Include, Listed, Proofs, Settings, Standing, Structure, attempt, catalog::of_database, journal, list,
-    rows, stalest::proven_at,
+    ArchiveState, CatalogEntry, Error, Include, Proofs, Settings, Structure, attempt, catalog::of_database, journal,
+    list, lost_rows, reverify::proven_at,
 };
 use vitalsign_base::{
     clock::{Clock, Timestamp},
@@ -19,13 +19,14 @@ use vitalsign_base::{
     value::{self, Name, bytes},
 };
 use vitalsign_check::{
-    BoxFuture, Check, Context, NoConfig, Outcome, Overrides, Row, Schedule, Spec, every,
+    BoxFuture, Check, CheckInfo, Context, NoConfig, Outcome, Overrides, Schedule, Spec, every,
     report::{Finding, Measure, Origin, Status, Weight},
 };
 
 /// The check in the table of all checks.
-pub const ROW: Row =
-    Row::of::<NoConfig>("backup", "The newest backup is young, proven and whole.", || every(60, Weight::Ordinary));
+pub const ROW: CheckInfo = CheckInfo::of::<NoConfig>("backup", "The newest backup is young, proven and whole.", || {
+    every(60, Weight::Ordinary)
+});
 
 /// Predecessors that the newest archive is held against.
 const PREDECESSORS: usize = 5;
@@ -48,13 +49,13 @@ const GROWTH: f64 = 1.2;
 /// as the removal of old archives.
 #[derive(Clone, Debug, Default)]
 pub struct LastRun {
-    failed: Arc<Mutex<Option<Failed>>>,
+    failed: Arc<Mutex<Option<FailedRun>>>,
     /// What could not be verified again.
     pub proofs: Proofs,
 }
 
 /// When a scheduled run failed, and why.
-type Failed = (Timestamp, String);
+type FailedRun = (Timestamp, String);
 
 impl LastRun {
     /// Notes how a run ended: with nothing, or with a sentence that says why it failed.
@@ -62,7 +63,7 @@ impl LastRun {
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = ended.err().map(|why| (at, why));
     }
 
-    fn failure(&self) -> Option<Failed> {
+    fn failure(&self) -> Option<FailedRun> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -137,7 +138,7 @@ impl BackupCheck {
     }
 
     /// The finding that the last backup failed, if none has succeeded since. `own` are the archives, newest first.
-    fn failed(&self, own: &[Listed]) -> Option<Finding> {
+    fn failed(&self, own: &[CatalogEntry]) -> Option<Finding> {
         let (message, mut hint) = match attempt::last_failed(&self.db, &self.settings.dir) {
             Some(failed) => {
                 let begun_at = failed.begun_at;
@@ -165,7 +166,7 @@ impl BackupCheck {
     }
 
     /// What `serve` could not verify again.
-    fn not_verified_again(&self, own: &[Listed]) -> Vec<Finding> {
+    fn not_verified_again(&self, own: &[CatalogEntry]) -> Vec<Finding> {
         let now = self.clock.now();
         let proofs = &self.last.proofs;
         let mut findings = Vec::new();
@@ -200,15 +201,16 @@ impl BackupCheck {
     }
 
     /// The archives of this database, and those that do not say of which they are; and what is told of archives that count for nothing.
-    fn own(&self) -> Result<(Vec<Listed>, Vec<Finding>), Failure> {
+    fn own(&self) -> Result<(Vec<CatalogEntry>, Vec<Finding>), Error> {
         let path = files::resolved(&self.db).unwrap_or_else(|_| self.db.clone());
         let real = path.display().to_string();
         let (own, others) = of_database(list(&self.settings.dir, false)?, &path, self.settings.identity.as_deref());
         let now = self.clock.now();
         let (future, own): (Vec<_>, Vec<_>) = own.into_iter().partition(|one| one.is_future(now));
-        let (unreadable, own): (Vec<_>, Vec<_>) = own.into_iter().partition(|one| one.standing == Standing::Unreadable);
+        let (unreadable, own): (Vec<_>, Vec<_>) =
+            own.into_iter().partition(|one| one.standing == ArchiveState::Unreadable);
         let mut findings = Vec::new();
-        let mut tell = |status, code: &str, of: &[Listed], what: String, hint: &str| {
+        let mut tell = |status, code: &str, of: &[CatalogEntry], what: String, hint: &str| {
             if let [first, ..] = of {
                 let name = first.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let message = format!("{} {what}", listed_count(of.len()));
@@ -246,7 +248,7 @@ impl BackupCheck {
         Ok((own, findings))
     }
 
-    fn newest(&self, newest: &Listed, older: &[Listed]) -> Outcome {
+    fn newest(&self, newest: &CatalogEntry, older: &[CatalogEntry]) -> Outcome {
         let name = newest.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // One that is a little ahead, as clocks differ, is as young as can be.
         let age = Duration::try_from(self.clock.now().duration_since(newest.created_at)).unwrap_or_default();
@@ -296,7 +298,7 @@ impl BackupCheck {
     }
 
     /// Whether the next backup has room, which is about as large as the newest.
-    fn room(&self, newest: &Listed, pinned: u64, name: &str, outcome: &mut Outcome) {
+    fn room(&self, newest: &CatalogEntry, pinned: u64, name: &str, outcome: &mut Outcome) {
         let (status, code, message, hint) = match files::free_bytes(&self.settings.dir) {
             Ok(free) => {
                 outcome.measures.push(Measure::new("backup_free_bytes", number(free), "bytes"));
@@ -330,28 +332,28 @@ impl Check for BackupCheck {
 }
 
 /// Why the newest archive proves nothing, or less than it should.
-fn not_proven(newest: &Listed) -> Option<Finding> {
+fn not_proven(newest: &CatalogEntry) -> Option<Finding> {
     let why = |unknown: &'static str| newest.flaw.as_deref().unwrap_or(unknown);
     let hint = "`vitalsign verify` says what is wrong with it; make a new backup now";
     let found = match newest.standing {
         // Those that cannot be accessed are told apart.
-        Standing::Verified | Standing::Unreadable => return None,
-        Standing::Damaged => {
+        ArchiveState::Verified | ArchiveState::Unreadable => return None,
+        ArchiveState::Damaged => {
             let message = format!("the newest backup is damaged: {}", why("its verification failed"));
             Finding::new(Status::Error, "damaged", message).hint(hint)
         }
-        Standing::Changed => {
+        ArchiveState::Changed => {
             let message = "the newest backup has another size than when it was verified".to_owned();
             Finding::new(Status::Error, "changed", message).hint(hint)
         }
         // The record tells what it found in the database by itself.
-        Standing::Flawed if !matches!(newest.structure, Some(Structure::Flawed(_))) => {
+        ArchiveState::Flawed if !matches!(newest.structure, Some(Structure::Flawed(_))) => {
             let message =
                 format!("what is included in the newest backup has faults: {}", why("the reason is not known"));
             let hint = "correct each of them, or `backup.include`, then make a new backup";
             Finding::new(Status::Warn, "include-flawed", message).hint(hint)
         }
-        Standing::Flawed => {
+        ArchiveState::Flawed => {
             let message =
                 format!("the database in the newest backup has faults: {}", why("an index or a rule is broken"));
             Finding::new(Status::Warn, "flawed", message).hint(
@@ -359,12 +361,12 @@ fn not_proven(newest: &Listed) -> Option<Finding> {
                  check `integrity` says, then make a new backup",
             )
         }
-        Standing::Incomplete => {
+        ArchiveState::Incomplete => {
             let message =
                 format!("the newest backup lacks committed rows: {}", why("another process had the database open"));
             Finding::new(Status::Error, "incomplete", message).hint("see to that process, then make a new backup")
         }
-        Standing::Unverified => {
+        ArchiveState::Unverified => {
             let message = match &newest.flaw {
                 Some(why) => format!("the newest backup is not verified: {why}"),
                 None => "the newest backup was never verified".to_owned(),
@@ -376,7 +378,7 @@ fn not_proven(newest: &Listed) -> Option<Finding> {
 }
 
 /// The finding that the newest archive does not have everything that is to be included.
-fn not_included(newest: &Listed, include: &[Include]) -> Option<Finding> {
+fn not_included(newest: &CatalogEntry, include: &[Include]) -> Option<Finding> {
     let lacking: Vec<_> = include.iter().filter(|one| !newest.include.contains(&one.name)).collect();
     let [first, more @ ..] = lacking.as_slice() else { return None };
     let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
@@ -389,8 +391,8 @@ fn not_included(newest: &Listed, include: &[Include]) -> Option<Finding> {
 
 /// What only shows when the newest is held against those before it.
 fn since(
-    newest: &Listed,
-    older: &[Listed],
+    newest: &CatalogEntry,
+    older: &[CatalogEntry],
     now: Timestamp,
     name: &str,
     limit: Option<Duration>,
@@ -399,7 +401,7 @@ fn since(
     outcome.findings.extend(rows_lost(newest, older, now).map(|found| found.subject(name)));
     outcome.findings.extend(rotten(older));
     // What was read long ago may have gone bad on the disk since.
-    let of_use = |one: &&Listed| !matches!(one.standing, Standing::Damaged | Standing::Changed);
+    let of_use = |one: &&CatalogEntry| !matches!(one.standing, ArchiveState::Damaged | ArchiveState::Changed);
     let all = || std::iter::once(newest).chain(older).filter(of_use);
     let age = |at: Timestamp| Duration::try_from(now.duration_since(at)).unwrap_or_default();
     if let Some(oldest) = all().filter_map(|one| proven_at(one, now)).min() {
@@ -424,13 +426,13 @@ fn since(
 }
 
 /// That older archives do not hold any more what was backed up. The newest is told apart.
-fn rotten(older: &[Listed]) -> Vec<Finding> {
-    let bad = older.iter().filter(|one| matches!(one.standing, Standing::Damaged | Standing::Changed));
+fn rotten(older: &[CatalogEntry]) -> Vec<Finding> {
+    let bad = older.iter().filter(|one| matches!(one.standing, ArchiveState::Damaged | ArchiveState::Changed));
     let count = bad.clone().count();
-    let tell = |one: &Listed| {
+    let tell = |one: &CatalogEntry| {
         let name = one.path.file_name().unwrap_or_default().to_string_lossy();
         let why = match one.standing {
-            Standing::Changed => "it has another size than when it was verified",
+            ArchiveState::Changed => "it has another size than when it was verified",
             _ => one.flaw.as_deref().unwrap_or("its verification failed"),
         };
         let others = if count > MAX_TOLD { format!(" (one of {count} such backups)") } else { String::new() };
@@ -443,11 +445,11 @@ fn rotten(older: &[Listed]) -> Vec<Finding> {
 }
 
 /// That records are missing since an earlier backup, until they are back or somebody accepts it.
-fn rows_lost(newest: &Listed, older: &[Listed], now: Timestamp) -> Option<Finding> {
+fn rows_lost(newest: &CatalogEntry, older: &[CatalogEntry], now: Timestamp) -> Option<Finding> {
     let all: Vec<_> = std::iter::once(newest).chain(older).collect();
-    let lost = rows::lost(&all, now)?;
+    let lost = lost_rows::lost(&all, now)?;
     let (newest, most) = (all.get(lost.newest)?, all.get(lost.most)?);
-    let count = |one: &Listed| value::grouped(one.records.unwrap_or_default());
+    let count = |one: &CatalogEntry| value::grouped(one.records.unwrap_or_default());
     let name = most.path.file_name().unwrap_or_default().to_string_lossy();
     let message = format!("the newest backup has {} records, and {name} has {}", count(newest), count(most));
     let hint = "find out whether they were removed on purpose; if so, `vitalsign backup --accept-fewer-rows` ends this warning; if not, \
@@ -456,7 +458,7 @@ fn rows_lost(newest: &Listed, older: &[Listed], now: Timestamp) -> Option<Findin
 }
 
 /// Bytes of the archives that no rule removes.
-fn own_pins(newest: &Listed, older: &[Listed]) -> u64 {
+fn own_pins(newest: &CatalogEntry, older: &[CatalogEntry]) -> u64 {
     std::iter::once(newest).chain(older).filter(|one| one.pinned).map(|one| one.bytes).sum()
 }
 
@@ -464,7 +466,7 @@ fn listed_count(count: usize) -> String {
     if count == 1 { "1 backup".to_owned() } else { format!("{} backups", value::grouped(count as u64)) }
 }
 
-fn median(older: &[Listed]) -> Option<f64> {
+fn median(older: &[CatalogEntry]) -> Option<f64> {
     let mut sizes: Vec<u64> = older.iter().take(PREDECESSORS).map(|one| one.bytes).collect();
     sizes.sort_unstable();
     sizes.get(sizes.len() / 2).copied().map(number)

@@ -12,24 +12,25 @@ use std::{
 };
 
 use super::{
-    Failure, Include, Progress, Silent,
+    Error, Include, Progress, Silent,
     attempt::Attempt,
     include::{Contents, gather, wrongly_included},
+    manifest::{Examination, Manifest, Verdict},
     raw,
-    record::{Judged, Record, Verdict},
-    snapshot::{About, Proven, State, Taken, damaged_source, take},
+    snapshot::{ArchiveStage, BackupContext, ProvenArchive, WrittenSnapshot, damaged_source, take},
     spool::Spool,
     unpack::{Unpacked, unpack},
 };
 use vitalsign_archive::{
-    Compression, Damage, Flaw, MAX_INCLUDED, Member, Metadata, Stamp, Tag, Writer, Written, file_name, parse_file_name,
+    Compression, Damage, Flaw, MAX_INCLUDED, Metadata, Stamp, Tag, Writer, Written, WrittenMember, file_name,
+    parse_file_name,
 };
 use vitalsign_base::{
     clock::{Clock, Deadline, Timestamp},
-    files::{self, Draft, Kind, Lock, Stat, beside},
+    files::{self, Draft, FileKind, ProcessLock, Stat, beside},
     value::bytes,
 };
-use vitalsign_sqlite::{HoldLimits, Registry, SecondTruth, Snapshot, Trouble};
+use vitalsign_sqlite::{Database, DetachedProcess, Snapshot, TransactionLimits};
 
 /// Archives in one folder with the same second in their name: a program that makes more of them runs in a loop by mistake.
 const MAX_SAME_SECOND: u32 = 1000;
@@ -79,7 +80,7 @@ pub struct Request<'a> {
     /// How long is waited for another backup or restore of the same database to end.
     pub wait: Duration,
     /// What the read transaction may use up.
-    pub limits: HoldLimits,
+    pub limits: TransactionLimits,
     /// The table that holds the records.
     pub records_table: &'a str,
     /// The table that holds the provenance.
@@ -92,11 +93,11 @@ pub struct Request<'a> {
 
 /// A backup that was made.
 #[derive(Clone, Debug)]
-pub struct Made {
+pub struct CreatedBackup {
     /// The archive.
     pub path: PathBuf,
     /// What is known of it.
-    pub record: Record,
+    pub record: Manifest,
 }
 
 /// Makes a backup.
@@ -105,8 +106,8 @@ pub struct Made {
 /// databases, and prove nothing.
 ///
 /// # Errors
-/// [`Failure`]; there is then no archive.
-pub fn create(request: &Request<'_>, clock: &dyn Clock, progress: &dyn Progress) -> Result<Made, Failure> {
+/// [`Error`]; there is then no archive.
+pub fn create(request: &Request<'_>, clock: &dyn Clock, progress: &dyn Progress) -> Result<CreatedBackup, Error> {
     let mut attempt = (!request.raw).then(|| Attempt::new(request.db, request.out));
     let made = make(request, attempt.as_mut(), clock, progress);
     if let Some(attempt) = attempt {
@@ -120,24 +121,24 @@ fn make(
     attempt: Option<&mut Attempt>,
     clock: &dyn Clock,
     progress: &dyn Progress,
-) -> Result<Made, Failure> {
-    let registry = Registry::new(request.db.to_owned());
-    let ground = registry.ground().map_err(Failure::Database)?;
-    let _lock = lock_within(request.wait, &ground.real, &ground.database, request.scratch, progress)?;
-    let owner = (ground.database.uid, ground.database.gid);
+) -> Result<CreatedBackup, Error> {
+    let registry = Database::new(request.db.to_owned());
+    let database_files = registry.database_files().map_err(Error::Database)?;
+    let _lock = lock_within(request.wait, &database_files.real, &database_files.database, request.scratch, progress)?;
+    let owner = (database_files.database.uid, database_files.database.gid);
     folder(request.out, owner)?;
     if let Some(attempt) = attempt {
         attempt.begin(clock);
     }
     may_be_included(request)?;
     let incomplete = other_writer(&registry, request)?;
-    let draft = Draft::new(request.out).map_err(|error| Failure::io("create a file in", request.out, error))?;
+    let draft = Draft::new(request.out).map_err(|error| Error::io("create a file in", request.out, error))?;
     // Whoever may read the database may read its archive, and nobody else.
-    draft.belong_to(Some(owner).filter(|_| files::is_root()));
+    draft.set_owner(Some(owner).filter(|_| files::is_root()));
     let now = clock.now();
-    let about = About {
-        real: &ground.real,
-        stat: ground.database,
+    let about = BackupContext {
+        real: &database_files.real,
+        stat: database_files.database,
         identity: request.identity,
         created_at: format!("{now:.0}"),
         created_seconds: u64::try_from(now.as_second()).unwrap_or(0),
@@ -147,18 +148,18 @@ fn make(
         incomplete,
         include: if request.raw { &[] } else { request.include },
     };
-    let prove = |written| proven(written, &draft, request, ground.database.bytes, progress);
+    let prove = |written| proven(written, &draft, request, database_files.database.bytes, progress);
     let taken = if request.raw {
         raw::take(&about, request, || writer(&draft, request), &prove, progress)?
     } else {
         from_snapshot(&registry, &about, request, &draft, &prove, progress)?
     };
-    let Taken { state, metadata, judged } = taken;
+    let WrittenSnapshot { state, metadata, judged } = taken;
     let (proven, included) = match state {
-        State::Proven(proven) => (proven, Contents::default()),
-        State::Begun(writer) => included(*writer, &about, request, &prove, progress)?,
+        ArchiveStage::ProvenArchive(proven) => (proven, Contents::default()),
+        ArchiveStage::Begun(writer) => included(*writer, &about, request, &prove, progress)?,
     };
-    let mut record = record_of(&proven, &metadata, &judged, request.out);
+    let mut record = new_manifest(&proven, &metadata, &judged, request.out);
     record.include = request_names(&about);
     record.include_faults = included.faults;
     if record.flaw.is_none() {
@@ -176,7 +177,7 @@ fn make(
     let accepted = if request.accept_fewer_rows {
         None
     } else {
-        super::catalog::accepted(request.out, &ground.real, request.identity)
+        super::catalog::accepted(request.out, &database_files.real, request.identity)
     };
     let path = publish(&draft, request, now)?;
     record.archive = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -188,30 +189,30 @@ fn make(
             path.display()
         );
     }
-    Ok(Made { path, record })
+    Ok(CreatedBackup { path, record })
 }
 
 /// Refuses what cannot be included: the configuration was judged by names, and there may be links since.
-fn may_be_included(request: &Request<'_>) -> Result<(), Failure> {
+fn may_be_included(request: &Request<'_>) -> Result<(), Error> {
     let wrong = wrongly_included(request.include, request.db, request.out, true);
     let Some((index, why)) = wrong.first().filter(|_| !request.raw) else { return Ok(()) };
     let name = request.include.get(*index).map_or("", |one| one.name.as_str());
     let what = format!("`backup.include` names `{name}`, but {why}; no archive was made");
-    Err(Failure::refused(what, "correct `backup.include` in the configuration"))
+    Err(Error::refused(what, "correct `backup.include` in the configuration"))
 }
 
-fn request_names(about: &About<'_>) -> Vec<String> {
+fn request_names(about: &BackupContext<'_>) -> Vec<String> {
     about.include.iter().map(|one| one.name.clone()).collect()
 }
 
 /// Adds what is included to an archive, and finishes it. The database of the registry is not held meanwhile.
 fn included(
     mut writer: Writer,
-    about: &About<'_>,
+    about: &BackupContext<'_>,
     request: &Request<'_>,
-    prove: &(dyn Fn(Written) -> Result<Proven, Failure> + Sync),
+    prove: &(dyn Fn(Written) -> Result<ProvenArchive, Error> + Sync),
     progress: &dyn Progress,
-) -> Result<(Proven, Contents), Failure> {
+) -> Result<(ProvenArchive, Contents), Error> {
     // Added up only where it is told: a folder may have many files.
     let needed = || {
         let files =
@@ -219,13 +220,13 @@ fn included(
         SPARE_BYTES + files.map(|(_, found)| found.bytes).sum::<u64>()
     };
     let filled = |failure| match failure {
-        Failure::Io { source, .. } if is_full(&source) => full(source, request.out, needed()),
+        Error::Io { source, .. } if is_full(&source) => full(source, request.out, needed()),
         failure => failure,
     };
     let contents =
         gather(about.include, about, &mut writer, (request.out, request.limits), progress).map_err(filled)?;
     if progress.is_cancelled() {
-        return Err(Failure::Interrupted);
+        return Err(Error::Interrupted);
     }
     let written = writer.finish(&about.header("", None));
     let written = written.map_err(|error| {
@@ -236,12 +237,12 @@ fn included(
 
 /// Refuses a backup that lacks what a process commits which works on the database in a way that does not show at its path; gives
 /// the reason where the archive is made all the same. A raw copy is never refused: it is made of what is left, whatever that is.
-fn other_writer(registry: &Registry, request: &Request<'_>) -> Result<Option<String>, Failure> {
+fn other_writer(registry: &Database, request: &Request<'_>) -> Result<Option<String>, Error> {
     let deadline = Deadline::after(OTHERS_LIMIT);
     // A process that was just begun has the files of its parent open until it becomes another program.
     let until = Deadline::after(NEWBORN_PATIENCE);
     let found = loop {
-        let found = registry.second_truths(deadline).into_iter().find(SecondTruth::loses_rows);
+        let found = registry.detached_processes(deadline).into_iter().find(DetachedProcess::loses_rows);
         if found.is_none() || until.has_passed() {
             break found;
         }
@@ -260,7 +261,7 @@ fn other_writer(registry: &Registry, request: &Request<'_>) -> Result<Option<Str
     if request.raw || request.despite_other_writers {
         return Ok(Some(what));
     }
-    Err(Failure::OtherWriter { db: request.db.to_owned(), what, hint })
+    Err(Error::OtherWriter { db: request.db.to_owned(), what, hint })
 }
 
 /// Syncs the finished archive, reads it back from the disk and compares it with the hashes that were taken while it was written.
@@ -270,24 +271,24 @@ fn proven(
     request: &Request<'_>,
     database_bytes: u64,
     progress: &dyn Progress,
-) -> Result<Proven, Failure> {
+) -> Result<ProvenArchive, Error> {
     draft.sync().map_err(|error| full(error, request.out, estimate(request, database_bytes)))?;
     if !request.verify {
-        return Ok(Proven { written, digest: None });
+        return Ok(ProvenArchive { written, digest: None });
     }
     draft.forget();
-    let damaged = |flaw| Failure::NewArchive { folder: request.out.to_owned(), flaw };
+    let damaged = |flaw| Error::NewArchive { folder: request.out.to_owned(), flaw };
     let found =
         unpack(&draft.path(), true, request.out, &mut |_| Ok(None), progress).map_err(|failure| match failure {
-            Failure::Archive { flaw, .. } => damaged(flaw),
+            Error::Archive { flaw, .. } => damaged(flaw),
             failure => failure,
         })?;
-    held_against(&found, &written.members).map_err(damaged)?;
-    Ok(Proven { written, digest: found.digest })
+    compare_members(&found, &written.members).map_err(damaged)?;
+    Ok(ProvenArchive { written, digest: found.digest })
 }
 
 /// Lets one backup, restore or undo of a database run at a time. The lock is released when its process ends, even by a kill.
-pub(super) fn lock(real: &Path, stat: &Stat, scratch: &Path) -> Result<Lock, Failure> {
+pub(super) fn lock(real: &Path, stat: &Stat, scratch: &Path) -> Result<ProcessLock, Error> {
     lock_within(Duration::ZERO, real, stat, scratch, &Silent)
 }
 
@@ -298,20 +299,20 @@ fn lock_within(
     stat: &Stat,
     scratch: &Path,
     progress: &dyn Progress,
-) -> Result<Lock, Failure> {
+) -> Result<ProcessLock, Error> {
     let until = Deadline::after(wait);
     loop {
         if let Some(lock) = try_lock(real, stat, scratch)? {
             return Ok(lock);
         }
         if progress.is_cancelled() {
-            return Err(Failure::Interrupted);
+            return Err(Error::Interrupted);
         }
         if until.has_passed() {
             let what = format!("another backup or restore of {} is running; nothing was changed", real.display());
             let hint =
                 "wait until it has ended, then try again; a lock file that a killed process left behind blocks nothing";
-            return Err(Failure::refused(what, hint));
+            return Err(Error::refused(what, hint));
         }
         park_timeout(LOCK_POLL.min(until.remaining()));
     }
@@ -319,102 +320,102 @@ fn lock_within(
 
 /// Whether a backup or a restore of the database at the real path is under way, as far as its own lock file shows.
 pub(super) fn is_locked(real: &Path) -> bool {
-    Lock::is_held(&lock_of(real))
+    ProcessLock::is_held(&lock_of(real))
 }
 
 fn lock_of(real: &Path) -> PathBuf {
     beside(real, ".vitalsign-lock")
 }
 
-fn try_lock(real: &Path, stat: &Stat, scratch: &Path) -> Result<Option<Lock>, Failure> {
+fn try_lock(real: &Path, stat: &Stat, scratch: &Path) -> Result<Option<ProcessLock>, Error> {
     let own = lock_of(real);
-    match Lock::take(&own) {
+    match ProcessLock::take(&own) {
         Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
             let other = scratch.join(format!("vitalsign-{}-{}.lock", stat.id.device, stat.id.inode));
-            Lock::take(&other).map_err(|error| Failure::io("lock", &other, error))
+            ProcessLock::take(&other).map_err(|error| Error::io("lock", &other, error))
         }
-        taken => taken.map_err(|error| Failure::io("lock", &own, error)),
+        taken => taken.map_err(|error| Error::io("lock", &own, error)),
     }
 }
 
 /// Makes the folder for archives, or accepts the one that is there.
-fn folder(out: &Path, owner: (u32, u32)) -> Result<(), Failure> {
-    let failed = |error| Failure::io("use the folder", out, error);
+fn folder(out: &Path, owner: (u32, u32)) -> Result<(), Error> {
+    let failed = |error| Error::io("use the folder", out, error);
     match files::stat(out).map_err(failed)? {
-        Some(found) if found.kind == Kind::Directory => Ok(()),
+        Some(found) if found.kind == FileKind::Folder => Ok(()),
         Some(_) => {
             let what =
                 format!("{} is not a folder, so archives cannot be written there; nothing was changed", out.display());
-            Err(Failure::refused(what, "name a folder with --out"))
+            Err(Error::refused(what, "name a folder with --out"))
         }
-        None => files::folder(out, files::heir(out, Some(owner)))
-            .map_err(|error| Failure::io("create the folder", out, error)),
+        None => files::folder(out, files::owner_for_new_file(out, Some(owner)))
+            .map_err(|error| Error::io("create the folder", out, error)),
     }
 }
 
 /// A writer at the start of the draft.
-fn writer(draft: &Draft, request: &Request<'_>) -> Result<Writer, Failure> {
+fn writer(draft: &Draft, request: &Request<'_>) -> Result<Writer, Error> {
     let begin = || {
         let mut file = draft.file().try_clone()?;
         file.set_len(0)?;
         file.rewind()?;
         Writer::new(file, request.compression, request.level.unwrap_or(request.compression.usual_level()))
     };
-    begin().map_err(|error| Failure::io("create a file in", request.out, error))
+    begin().map_err(|error| Error::io("create a file in", request.out, error))
 }
 
 fn from_snapshot(
-    registry: &Registry,
-    about: &About<'_>,
+    registry: &Database,
+    about: &BackupContext<'_>,
     request: &Request<'_>,
     draft: &Draft,
-    prove: &(dyn Fn(Written) -> Result<Proven, Failure> + Sync),
+    prove: &(dyn Fn(Written) -> Result<ProvenArchive, Error> + Sync),
     progress: &dyn Progress,
-) -> Result<Taken, Failure> {
+) -> Result<WrittenSnapshot, Error> {
     let needed = RefCell::new(0);
     let may_begin = |bytes: u64| {
         needed.replace(estimate(request, bytes));
-        room(request.out, *needed.borrow())
+        require_space(request.out, *needed.borrow())
     };
     let writer = || writer(draft, request);
     let made = |snapshot: &Snapshot<'_>| take(snapshot, about, &writer, &may_begin, prove, request.out, progress);
-    let held = registry.hold_or_join(request.limits, |snapshot| {
+    let held = registry.long_read_or_join(request.limits, |snapshot| {
         // A copy of the pages would not show it any more.
         if let Some(problem) = snapshot.cut_off()?.filter(|_| request.verify) {
             return Ok(Err(damaged_source(about.real, vec![problem.text])));
         }
         if has_room_for_copy(snapshot, request)? {
-            return Ok(Spool::of(snapshot, request.out, progress)?.map(Held::Copy));
+            return Ok(Spool::of(snapshot, request.out, progress)?.map(SnapshotResult::Copy));
         }
-        Ok(made(snapshot)?.map(|taken| Held::Archive(Box::new(taken))))
+        Ok(made(snapshot)?.map(|taken| SnapshotResult::Archive(Box::new(taken))))
     });
-    let taken = held.map_err(Failure::Database)?.and_then(|held| match held {
-        Held::Archive(taken) => Ok(*taken),
-        Held::Copy(spool) => spool.look(made).map_err(Failure::Database)?,
+    let taken = held.map_err(Error::Database)?.and_then(|held| match held {
+        SnapshotResult::Archive(taken) => Ok(*taken),
+        SnapshotResult::Copy(spool) => spool.look(made).map_err(Error::Database)?,
     });
     let needed = *needed.borrow();
     taken.map_err(|failure| match failure {
-        Failure::Io { source, .. } => full(source, request.out, needed),
+        Error::Io { source, .. } => full(source, request.out, needed),
         failure => failure,
     })
 }
 
 /// What was made while the database was read.
-enum Held {
+enum SnapshotResult {
     /// The archive itself.
-    Archive(Box<Taken>),
+    Archive(Box<WrittenSnapshot>),
     /// A copy, of which the archive is still to be made.
     Copy(Spool),
 }
 
 /// Whether a copy is made first: outside of WAL mode writers wait for a reader, and reading takes less time than compressing.
-fn has_room_for_copy(snapshot: &Snapshot<'_>, request: &Request<'_>) -> Result<bool, Trouble> {
+fn has_room_for_copy(snapshot: &Snapshot<'_>, request: &Request<'_>) -> Result<bool, vitalsign_sqlite::Error> {
     let facts = snapshot.facts()?;
     if facts.journal_mode == "wal" || (request.compression == Compression::None && !request.verify) {
         return Ok(false);
     }
     let total = facts.page_bytes * facts.pages;
-    let has_room = room(request.out, estimate(request, total).saturating_add(total)).is_ok();
+    let has_room = require_space(request.out, estimate(request, total).saturating_add(total)).is_ok();
     if !has_room {
         tracing::warn!(
             "writers wait until the archive is made: the database is not in WAL mode, and {} has no room for a copy of {} beside the archive",
@@ -426,11 +427,11 @@ fn has_room_for_copy(snapshot: &Snapshot<'_>, request: &Request<'_>) -> Result<b
 }
 
 /// Adds how much space was needed, where the system only says that there was too little.
-fn full(error: io::Error, out: &Path, needed: u64) -> Failure {
+fn full(error: io::Error, out: &Path, needed: u64) -> Error {
     if is_full(&error) {
-        return Failure::Space { folder: out.to_owned(), free: files::free_bytes(out).unwrap_or(0), needed };
+        return Error::Space { folder: out.to_owned(), free: files::free_bytes(out).unwrap_or(0), needed };
     }
-    Failure::io("write the archive in", out, error)
+    Error::io("write the archive in", out, error)
 }
 
 fn is_full(error: &io::Error) -> bool {
@@ -458,20 +459,20 @@ fn scaled(bytes: u64, ratio: f64) -> u64 {
 fn newest_ratio(out: &Path, compression: Compression) -> Option<f64> {
     let names = super::catalog::names(out).ok()?;
     let newest = names.iter().rev().find(|name| parse_file_name(name).is_some_and(|(.., kind)| kind == compression))?;
-    let record = Record::of(&out.join(newest))?;
+    let record = Manifest::of(&out.join(newest))?;
     (record.database_bytes > 0).then(|| record.bytes as f64 / record.database_bytes as f64)
 }
 
 /// Fails when the folder has less free space than `needed` bytes.
-pub(super) fn room(folder: &Path, needed: u64) -> Result<(), Failure> {
-    let free = files::free_bytes(folder).map_err(|error| Failure::io("find out the free space of", folder, error))?;
-    if free >= needed { Ok(()) } else { Err(Failure::Space { folder: folder.to_owned(), free, needed }) }
+pub(super) fn require_space(folder: &Path, needed: u64) -> Result<(), Error> {
+    let free = files::free_bytes(folder).map_err(|error| Error::io("find out the free space of", folder, error))?;
+    if free >= needed { Ok(()) } else { Err(Error::Space { folder: folder.to_owned(), free, needed }) }
 }
 
-fn record_of(proven: &Proven, metadata: &Metadata, judged: &Judged, out: &Path) -> Record {
+fn new_manifest(proven: &ProvenArchive, metadata: &Metadata, judged: &Examination, out: &Path) -> Manifest {
     let database = metadata.files.as_ref().and_then(|files| files.database.as_ref());
     let database = proven.written.members.iter().find(|member| Some(&member.name) == database);
-    Record {
+    Manifest {
         bytes: proven.written.bytes,
         sha256: proven.digest,
         created_at: metadata.created_at.clone(),
@@ -485,15 +486,15 @@ fn record_of(proven: &Proven, metadata: &Metadata, judged: &Judged, out: &Path) 
         database_sha256: database.map(|member| member.digest),
         records: metadata.records,
         provenance_rows: metadata.provenance_rows,
-        ..Record::unknown(out)
+        ..Manifest::unknown(out)
     }
 }
 
 /// Compares what was read back with what was hashed while the snapshot was read.
-fn held_against(found: &Unpacked, taken: &[Member]) -> Result<(), Flaw> {
+fn compare_members(found: &Unpacked, taken: &[WrittenMember]) -> Result<(), Flaw> {
     let read: HashMap<_, _> =
         found.pieces.iter().map(|piece| (&piece.found.name, (piece.found.bytes, piece.digest))).collect();
-    let same = |member: &&Member| read.get(&member.name) == Some(&(member.bytes, member.digest));
+    let same = |member: &&WrittenMember| read.get(&member.name) == Some(&(member.bytes, member.digest));
     let damages: Vec<Damage> = taken
         .iter()
         .filter(|member| !same(member))
@@ -503,18 +504,18 @@ fn held_against(found: &Unpacked, taken: &[Member]) -> Result<(), Flaw> {
 }
 
 /// Gives the archive the first name of its second that is free.
-fn publish(draft: &Draft, request: &Request<'_>, now: Timestamp) -> Result<PathBuf, Failure> {
+fn publish(draft: &Draft, request: &Request<'_>, now: Timestamp) -> Result<PathBuf, Error> {
     for number in first_free(request.out, now)..=MAX_SAME_SECOND {
         let path = request.out.join(file_name(Stamp { at: now, number }, request.tag.as_ref(), request.compression));
         match draft.publish(&path) {
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(Failure::io("create the archive", &path, error)),
+            Err(error) => return Err(Error::io("create the archive", &path, error)),
         }
     }
     let what =
         format!("{} already has {MAX_SAME_SECOND} archives of this second; nothing was changed", request.out.display());
-    Err(Failure::refused(what, "find the program that makes so many backups, and stop it"))
+    Err(Error::refused(what, "find the program that makes so many backups, and stop it"))
 }
 
 /// The first number that no archive of this second has, whatever its tag, so that their order is the order of their making.

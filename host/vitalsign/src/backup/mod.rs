@@ -7,24 +7,24 @@ mod attempt;
 mod catalog;
 mod check;
 mod create;
-mod failure;
+mod error;
 mod include;
 mod journal;
 mod jsonl;
-mod kept;
-mod nearby;
-mod plain;
+mod lost_rows;
+mod manifest;
+mod plain_copy;
 mod preflight;
 mod raw;
-mod record;
+mod relative_path;
 mod replaced;
+mod replaced_folder;
 mod restore;
 mod retention;
-mod rows;
+mod reverify;
 mod schedule;
 mod snapshot;
 mod spool;
-mod stalest;
 mod swap;
 #[cfg(test)]
 mod tests;
@@ -34,23 +34,23 @@ mod verify;
 
 use std::{path::PathBuf, time::Duration};
 
-pub use catalog::{Listed, Standing, last_made, list, newest_until};
+pub use catalog::{ArchiveState, CatalogEntry, last_made, list, newest_until};
 pub use check::{BackupCheck, LastRun, ROW};
-pub use create::{Made, Request, create};
-pub use failure::{Failure, Kind};
-pub use include::{Include, Put, Putting, wrongly_included};
-pub use preflight::{Content, MustMatch, Present, Tables};
-pub use record::{Checked, Judged, Record, Structure, Verdict, pin};
+pub use create::{CreatedBackup, Request, create};
+pub use error::{Error, ErrorKind};
+pub use include::{Include, IncludeDestination, RestoredPath, wrongly_included};
+pub use manifest::{Checked, Examination, Manifest, Structure, Verdict, pin};
+pub use preflight::{DatabaseSummary, ExistingDatabase, MustMatch, TableNames};
 pub use replaced::{Replaced, prune_replaced, replaced};
 pub use restore::{Prepared, RestoreRequest, Restored, prepare};
-pub use retention::{Keep, Pruned, plan, prune};
-pub use schedule::{BadSchedule, Schedule};
-pub use stalest::{Ended, Proofs, Reverify, Round, proven_at, verify_stalest};
+pub use retention::{RetentionDecision, RetentionRules, plan, prune};
+pub use reverify::{Proofs, ReverifyRound, ReverifySettings, RoundEnd, proven_at, reverify};
+pub use schedule::{BadCronSchedule, CronSchedule};
 pub use undo::{UndoRequest, Undone, undo};
 pub use verify::{Verified, verify};
 
 use vitalsign_archive::Compression;
-use vitalsign_sqlite::HoldLimits;
+use vitalsign_sqlite::TransactionLimits;
 
 /// What backups are configured with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,15 +68,15 @@ pub struct Settings {
     /// The age past which the newest archive is too old.
     pub max_age: Option<Duration>,
     /// Which archives are kept; `None` keeps all.
-    pub keep: Option<Keep>,
+    pub keep: Option<RetentionRules>,
     /// When `serve` makes one; `None` for never.
-    pub schedule: Option<Schedule>,
+    pub schedule: Option<CronSchedule>,
     /// When `serve` verifies archives again; `None` for never.
-    pub reverify: Option<Reverify>,
+    pub reverify: Option<ReverifySettings>,
     /// The age past which the proof of an archive is too old.
     pub max_proof_age: Option<Duration>,
     /// What the read transaction of a backup may use up.
-    pub limits: HoldLimits,
+    pub limits: TransactionLimits,
     /// What else of the registry goes into its archives; `None` where the database is not that of the registry.
     pub include: Option<Vec<Include>>,
 }

@@ -3,8 +3,8 @@
 use std::{path::Path, time::Duration};
 
 use super::{
-    Failure,
-    verify::{CHECK_LIMIT, LaidOut},
+    Error,
+    verify::{CHECK_LIMIT, UnpackedBackup},
 };
 use vitalsign_archive::Metadata;
 use vitalsign_base::{
@@ -12,7 +12,7 @@ use vitalsign_base::{
     files::{self, Stat},
     value::printable,
 };
-use vitalsign_sqlite::{Copy, Registry, RowCount, Snapshot, Trouble};
+use vitalsign_sqlite::{Database, PrivateCopy, RowCount, Snapshot};
 
 /// The longest name or path out of an archive that is shown: the longest path that Linux takes.
 const MAX_SHOWN_BYTES: usize = 4096;
@@ -22,7 +22,7 @@ const LOOK_LIMIT: Duration = Duration::from_secs(2);
 
 /// The tables whose rows are told.
 #[derive(Clone, Copy, Debug)]
-pub struct Tables<'a> {
+pub struct TableNames<'a> {
     /// The records.
     pub records: &'a str,
     /// The provenance.
@@ -43,7 +43,7 @@ pub enum MustMatch {
 
 /// What a database holds, in a few words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Content {
+pub struct DatabaseSummary {
     /// `PRAGMA user_version`.
     pub schema_version: i64,
     /// Rows in the records table, if there is one.
@@ -56,18 +56,22 @@ pub struct Content {
 
 /// The database that a restore would replace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Present {
+pub struct ExistingDatabase {
     /// When its file was last written.
     pub modified_at: Option<Timestamp>,
     /// Its size in bytes, without a log.
     pub bytes: u64,
     /// What it holds, or why that cannot be read.
-    pub content: Result<Content, String>,
+    pub content: Result<DatabaseSummary, String>,
 }
 
-impl Content {
+impl DatabaseSummary {
     /// `counted` is what an archive says of its records and its provenance rows: that was counted, and is not estimated again.
-    fn of(snapshot: &Snapshot<'_>, tables: Tables<'_>, counted: (Option<u64>, Option<u64>)) -> Result<Self, Trouble> {
+    fn of(
+        snapshot: &Snapshot<'_>,
+        tables: TableNames<'_>,
+        counted: (Option<u64>, Option<u64>),
+    ) -> Result<Self, vitalsign_sqlite::Error> {
         let facts = snapshot.facts()?;
         let rows = |counted: Option<u64>, table: &str| match counted {
             Some(rows) => Some(RowCount { rows, exact: true }),
@@ -84,11 +88,11 @@ impl Content {
     }
 
     /// What the database in an archive holds.
-    pub(super) fn laid_out(found: &LaidOut, tables: Tables<'_>) -> Result<Self, Failure> {
+    pub(super) fn of_unpacked(found: &UnpackedBackup, tables: TableNames<'_>) -> Result<Self, Error> {
         let shown = Path::new(found.database.file_name().unwrap_or_default());
-        let copy = Copy::open(&found.database, shown, CHECK_LIMIT).map_err(Failure::Database)?;
+        let copy = PrivateCopy::open(&found.database, shown, CHECK_LIMIT).map_err(Error::Database)?;
         let counted = (found.unpacked.metadata.records, found.unpacked.metadata.provenance_rows);
-        copy.look(|snapshot| Self::of(snapshot, tables, counted)).map_err(Failure::Database)
+        copy.look(|snapshot| Self::of(snapshot, tables, counted)).map_err(Error::Database)
     }
 
     /// Why this cannot be an older or a newer state of `other`.
@@ -103,31 +107,31 @@ impl Content {
     }
 }
 
-impl Present {
+impl ExistingDatabase {
     /// Looks at the database at `real`, of which `stat` is known and which no other process uses.
-    pub(super) fn at(real: &Path, stat: &Stat, tables: Tables<'_>) -> Self {
+    pub(super) fn at(real: &Path, stat: &Stat, tables: TableNames<'_>) -> Self {
         // The registry closes its files before this returns, so that a lease on them can be had.
-        let content = Registry::new(real.to_owned())
-            .look(Deadline::after(LOOK_LIMIT), |snapshot| Content::of(snapshot, tables, (None, None)));
+        let content = Database::new(real.to_owned())
+            .look(Deadline::after(LOOK_LIMIT), |snapshot| DatabaseSummary::of(snapshot, tables, (None, None)));
         Self {
             modified_at: Timestamp::from_nanosecond(stat.modified_ns).ok(),
             bytes: stat.bytes,
-            content: content.map_err(|trouble| trouble.to_string()),
+            content: content.map_err(|error| error.to_string()),
         }
     }
 }
 
 /// Refuses an archive of another database than the one that it would replace, which the operator may have `named`. Where none is
 /// there, only such names tell: the database that was lost had been made on any host, and of any file.
-pub(super) fn same_database(
+pub(super) fn require_same_database(
     must: MustMatch,
     archive: &Path,
     metadata: &Metadata,
-    archived: &Content,
-    present: Option<&Present>,
+    archived: &DatabaseSummary,
+    present: Option<&ExistingDatabase>,
     real: &Path,
     named: Option<&str>,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     let its = metadata.identity.as_deref();
     let source = metadata.source.as_deref().unwrap_or("a path that it does not say");
     // Another path than that of the archive may be a copy to try things out on.
@@ -157,7 +161,7 @@ pub(super) fn same_database(
         archive.display(),
         real.display()
     );
-    Err(Failure::refused(
+    Err(Error::refused(
         what,
         "`vitalsign list --json` shows of which database each archive is; add --another-database to restore this one all the same",
     ))

@@ -6,13 +6,13 @@
 use std::{io::Read as _, path::PathBuf};
 
 use super::{
-    Failure, Progress, Request,
-    create::{estimate, room},
-    failure::stat,
-    record::Judged,
-    snapshot::{About, Proven, State, Taken, text},
+    Error, Progress, Request,
+    create::{estimate, require_space},
+    error::stat,
+    manifest::Examination,
+    snapshot::{ArchiveStage, BackupContext, ProvenArchive, WrittenSnapshot, text},
 };
-use vitalsign_archive::{Files, Metadata, Writer, Written};
+use vitalsign_archive::{MemberNames, Metadata, Writer, Written};
 use vitalsign_base::files::{self, Stat, beside};
 
 /// How often the files may change while they are read.
@@ -21,7 +21,7 @@ const MAX_TRIES: u32 = 5;
 /// Bytes read at a time.
 const STEP_BYTES: usize = 256 * 1024;
 
-struct Part {
+struct RawFile {
     path: PathBuf,
     member: String,
     stat: Stat,
@@ -29,57 +29,62 @@ struct Part {
 
 /// Writes an archive of the files as they are. Starts again when the files changed while they were copied.
 pub(super) fn take(
-    about: &About<'_>,
+    about: &BackupContext<'_>,
     request: &Request<'_>,
-    writer: impl Fn() -> Result<Writer, Failure>,
-    prove: &dyn Fn(Written) -> Result<Proven, Failure>,
+    writer: impl Fn() -> Result<Writer, Error>,
+    prove: &dyn Fn(Written) -> Result<ProvenArchive, Error>,
     progress: &dyn Progress,
-) -> Result<Taken, Failure> {
+) -> Result<WrittenSnapshot, Error> {
     for _ in 0..MAX_TRIES {
         let parts = parts(about)?;
         let total: u64 = parts.iter().map(|part| part.stat.bytes).sum();
-        room(request.out, estimate(request, total))?;
+        require_space(request.out, estimate(request, total))?;
         progress.begin("copying the database files", total);
         let taken = copy(about, &parts, writer()?, progress);
         progress.end();
         let taken = taken?;
-        let still = |part: &Part| stat(&part.path).is_ok_and(|now| now.is_some_and(|now| now.same_content(&part.stat)));
+        let still =
+            |part: &RawFile| stat(&part.path).is_ok_and(|now| now.is_some_and(|now| now.same_content(&part.stat)));
         if parts.iter().all(still) && self::parts(about)?.len() == parts.len() {
             let (written, metadata) = taken;
-            return Ok(Taken { state: State::Proven(prove(written)?), metadata, judged: Judged::not_checked("--raw") });
+            return Ok(WrittenSnapshot {
+                state: ArchiveStage::ProvenArchive(prove(written)?),
+                metadata,
+                judged: Examination::not_checked("--raw"),
+            });
         }
     }
     let what = format!("{} changed during each of {MAX_TRIES} attempts to copy its files", about.real.display());
-    Err(Failure::refused(
+    Err(Error::refused(
         format!("{what}; no archive was made"),
         "stop the registry, then try again; a backup without --raw works while the registry runs",
     ))
 }
 
 /// The database and what lies beside it.
-fn parts(about: &About<'_>) -> Result<Vec<Part>, Failure> {
+fn parts(about: &BackupContext<'_>) -> Result<Vec<RawFile>, Error> {
     let mut parts = Vec::new();
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let path = beside(about.real, suffix);
         // An empty journal says nothing, and has no other use.
         if let Some(stat) = stat(&path)?.filter(|stat| suffix != "-journal" || stat.bytes > 0) {
-            parts.push(Part { path, member: format!("{}{suffix}", about.member()), stat });
+            parts.push(RawFile { path, member: format!("{}{suffix}", about.member()), stat });
         }
     }
     Ok(parts)
 }
 
 fn copy(
-    about: &About<'_>,
-    parts: &[Part],
+    about: &BackupContext<'_>,
+    parts: &[RawFile],
     mut writer: Writer,
     progress: &dyn Progress,
-) -> Result<(Written, Metadata), Failure> {
+) -> Result<(Written, Metadata), Error> {
     let named = |suffix: &str| {
         let name = format!("{}{suffix}", about.member());
         parts.iter().any(|part| part.member == name).then_some(name)
     };
-    let files = Files {
+    let files = MemberNames {
         database: named(""),
         wal: named("-wal"),
         shm: named("-shm"),
@@ -88,12 +93,12 @@ fn copy(
     };
     // The header may be damaged, so the metadata repeats nothing from it.
     let metadata = about.metadata(files);
-    text(&mut writer, about, &metadata).map_err(|error| Failure::io("write the archive of", about.real, error))?;
+    text(&mut writer, about, &metadata).map_err(|error| Error::io("write the archive of", about.real, error))?;
     let mut done = 0;
     let mut room = vec![0; STEP_BYTES];
     for part in parts {
-        let writing = |error| Failure::io("write the archive of", &part.path, error);
-        let reading = |error| Failure::io("read", &part.path, error);
+        let writing = |error| Error::io("write the archive of", &part.path, error);
+        let reading = |error| Error::io("read", &part.path, error);
         let mut file = std::mem::ManuallyDrop::new(files::open_regular(&part.path).map_err(reading)?);
         writer.begin(about.kept_header(&part.member, part.stat.bytes)).map_err(writing)?;
         let mut left = part.stat.bytes;
@@ -110,9 +115,8 @@ fn copy(
         }
         writer.end().map_err(writing)?;
     }
-    let written = writer
-        .finish(&about.header("", None))
-        .map_err(|error| Failure::io("write the archive of", about.real, error))?;
+    let written =
+        writer.finish(&about.header("", None)).map_err(|error| Error::io("write the archive of", about.real, error))?;
     Ok((written, metadata))
 }
 

@@ -9,11 +9,11 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Failure,
+    Error,
     create::lock,
-    failure::stat,
+    error::stat,
     journal,
-    kept::{self, MAX_KEPT, Note, STAGED, staged_beside},
+    replaced_folder::{self, MAX_KEPT, ReplacedNote, STAGED, staged_beside},
     swap::MAX_IN_PLACE,
 };
 use vitalsign_base::files::{self, beside};
@@ -37,33 +37,33 @@ pub struct Replaced {
 ///
 /// # Errors
 /// What the system says of the folder.
-pub fn replaced(db: &Path) -> Result<Vec<Replaced>, Failure> {
-    let real = files::resolved(db).map_err(|error| Failure::io("find", db, error))?;
+pub fn replaced(db: &Path) -> Result<Vec<Replaced>, Error> {
+    let real = files::resolved(db).map_err(|error| Error::io("find", db, error))?;
     let one = |(_, path): (u32, PathBuf)| {
-        let note = Note::read(&path);
+        let note = ReplacedNote::read(&path);
         let (at, by) = note.map_or((None, None), |note| (Some(note.at), Some(note.by)));
         let bytes =
             files::files_below(&path, MAX_IN_PLACE).unwrap_or_default().iter().map(|(_, found)| found.bytes).sum();
         Ok(Replaced { at, by, bytes, path })
     };
-    kept::all(&real)?.into_iter().rev().map(one).collect()
+    replaced_folder::all(&real)?.into_iter().rev().map(one).collect()
 }
 
 /// Removes what restores have replaced, oldest first, but for the newest `last`.
 ///
 /// # Errors
-/// [`Failure::Refused`] while a restore runs, or one was interrupted, which may still need them; else what the system says.
-pub fn prune_replaced(db: &Path, last: usize, scratch: &Path) -> Result<(), Failure> {
-    let real = files::resolved(db).map_err(|error| Failure::io("find", db, error))?;
+/// [`Error::Refused`] while a restore runs, or one was interrupted, which may still need them; else what the system says.
+pub fn prune_replaced(db: &Path, last: usize, scratch: &Path) -> Result<(), Error> {
+    let real = files::resolved(db).map_err(|error| Error::io("find", db, error))?;
     let folder = files::folder_of(&real);
     let any =
-        stat(&real)?.or(stat(folder)?).ok_or_else(|| Failure::io("find", folder, rustix::io::Errno::NOENT.into()))?;
+        stat(&real)?.or(stat(folder)?).ok_or_else(|| Error::io("find", folder, rustix::io::Errno::NOENT.into()))?;
     let _lock = lock(&real, &any, scratch)?;
     if journal::is_there(&real) {
         let what = format!("a restore or an undo of {} was interrupted; nothing was removed", real.display());
-        return Err(Failure::refused(what, "run `vitalsign restore --undo` first: it puts back what was there before"));
+        return Err(Error::refused(what, "run `vitalsign restore --undo` first: it puts back what was there before"));
     }
-    let failed = |error| Failure::io("remove", folder, error);
+    let failed = |error| Error::io("remove", folder, error);
     let own = staged_beside(&beside(&real, ".replaced-"));
     let half = own.file_name().unwrap_or_default().as_bytes();
     let half = half.strip_suffix(STAGED.as_bytes()).unwrap_or(half);
@@ -82,7 +82,7 @@ pub fn prune_replaced(db: &Path, last: usize, scratch: &Path) -> Result<(), Fail
                 below.display(),
                 one.path.display()
             );
-            return Err(Failure::refused(what, "unmount it first, then try again"));
+            return Err(Error::refused(what, "unmount it first, then try again"));
         }
         // Out of sight at once: half of it must not be brought back.
         let hidden = staged_beside(&one.path);

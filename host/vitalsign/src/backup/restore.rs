@@ -9,22 +9,22 @@ use std::{
 };
 
 use super::{
-    Failure, Progress,
+    Error, Progress,
     catalog::metadata,
     create::lock,
-    failure::stat,
-    include::{Plan, Put, Putting, Stages},
+    error::stat,
+    include::{IncludeDestination, IncludePlan, RestoredPath, StagedPaths},
     journal,
-    kept::staged_beside,
-    preflight::{Content, MustMatch, Present, Tables, same_database},
-    record::{Judged, LEDGER, Structure, note},
+    manifest::{Examination, LEDGER, Structure, note},
+    preflight::{DatabaseSummary, ExistingDatabase, MustMatch, TableNames, require_same_database},
+    replaced_folder::staged_beside,
     snapshot::INDEX_LIMIT,
     swap::{Exchange, Swap, recover, refuse_if_export_open, refuse_if_open, refuse_mount_point, swap},
-    verify::{LaidOut, Layout},
+    verify::{UnpackPlan, UnpackedBackup},
 };
 use vitalsign_base::{
     clock::Clock,
-    files::{self, Kind, Lock, Stat},
+    files::{self, FileKind, ProcessLock, Stat},
 };
 use vitalsign_sqlite::Depth;
 
@@ -46,13 +46,13 @@ pub struct RestoreRequest<'a> {
     /// What the operator calls that database; `None` where only its file tells.
     pub identity: Option<&'a str>,
     /// The tables whose rows are told.
-    pub tables: Tables<'a>,
+    pub tables: TableNames<'a>,
     /// Whether it is only a rehearsal, which ends before the swap.
     pub dry_run: bool,
     /// Whether a database is restored that has faults which lose no row.
     pub despite_faults: bool,
     /// Where what is included goes.
-    pub include: Putting<'a>,
+    pub include: IncludeDestination<'a>,
     /// Where locks lie when the database's own folder may not be written.
     pub scratch: &'a Path,
 }
@@ -75,17 +75,17 @@ pub struct Restored {
     /// The machine or the container on which it was made, as it says.
     pub host: Option<String>,
     /// What the archive's database holds.
-    pub content: Content,
+    pub content: DatabaseSummary,
     /// The database that is replaced, if there is one.
-    pub present: Option<Present>,
+    pub present: Option<ExistingDatabase>,
     /// What was found in the database.
-    pub judged: Judged,
+    pub judged: Examination,
     /// Whether the archive has sums, which then hold.
     pub has_sums: bool,
     /// Why rows that were committed before the backup are missing, if they are.
     pub incomplete: Option<String>,
     /// What comes with the database.
-    pub include: Vec<Put>,
+    pub include: Vec<RestoredPath>,
     /// What the configuration includes and the archive does not contain: it stays as it is.
     pub not_included: Vec<String>,
 }
@@ -94,35 +94,36 @@ pub struct Restored {
 pub struct Prepared<'a> {
     request: &'a RestoreRequest<'a>,
     progress: &'a dyn Progress,
-    database: Place,
-    log: Place,
-    found: LaidOut,
+    database: Destination,
+    log: Destination,
+    found: UnpackedBackup,
     restored: Restored,
     // In this order: what is unpacked goes before the lock does.
     staging: Staging,
-    stages: Stages,
-    _lock: Lock,
+    stages: StagedPaths,
+    _lock: ProcessLock,
 }
 
 /// Prepares a restore.
 ///
 /// # Errors
-/// [`Failure`]; nothing at the destination has changed then.
-pub fn prepare<'a>(request: &'a RestoreRequest<'a>, progress: &'a dyn Progress) -> Result<Prepared<'a>, Failure> {
+/// [`Error`]; nothing at the destination has changed then.
+pub fn prepare<'a>(request: &'a RestoreRequest<'a>, progress: &'a dyn Progress) -> Result<Prepared<'a>, Error> {
     if stat(request.archive)?.is_none() {
-        return Err(Failure::io("read", request.archive, rustix::io::Errno::NOENT.into()));
+        return Err(Error::io("read", request.archive, rustix::io::Errno::NOENT.into()));
     }
-    let database = Place::of(request.db)?;
-    let log = Place::of(request.log)?;
+    let database = Destination::of(request.db)?;
+    let log = Destination::of(request.log)?;
     are_apart(&database, &log, request.archive)?;
-    let plan = Plan::new(request.archive, metadata(request.archive, true).as_ref(), request.include, &database.real)?;
+    let plan =
+        IncludePlan::new(request.archive, metadata(request.archive, true).as_ref(), request.include, &database.real)?;
     plan.are_apart(&plan.places()?, &[&database.real, &log.real, request.archive])?;
     let any = database.stat.or(files::stat(&database.base).ok().flatten());
-    let any = any.ok_or_else(|| Failure::io("use", &database.base, rustix::io::Errno::NOENT.into()))?;
+    let any = any.ok_or_else(|| Error::io("use", &database.base, rustix::io::Errno::NOENT.into()))?;
     let lock = lock(&database.base.join(database.name()), &any, request.scratch)?;
     if request.dry_run && journal::is_there(&database.real) {
         let what = format!("a restore or an undo of {} was interrupted", database.real.display());
-        return Err(Failure::refused(
+        return Err(Error::refused(
             format!("{what}; nothing was changed (--dry-run)"),
             "run `vitalsign restore --undo` first: it puts the files back that were there before",
         ));
@@ -130,22 +131,22 @@ pub fn prepare<'a>(request: &'a RestoreRequest<'a>, progress: &'a dyn Progress) 
     recover(&database.real)?;
     // A power loss may have left the new database under its old name too.
     Staging::at(&database, &log).remove()?;
-    Stages::at(&plan, &database.real)?.remove()?;
+    StagedPaths::at(&plan, &database.real)?.remove()?;
     // Again: this may have changed both.
-    let (database, log) = (Place::of(request.db)?, Place::of(request.log)?);
+    let (database, log) = (Destination::of(request.db)?, Destination::of(request.log)?);
     // A rehearsal says what would be replaced, and so needs no permission to do it.
     may_be_replaced(&database, &log, request.force || request.dry_run)?;
-    let present = database.stat.map(|stat| Present::at(&database.real, &stat, request.tables));
-    let stages = Stages::at(&plan, &database.real)?;
+    let present = database.stat.map(|stat| ExistingDatabase::at(&database.real, &stat, request.tables));
+    let stages = StagedPaths::at(&plan, &database.real)?;
     stages.make(request.force || request.dry_run)?;
     let staging = Staging::new(&database, &log)?;
     let layout = staging.layout().including(stages.targets());
-    let found = layout.lay_out(request.archive, false, progress)?;
+    let found = layout.unpack_and_check(request.archive, false, progress)?;
     without_faults(request, &found)?;
     expected_schema(request, &found)?;
     let metadata = &found.unpacked.metadata;
-    let content = Content::laid_out(&found, request.tables)?;
-    same_database(
+    let content = DatabaseSummary::of_unpacked(&found, request.tables)?;
+    require_same_database(
         request.must_match,
         request.archive,
         metadata,
@@ -174,7 +175,7 @@ pub fn prepare<'a>(request: &'a RestoreRequest<'a>, progress: &'a dyn Progress) 
         not_included: plan.lacking().to_vec(),
     };
     if progress.is_cancelled() {
-        return Err(Failure::Interrupted);
+        return Err(Error::Interrupted);
     }
     Ok(Prepared { request, progress, database, log, found, restored, staging, stages, _lock: lock })
 }
@@ -189,11 +190,11 @@ impl Prepared<'_> {
     /// Does it.
     ///
     /// # Errors
-    /// [`Failure`]; nothing at the destination has changed then, unless it was the very last sync that failed.
-    pub fn complete(self, clock: &dyn Clock) -> Result<Restored, Failure> {
+    /// [`Error`]; nothing at the destination has changed then, unless it was the very last sync that failed.
+    pub fn complete(self, clock: &dyn Clock) -> Result<Restored, Error> {
         let Self { request, database, log, found, staging, stages, mut restored, .. } = self;
         if self.progress.is_cancelled() {
-            return Err(Failure::Interrupted);
+            return Err(Error::Interrupted);
         }
         let at = format!("{:.0}", clock.now());
         let by = format!("restore of {}", request.archive.display());
@@ -209,7 +210,7 @@ impl Prepared<'_> {
             real: &database.real,
             new: Some(&found.database),
             log: restored.log.as_deref().map(|log| (Some(staging.log.as_path()), log)),
-            kind: journal::Kind::Restore,
+            kind: journal::SwapKind::Restore,
             at: &at,
             by: &by,
             from: None,
@@ -221,43 +222,43 @@ impl Prepared<'_> {
 }
 
 /// Refuses paths of which one would overwrite the other.
-fn are_apart(database: &Place, log: &Place, archive: &Path) -> Result<(), Failure> {
-    if files::are_same(&database.real, &log.real) {
+fn are_apart(database: &Destination, log: &Destination, archive: &Path) -> Result<(), Error> {
+    if files::is_same_file(&database.real, &log.real) {
         let what = format!("the database and the provenance export have the same path, {}", database.real.display());
-        return Err(Failure::refused(format!("{what}; nothing was changed"), "name another file with --log"));
+        return Err(Error::refused(format!("{what}; nothing was changed"), "name another file with --log"));
     }
     let own = ["-wal", "-shm", "-journal", ".vitalsign-lock"].map(|suffix| files::beside(&database.real, suffix));
-    if own.iter().any(|own| files::are_same(own, &log.real)) {
+    if own.iter().any(|own| files::is_same_file(own, &log.real)) {
         let what = format!(
             "the provenance export cannot go to {}, which belongs to the database; nothing was changed",
             log.real.display()
         );
-        return Err(Failure::refused(what, "name another file with --log"));
+        return Err(Error::refused(what, "name another file with --log"));
     }
     for place in [database, log] {
-        if files::are_same(&place.real, archive) {
+        if files::is_same_file(&place.real, archive) {
             let what = format!("the destination {} is the archive itself; nothing was changed", place.real.display());
-            return Err(Failure::refused(what, "name another destination"));
+            return Err(Error::refused(what, "name another destination"));
         }
     }
     Ok(())
 }
 
 /// Refuses what has faults, unless somebody wants it all the same.
-fn without_faults(request: &RestoreRequest<'_>, found: &LaidOut) -> Result<(), Failure> {
+fn without_faults(request: &RestoreRequest<'_>, found: &UnpackedBackup) -> Result<(), Error> {
     let path = || request.archive.to_owned();
     match &found.judged.structure {
         _ if request.despite_faults => Ok(()),
         _ if !found.include_faults.is_empty() => {
-            Err(Failure::IncludeFaults { path: path(), faults: found.include_faults.clone() })
+            Err(Error::IncludeFaults { path: path(), faults: found.include_faults.clone() })
         }
-        Structure::Flawed(faults) => Err(Failure::Faults { path: path(), faults: faults.clone() }),
+        Structure::Flawed(faults) => Err(Error::Faults { path: path(), faults: faults.clone() }),
         _ => Ok(()),
     }
 }
 
 /// Refuses a database of another schema version than the one that the registry's program expects.
-fn expected_schema(request: &RestoreRequest<'_>, found: &LaidOut) -> Result<(), Failure> {
+fn expected_schema(request: &RestoreRequest<'_>, found: &UnpackedBackup) -> Result<(), Error> {
     let version = found.schema_version;
     let Some(expected) = request.schema_version.filter(|expected| *expected != version) else { return Ok(()) };
     let what = format!(
@@ -265,7 +266,7 @@ fn expected_schema(request: &RestoreRequest<'_>, found: &LaidOut) -> Result<(), 
         request.archive.display()
     );
     let hint = "restore an archive of the expected version; or add --any-schema, and start the version of the registry's program that goes with this archive";
-    Err(Failure::refused(what, hint))
+    Err(Error::refused(what, hint))
 }
 
 /// Adds the restore to the ledger in the archive's folder, where there is one.
@@ -284,7 +285,7 @@ fn written_down(archive: &Path, at: &str, restored: &Restored) {
 }
 
 /// Where a file goes.
-pub(super) struct Place {
+pub(super) struct Destination {
     /// Links resolved.
     pub(super) real: PathBuf,
     /// What is there.
@@ -293,9 +294,9 @@ pub(super) struct Place {
     pub(super) base: PathBuf,
 }
 
-impl Place {
-    pub(super) fn of(path: &Path) -> Result<Self, Failure> {
-        let failed = |error| Failure::io("use", path, error);
+impl Destination {
+    pub(super) fn of(path: &Path) -> Result<Self, Error> {
+        let failed = |error| Error::io("use", path, error);
         let absolute = std::path::absolute(path).map_err(failed)?;
         let (base, missing) = nearest(&absolute).map_err(failed)?;
         let real = match missing.as_os_str().is_empty() {
@@ -304,12 +305,12 @@ impl Place {
         };
         if real.file_name().is_none() || absolute.as_os_str().as_encoded_bytes().ends_with(b"/") {
             let what = format!("{} is not the path of a file; nothing was changed", path.display());
-            return Err(Failure::refused(what, "name a file"));
+            return Err(Error::refused(what, "name a file"));
         }
         if files::is_link(&real) {
             let what =
                 format!("{} is a symbolic link to a file that does not exist; nothing was changed", path.display());
-            return Err(Failure::refused(what, "restore to the path that the link points to, or remove the link"));
+            return Err(Error::refused(what, "restore to the path that the link points to, or remove the link"));
         }
         let stat = files::stat(&real).map_err(failed)?;
         let base = match (&stat, real.parent()) {
@@ -328,21 +329,21 @@ impl Place {
         staged_beside(&self.base.join(self.name()))
     }
 
-    pub(super) fn make_folder(&self, owner: Option<(u32, u32)>) -> Result<(), Failure> {
+    pub(super) fn make_folder(&self, owner: Option<(u32, u32)>) -> Result<(), Error> {
         let folder = self.real.parent().unwrap_or(Path::new("/"));
-        files::folder(folder, owner).map_err(|error| Failure::io("create the folder", folder, error))
+        files::folder(folder, owner).map_err(|error| Error::io("create the folder", folder, error))
     }
 
     /// Gives a new file the owner, the rights and the attributes that it will have here.
-    pub(super) fn give(&self, file: &Path, archived: Option<(u32, u32, u32)>) -> Result<(), Failure> {
+    pub(super) fn give(&self, file: &Path, archived: Option<(u32, u32, u32)>) -> Result<(), Error> {
         let (owner, mode) = self.rights(archived);
-        files::hand_over(file, owner, mode)
-            .map_err(|error| Failure::io("set the owner and mode of", &self.real, error))?;
+        files::set_owner_and_mode(file, owner, mode)
+            .map_err(|error| Error::io("set the owner and mode of", &self.real, error))?;
         if self.stat.is_none() {
             return Ok(());
         }
         let lost = files::copy_attributes(&self.real, file)
-            .map_err(|error| Failure::io("set the access control list of", &self.real, error))?;
+            .map_err(|error| Error::io("set the access control list of", &self.real, error))?;
         if !lost.is_empty() {
             tracing::warn!("{} loses its extended attributes {}", self.real.display(), lost.join(", "));
         }
@@ -359,13 +360,13 @@ impl Place {
             Some(old) => (Some((old.uid, old.gid)), old.mode & 0o777),
             // Only root can set an owner, as with `tar`.
             None if files::is_root() && uid != 0 => (Some((uid, gid)), mode),
-            None => (files::heir(&self.base.join(self.name()), None), mode),
+            None => (files::owner_for_new_file(&self.base.join(self.name()), None), mode),
         }
     }
 }
 
 /// The mode and the owner of the database in an archive.
-fn archived(found: &LaidOut) -> Option<(u32, u32, u32)> {
+fn archived(found: &UnpackedBackup) -> Option<(u32, u32, u32)> {
     found.unpacked.database().map(|piece| (piece.found.mode, piece.found.uid, piece.found.gid))
 }
 
@@ -385,25 +386,25 @@ fn nearest(path: &Path) -> std::io::Result<(PathBuf, PathBuf)> {
 }
 
 /// Refuses a destination that exists without `force`, is not a plain file, or is in use.
-fn may_be_replaced(database: &Place, log: &Place, force: bool) -> Result<(), Failure> {
+fn may_be_replaced(database: &Destination, log: &Destination, force: bool) -> Result<(), Error> {
     for (place, what) in [(database, "the database"), (log, "the provenance export")] {
         let Some(found) = place.stat else { continue };
         let shown = place.real.display();
         refuse_mount_point(&place.real)?;
         let (why, hint) = match found.kind {
-            Kind::File if found.links > 1 && what == "the database" => (
+            FileKind::File if found.links > 1 && what == "the database" => (
                 format!("{shown} has {} hard links, and its other names would keep the old content", found.links),
                 "remove the other hard links, or restore to another path with --db and --log",
             ),
-            Kind::File if force => continue,
-            Kind::File => (
+            FileKind::File if force => continue,
+            FileKind::File => (
                 format!("{shown} already exists"),
                 "add --force to replace it (the old file is kept, and `vitalsign restore --undo` brings it back), or restore to another path with --db and --log",
             ),
-            Kind::Directory => (format!("{shown} is a folder, but {what} must be a file"), "name a file"),
-            Kind::Other => (format!("{shown} is not a regular file"), "name a file"),
+            FileKind::Folder => (format!("{shown} is a folder, but {what} must be a file"), "name a file"),
+            FileKind::Other => (format!("{shown} is not a regular file"), "name a file"),
         };
-        return Err(Failure::refused(format!("{why}; nothing was changed"), hint));
+        return Err(Error::refused(format!("{why}; nothing was changed"), hint));
     }
     refuse_if_open(&database.real)?;
     refuse_if_export_open(&log.real)
@@ -417,31 +418,31 @@ struct Staging {
 }
 
 impl Staging {
-    fn at(database: &Place, log: &Place) -> Self {
+    fn at(database: &Destination, log: &Destination) -> Self {
         Self { real: database.real.clone(), folder: database.staged(), log: log.staged() }
     }
 
-    fn new(database: &Place, log: &Place) -> Result<Self, Failure> {
+    fn new(database: &Destination, log: &Destination) -> Result<Self, Error> {
         let staging = Self::at(database, log);
         // A kill leaves it to the next run, which may be that of the registry's own user.
-        let owner = files::heir(&staging.folder, database.stat.map(|old| (old.uid, old.gid)));
+        let owner = files::owner_for_new_file(&staging.folder, database.stat.map(|old| (old.uid, old.gid)));
         files::new_private_folder(&staging.folder, owner)
-            .map_err(|error| Failure::io("create a folder in", &database.base, error))?;
+            .map_err(|error| Error::io("create a folder in", &database.base, error))?;
         Ok(staging)
     }
 
-    fn layout(&self) -> Layout {
-        Layout::new(self.folder.clone(), Some(self.log.clone()), Depth::Within(INDEX_LIMIT))
+    fn layout(&self) -> UnpackPlan {
+        UnpackPlan::new(self.folder.clone(), Some(self.log.clone()), Depth::Within(INDEX_LIMIT))
     }
 
     /// Gives the new files the owner, the rights and the attributes that they will have.
-    fn prepare(&self, found: &LaidOut, database: &Place, log: &Place) -> Result<(), Failure> {
+    fn prepare(&self, found: &UnpackedBackup, database: &Destination, log: &Destination) -> Result<(), Error> {
         database.give(&found.database, archived(found))?;
         if found.unpacked.files.provenance.is_some() { log.give(&self.log, archived(found)) } else { Ok(()) }
     }
 
-    fn remove(&self) -> Result<(), Failure> {
-        let failed = |path: &Path, error| Failure::io("remove", path, error);
+    fn remove(&self) -> Result<(), Error> {
+        let failed = |path: &Path, error| Error::io("remove", path, error);
         files::remove_folder(&self.folder).map_err(|error| failed(&self.folder, error))?;
         files::remove(&self.log).map_err(|error| failed(&self.log, error))
     }

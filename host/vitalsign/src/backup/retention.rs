@@ -13,7 +13,7 @@ use std::{
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::{Failure, Listed, Standing, record, rows};
+use super::{ArchiveState, CatalogEntry, Error, lost_rows, manifest};
 use vitalsign_archive::parse_file_name;
 use vitalsign_base::{clock::Clock, files};
 
@@ -22,7 +22,7 @@ const MAX_RECORDS: usize = 100_000;
 
 /// How many archives are kept for each reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Keep {
+pub struct RetentionRules {
     /// So many of the newest.
     pub last: u32,
     /// The newest of each of so many hours.
@@ -40,7 +40,7 @@ pub struct Keep {
 /// What becomes of one archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Pruned {
+pub struct RetentionDecision {
     /// The archive.
     #[serde(serialize_with = "super::as_text")]
     pub path: PathBuf,
@@ -53,7 +53,7 @@ pub struct Pruned {
 }
 
 /// Which database an archive is of: its identity, or else its path.
-type Database<'a> = (Option<&'a str>, Option<&'a str>);
+type DatabaseKey<'a> = (Option<&'a str>, Option<&'a str>);
 
 /// The reason that an archive dated in the future stays.
 const FUTURE: &str = "dated in the future";
@@ -67,15 +67,15 @@ const UNREADABLE: &str = "cannot be accessed";
 /// What becomes of each of the archives, which are listed newest first; those of another database are counted by themselves.
 /// Periods are those of UTC.
 #[must_use]
-pub fn plan(listed: &[Listed], keep: Keep, now: Timestamp) -> Vec<Pruned> {
+pub fn plan(listed: &[CatalogEntry], keep: RetentionRules, now: Timestamp) -> Vec<RetentionDecision> {
     // Two machines may have the same path: where an archive says which database it is of, the path says nothing.
-    let mut groups: BTreeMap<Database<'_>, Vec<(usize, &Listed)>> = BTreeMap::new();
-    let mut places: BTreeMap<(&str, &str), Vec<(usize, &Listed)>> = BTreeMap::new();
+    let mut groups: BTreeMap<DatabaseKey<'_>, Vec<(usize, &CatalogEntry)>> = BTreeMap::new();
+    let mut places: BTreeMap<(&str, &str), Vec<(usize, &CatalogEntry)>> = BTreeMap::new();
     let mut out = BTreeMap::new();
     for (at, one) in listed.iter().enumerate() {
         let aside = match one.standing {
             _ if one.is_future(now) => Some(FUTURE),
-            Standing::Unreadable => Some(UNREADABLE),
+            ArchiveState::Unreadable => Some(UNREADABLE),
             _ => None,
         };
         if let Some(reason) = aside {
@@ -98,7 +98,7 @@ pub fn plan(listed: &[Listed], keep: Keep, now: Timestamp) -> Vec<Pruned> {
         let (at, group): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         out.extend(at.into_iter().zip(plan_one(&group, keep)));
     }
-    let pin = |((at, mut one), pinned): ((usize, Pruned), bool)| {
+    let pin = |((at, mut one), pinned): ((usize, RetentionDecision), bool)| {
         one.kept.extend(needed.contains(&at).then_some(MOST));
         one.kept.extend(pinned.then_some("pinned"));
         one
@@ -108,20 +108,20 @@ pub fn plan(listed: &[Listed], keep: Keep, now: Timestamp) -> Vec<Pruned> {
 
 /// Where the archives are listed that have the records which the newest of their group lacks. While nobody has accepted that, they
 /// are what the records can be restored from.
-fn most(group: &[(usize, &Listed)], now: Timestamp) -> Vec<usize> {
+fn most(group: &[(usize, &CatalogEntry)], now: Timestamp) -> Vec<usize> {
     let archives: Vec<_> = group.iter().map(|(_, one)| *one).collect();
-    let Some(lost) = rows::lost(&archives, now) else { return Vec::new() };
+    let Some(lost) = lost_rows::lost(&archives, now) else { return Vec::new() };
     [Some(lost.most), lost.verified].into_iter().flatten().filter_map(|at| Some(group.get(at)?.0)).collect()
 }
 
-fn pruned(one: &Listed, kept: Vec<&'static str>) -> Pruned {
-    Pruned { path: one.path.clone(), created_at: one.created_at, bytes: one.bytes, kept }
+fn pruned(one: &CatalogEntry, kept: Vec<&'static str>) -> RetentionDecision {
+    RetentionDecision { path: one.path.clone(), created_at: one.created_at, bytes: one.bytes, kept }
 }
 
-fn plan_one(listed: &[&Listed], keep: Keep) -> Vec<Pruned> {
-    let mut out: Vec<Pruned> = listed.iter().map(|one| pruned(one, Vec::new())).collect();
+fn plan_one(listed: &[&CatalogEntry], keep: RetentionRules) -> Vec<RetentionDecision> {
+    let mut out: Vec<RetentionDecision> = listed.iter().map(|one| pruned(one, Vec::new())).collect();
     let last = usize::try_from(keep.last).unwrap_or(usize::MAX);
-    let sound = out.iter_mut().zip(listed).filter(|(_, one)| one.standing != Standing::Damaged);
+    let sound = out.iter_mut().zip(listed).filter(|(_, one)| one.standing != ArchiveState::Damaged);
     sound.take(last).for_each(|(one, _)| one.kept.push("last"));
     for (reason, most, period) in [
         ("hourly", keep.hourly, hour as fn(Timestamp) -> String),
@@ -132,12 +132,13 @@ fn plan_one(listed: &[&Listed], keep: Keep) -> Vec<Pruned> {
     ] {
         // A period is represented by its newest proven archive, else by its newest; a damaged one represents nothing.
         let mut best: Vec<(String, usize)> = Vec::new();
-        for (at, one) in listed.iter().enumerate().filter(|(_, one)| one.standing != Standing::Damaged) {
+        for (at, one) in listed.iter().enumerate().filter(|(_, one)| one.standing != ArchiveState::Damaged) {
             let name = period(one.created_at);
             match best.last_mut() {
                 // The list is in the order of time, so a period's archives stand together.
                 Some((other, kept)) if *other == name => {
-                    let is_proven = |at: usize| listed.get(at).is_some_and(|one| one.standing == Standing::Verified);
+                    let is_proven =
+                        |at: usize| listed.get(at).is_some_and(|one| one.standing == ArchiveState::Verified);
                     if is_proven(at) && !is_proven(*kept) {
                         *kept = at;
                     }
@@ -151,7 +152,7 @@ fn plan_one(listed: &[&Listed], keep: Keep) -> Vec<Pruned> {
             }
         }
     }
-    let verified = listed.iter().position(|one| one.standing == Standing::Verified);
+    let verified = listed.iter().position(|one| one.standing == ArchiveState::Verified);
     // Where none is verified, the newest is the best there is.
     if let Some(one) = out.get_mut(verified.unwrap_or(0)) {
         one.kept.push(if verified.is_some() { "newest verified" } else { "newest" });
@@ -184,23 +185,23 @@ fn year(at: Timestamp) -> String {
 ///
 /// # Errors
 /// What the system says of the first archive that cannot be removed; those before it are gone.
-pub fn prune(plan: &[Pruned], clock: &dyn Clock) -> Result<(), Failure> {
+pub fn prune(plan: &[RetentionDecision], clock: &dyn Clock) -> Result<(), Error> {
     for one in plan.iter().rev().filter(|one| one.kept.is_empty()) {
         let path = &one.path;
-        files::remove(path).map_err(|error| Failure::io("remove", path, error))?;
-        let record = record::path_of(path);
-        files::remove(&record).map_err(|error| Failure::io("remove", &record, error))?;
+        files::remove(path).map_err(|error| Error::io("remove", path, error))?;
+        let record = manifest::path_of(path);
+        files::remove(&record).map_err(|error| Error::io("remove", &record, error))?;
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         let details = serde_json::json!({ "archive": name, "bytes": one.bytes });
-        record::note(path, "prune", &format!("{:.0}", clock.now()), details)?;
+        manifest::note(path, "prune", &format!("{:.0}", clock.now()), details)?;
     }
     let Some(folder) = plan.first().and_then(|one| one.path.parent()) else { return Ok(()) };
     tidy(folder)
 }
 
 /// Removes records whose archive is gone, as a prune that was killed leaves them.
-fn tidy(folder: &std::path::Path) -> Result<(), Failure> {
-    let failed = |error| Failure::io("remove old records in", folder, error);
+fn tidy(folder: &std::path::Path) -> Result<(), Error> {
+    let failed = |error| Error::io("remove old records in", folder, error);
     let of_record = |name: &OsStr| {
         let archive = name.to_str()?.strip_suffix(".json")?;
         parse_file_name(archive).map(|_| archive.to_owned())
@@ -209,7 +210,7 @@ fn tidy(folder: &std::path::Path) -> Result<(), Failure> {
     {
         // One that cannot be accessed is not gone, and neither is one behind a link to a disk that is not mounted.
         if matches!(files::stat(&archive), Ok(None)) && !files::is_link(&archive) {
-            files::remove(&record::path_of(&archive)).map_err(failed)?;
+            files::remove(&manifest::path_of(&archive)).map_err(failed)?;
         }
     }
     files::sync_folder(folder).map_err(failed)

@@ -5,16 +5,16 @@
 use std::{io, path::Path, thread, time::Duration};
 
 use super::{
-    Failure, Include, Progress,
+    Error, Include, Progress,
     jsonl::Lines,
-    record::{Checked, Judged, Structure},
+    manifest::{Checked, Examination, Structure},
 };
-use vitalsign_archive::{Files, Header, INCLUDE, METADATA, Metadata, SqliteFacts, Writer, Written, is_reserved};
+use vitalsign_archive::{Header, INCLUDE, METADATA, MemberNames, Metadata, SqliteFacts, Writer, Written, is_reserved};
 use vitalsign_base::{
     files::{self, Stat},
     value::{Digest, printable},
 };
-use vitalsign_sqlite::{Depth, Examined, Facts, Snapshot, Trouble, linked_version};
+use vitalsign_sqlite::{Depth, Examined, Facts, Snapshot, linked_version};
 
 /// The member with the rows of the provenance table.
 const PROVENANCE: &str = "provenance.jsonl";
@@ -43,7 +43,7 @@ const MAX_TEXT_BYTES: usize = 500;
 pub(super) const INDEX_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the metadata says beside the facts of the snapshot.
-pub(super) struct About<'a> {
+pub(super) struct BackupContext<'a> {
     /// The database's real path.
     pub(super) real: &'a Path,
     /// What `stat` says of it.
@@ -64,29 +64,29 @@ pub(super) struct About<'a> {
 }
 
 /// An archive that is finished, synced and, if that was asked for, proven.
-pub(super) struct Proven {
+pub(super) struct ProvenArchive {
     pub(super) written: Written,
     /// The archive's own digest, once it was read back.
     pub(super) digest: Option<Digest>,
 }
 
 /// How far an archive is.
-pub(super) enum State {
+pub(super) enum ArchiveStage {
     /// It holds the registry's own database, and what is included is still to come: reading that takes its time, in which the
     /// database is not to be held.
     Begun(Box<Writer>),
     /// It is finished.
-    Proven(Proven),
+    ProvenArchive(ProvenArchive),
 }
 
 /// What was written.
-pub(super) struct Taken {
-    pub(super) state: State,
+pub(super) struct WrittenSnapshot {
+    pub(super) state: ArchiveStage,
     pub(super) metadata: Metadata,
-    pub(super) judged: Judged,
+    pub(super) judged: Examination,
 }
 
-impl About<'_> {
+impl BackupContext<'_> {
     /// The header of a member.
     pub(super) fn header(&self, name: &str, bytes: Option<u64>) -> Header {
         let Stat { uid, gid, .. } = self.stat;
@@ -99,7 +99,7 @@ impl About<'_> {
     }
 
     /// The metadata as far as no database has to be read for it.
-    pub(super) fn metadata(&self, files: Files) -> Metadata {
+    pub(super) fn metadata(&self, files: MemberNames) -> Metadata {
         Metadata {
             created_at: Some(self.created_at.clone()),
             tool: Some(format!("vitalsign {}", env!("CARGO_PKG_VERSION"))),
@@ -132,18 +132,18 @@ impl About<'_> {
 /// again with what is known then.
 pub(super) fn take(
     snapshot: &Snapshot<'_>,
-    about: &About<'_>,
-    writer: &dyn Fn() -> Result<Writer, Failure>,
-    may_begin: &dyn Fn(u64) -> Result<(), Failure>,
-    prove: &(dyn Fn(Written) -> Result<Proven, Failure> + Sync),
+    about: &BackupContext<'_>,
+    writer: &dyn Fn() -> Result<Writer, Error>,
+    may_begin: &dyn Fn(u64) -> Result<(), Error>,
+    prove: &(dyn Fn(Written) -> Result<ProvenArchive, Error> + Sync),
     archive: &Path,
     progress: &dyn Progress,
-) -> Result<Result<Taken, Failure>, Trouble> {
+) -> Result<Result<WrittenSnapshot, Error>, vitalsign_sqlite::Error> {
     let facts = snapshot.facts()?;
     if let Err(failure) = may_begin(facts.page_bytes * facts.pages) {
         return Ok(Err(failure));
     }
-    let mut known = (!about.checked).then(|| Judged::not_checked("--no-verify"));
+    let mut known = (!about.checked).then(|| Examination::not_checked("--no-verify"));
     loop {
         let writer = match writer() {
             Ok(writer) => writer,
@@ -163,14 +163,14 @@ pub(super) fn take(
 #[expect(clippy::too_many_arguments, reason = "what `take` was given, and what it knows")]
 fn written(
     snapshot: &Snapshot<'_>,
-    about: &About<'_>,
+    about: &BackupContext<'_>,
     facts: &Facts,
     mut writer: Writer,
-    known: Option<&Judged>,
-    prove: &(dyn Fn(Written) -> Result<Proven, Failure> + Sync),
+    known: Option<&Examination>,
+    prove: &(dyn Fn(Written) -> Result<ProvenArchive, Error> + Sync),
     archive: &Path,
     progress: &dyn Progress,
-) -> Result<Result<Taken, Failure>, Trouble> {
+) -> Result<Result<WrittenSnapshot, Error>, vitalsign_sqlite::Error> {
     let total = facts.page_bytes * facts.pages;
     let metadata = described(snapshot, about, facts, known)?;
     progress.begin("backing up", total);
@@ -183,27 +183,31 @@ fn written(
     }
     progress.end();
     if progress.is_cancelled() {
-        return Ok(Err(Failure::Interrupted));
+        return Ok(Err(Error::Interrupted));
     }
     if let Err(error) = ended {
-        return Ok(Err(Failure::io("write the archive in", archive, error)));
+        return Ok(Err(Error::io("write the archive in", archive, error)));
     }
     if !about.include.is_empty() {
         let judged = match known {
             Some(known) => Ok(known.clone()),
             None => source_judged(snapshot, about.real, progress)?,
         };
-        return Ok(judged.map(|judged| Taken { state: State::Begun(Box::new(writer)), metadata, judged }));
+        return Ok(judged.map(|judged| WrittenSnapshot {
+            state: ArchiveStage::Begun(Box::new(writer)),
+            metadata,
+            judged,
+        }));
     }
     // The archive is finished and proven while its pages are checked: neither needs the other.
     let (proven, judged) = thread::scope(|scope| {
         let finish = || {
-            writer.finish(&about.header("", None)).map_err(|error| Failure::io("write the archive in", archive, error))
+            writer.finish(&about.header("", None)).map_err(|error| Error::io("write the archive in", archive, error))
         };
         let finishing =
             thread::Builder::new().name("proof".to_owned()).spawn_scoped(scope, || finish().and_then(prove));
         let judged = match known {
-            _ if finishing.is_err() => Ok(Ok(Judged::not_checked("no archive"))),
+            _ if finishing.is_err() => Ok(Ok(Examination::not_checked("no archive"))),
             Some(known) => Ok(Ok(known.clone())),
             None => source_judged(snapshot, about.real, progress),
         };
@@ -211,27 +215,27 @@ fn written(
         (finishing.and_then(|thread| thread.join().map_or_else(gone, Ok)), judged)
     });
     let judged = judged?;
-    let proven = proven.unwrap_or_else(|error| Err(Failure::io("write the archive in", archive, error)));
-    Ok(judged.and_then(|judged| Ok(Taken { state: State::Proven(proven?), metadata, judged })))
+    let proven = proven.unwrap_or_else(|error| Err(Error::io("write the archive in", archive, error)));
+    Ok(judged.and_then(|judged| Ok(WrittenSnapshot { state: ArchiveStage::ProvenArchive(proven?), metadata, judged })))
 }
 
 /// What the archive says of itself.
 fn described(
     snapshot: &Snapshot<'_>,
-    about: &About<'_>,
+    about: &BackupContext<'_>,
     facts: &Facts,
-    known: Option<&Judged>,
-) -> Result<Metadata, Trouble> {
+    known: Option<&Examination>,
+) -> Result<Metadata, vitalsign_sqlite::Error> {
     let records = match snapshot.unreadable(about.records_table) {
         None => snapshot.counted(about.records_table)?,
         // The table does not exist, or only the registry's own program can read it.
         Some(_) => None,
     };
     let provenance = provenance(snapshot, about.provenance_table)?;
-    let files = Files {
+    let files = MemberNames {
         database: Some(about.member()),
         provenance: provenance.map(|_| PROVENANCE.to_owned()),
-        ..Files::default()
+        ..MemberNames::default()
     };
     let faults = match known.map(|known| &known.structure) {
         Some(Structure::Flawed(faults)) => faults.clone(),
@@ -261,18 +265,18 @@ pub(super) fn facts_of(facts: &Facts) -> SqliteFacts {
 }
 
 /// The rows of the provenance table, or of a view in its place; `None` where there is none that can be read.
-fn provenance(snapshot: &Snapshot<'_>, table: &str) -> Result<Option<u64>, Trouble> {
+fn provenance(snapshot: &Snapshot<'_>, table: &str) -> Result<Option<u64>, vitalsign_sqlite::Error> {
     let is_view = snapshot.is_view(table)?;
     if !is_view && !snapshot.is_table(table)? {
         return Ok(None);
     }
-    let not_exported = |trouble: Trouble| {
+    let not_exported = |error: vitalsign_sqlite::Error| {
         let what = if is_view { "view" } else { "table" };
-        tracing::warn!("the backup contains the {what} `{table}`, but its rows could not be exported: {trouble}");
+        tracing::warn!("the backup contains the {what} `{table}`, but its rows could not be exported: {error}");
         Ok(None)
     };
-    if let Some(trouble) = snapshot.unreadable(table) {
-        return not_exported(trouble);
+    if let Some(error) = snapshot.unreadable(table) {
+        return not_exported(error);
     }
     if !is_view {
         return snapshot.counted(table);
@@ -284,13 +288,13 @@ fn provenance(snapshot: &Snapshot<'_>, table: &str) -> Result<Option<u64>, Troub
         true
     }) {
         Ok(()) => Ok(Some(rows)),
-        Err(trouble @ Trouble::Other { .. }) => not_exported(trouble),
-        Err(trouble) => Err(trouble),
+        Err(error @ vitalsign_sqlite::Error::Other { .. }) => not_exported(error),
+        Err(error) => Err(error),
     }
 }
 
 /// `metadata.json`.
-pub(super) fn text(writer: &mut Writer, about: &About<'_>, metadata: &Metadata) -> io::Result<()> {
+pub(super) fn text(writer: &mut Writer, about: &BackupContext<'_>, metadata: &Metadata) -> io::Result<()> {
     let text = metadata.render();
     writer.begin(about.header(METADATA, Some(text.len() as u64)))?;
     writer.write(text.as_bytes())?;
@@ -299,11 +303,11 @@ pub(super) fn text(writer: &mut Writer, about: &About<'_>, metadata: &Metadata) 
 
 fn database(
     snapshot: &Snapshot<'_>,
-    about: &About<'_>,
+    about: &BackupContext<'_>,
     total: u64,
     writer: &mut Writer,
     progress: &dyn Progress,
-) -> Result<io::Result<()>, Trouble> {
+) -> Result<io::Result<()>, vitalsign_sqlite::Error> {
     let mut ended = writer.begin(about.kept_header(&about.member(), total));
     let mut done = 0;
     if ended.is_ok() {
@@ -317,7 +321,11 @@ fn database(
     Ok(ended.and_then(|()| writer.end().map(drop)))
 }
 
-fn export(snapshot: &Snapshot<'_>, about: &About<'_>, writer: &mut Writer) -> Result<io::Result<()>, Trouble> {
+fn export(
+    snapshot: &Snapshot<'_>,
+    about: &BackupContext<'_>,
+    writer: &mut Writer,
+) -> Result<io::Result<()>, vitalsign_sqlite::Error> {
     let mut ended = writer.begin(about.header(PROVENANCE, None));
     let mut lines = Lines::default();
     let mut gathered = Vec::with_capacity(LINES_BYTES * 2);
@@ -335,8 +343,8 @@ fn export(snapshot: &Snapshot<'_>, about: &About<'_>, writer: &mut Writer) -> Re
 }
 
 /// The database that is backed up may have lost rows.
-pub(super) fn damaged_source(real: &Path, problems: Vec<String>) -> Failure {
-    Failure::Structure { what: said_of(real), problems, hint: DAMAGED_SOURCE_HINT }
+pub(super) fn damaged_source(real: &Path, problems: Vec<String>) -> Error {
+    Error::Structure { what: said_of(real), problems, hint: DAMAGED_SOURCE_HINT }
 }
 
 fn said_of(real: &Path) -> String {
@@ -349,7 +357,7 @@ fn source_judged(
     snapshot: &Snapshot<'_>,
     real: &Path,
     progress: &dyn Progress,
-) -> Result<Result<Judged, Failure>, Trouble> {
+) -> Result<Result<Examination, Error>, vitalsign_sqlite::Error> {
     judged(snapshot, &said_of(real), DAMAGED_SOURCE_HINT, Depth::Within(INDEX_LIMIT), progress)
 }
 
@@ -364,12 +372,14 @@ pub(super) fn judged(
     hint: &'static str,
     depth: Depth,
     progress: &dyn Progress,
-) -> Result<Result<Judged, Failure>, Trouble> {
+) -> Result<Result<Examination, Error>, vitalsign_sqlite::Error> {
     let found = match snapshot.until(&|| progress.is_cancelled(), || snapshot.examine(depth)) {
         Ok(found) => found,
-        Err(Trouble::OutOfTime { .. }) if progress.is_cancelled() => return Ok(Err(Failure::Interrupted)),
-        Err(Trouble::Other { detail, .. }) => return Ok(Ok(Judged::not_checked(detail))),
-        Err(trouble) => return Err(trouble),
+        Err(vitalsign_sqlite::Error::OutOfTime { .. }) if progress.is_cancelled() => {
+            return Ok(Err(Error::Interrupted));
+        }
+        Err(vitalsign_sqlite::Error::Other { detail, .. }) => return Ok(Ok(Examination::not_checked(detail))),
+        Err(error) => return Err(error),
     };
     let said = |most: usize| {
         let mut texts: Vec<_> =
@@ -380,9 +390,9 @@ pub(super) fn judged(
         texts
     };
     if found.may_lose_rows() {
-        return Ok(Err(Failure::Structure { what: what.to_owned(), problems: said(MAX_PROBLEMS), hint }));
+        return Ok(Err(Error::Structure { what: what.to_owned(), problems: said(MAX_PROBLEMS), hint }));
     }
     let structure = if found.problems.is_empty() { Structure::Sound } else { Structure::Flawed(said(MAX_FAULTS)) };
     let Examined { indexes, references, why_not, .. } = found;
-    Ok(Ok(Judged { structure, checked: Checked { pages: true, rows: true, indexes, references, why_not } }))
+    Ok(Ok(Examination { structure, checked: Checked { pages: true, rows: true, indexes, references, why_not } }))
 }

@@ -8,9 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Failure, Progress, verify::CHECK_LIMIT};
+use super::{Error, Progress, verify::CHECK_LIMIT};
 use vitalsign_base::files;
-use vitalsign_sqlite::{Copy, Snapshot, Trouble};
+use vitalsign_sqlite::{PrivateCopy, Snapshot};
 
 /// Pages are gathered to so many bytes before they are written.
 const GATHERED_BYTES: usize = 1 << 20;
@@ -33,8 +33,8 @@ impl Spool {
         snapshot: &Snapshot<'_>,
         out: &Path,
         progress: &dyn Progress,
-    ) -> Result<Result<Self, Failure>, Trouble> {
-        let failed = |error| Failure::io("write a copy of the database to", out, error);
+    ) -> Result<Result<Self, Error>, vitalsign_sqlite::Error> {
+        let failed = |error| Error::io("write a copy of the database to", out, error);
         let begun = || -> io::Result<_> {
             let folder = files::temporary_folder(out)?;
             // SQLite follows no link on its way to what it reads here.
@@ -58,7 +58,7 @@ impl Spool {
         progress.end();
         read?;
         if progress.is_cancelled() {
-            return Ok(Err(Failure::Interrupted));
+            return Ok(Err(Error::Interrupted));
         }
         Ok(ended.and_then(|()| file.flush()).map(|()| spool).map_err(failed))
     }
@@ -71,7 +71,10 @@ impl Spool {
     }
 
     /// Asks questions of the copy, of which nobody has to wait for the end.
-    pub(super) fn look<T>(&self, look: impl FnOnce(&Snapshot<'_>) -> Result<T, Trouble>) -> Result<T, Trouble> {
-        Copy::open(&self.path, &self.path, CHECK_LIMIT)?.look(look)
+    pub(super) fn look<T>(
+        &self,
+        look: impl FnOnce(&Snapshot<'_>) -> Result<T, vitalsign_sqlite::Error>,
+    ) -> Result<T, vitalsign_sqlite::Error> {
+        PrivateCopy::open(&self.path, &self.path, CHECK_LIMIT)?.look(look)
     }
 }

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Failure, Include,
+    Error, Include,
     create::lock,
-    failure::stat,
+    error::stat,
     journal,
-    kept::{self, LOG, Note, staged_beside},
+    replaced_folder::{self, EXPORT, ReplacedNote, staged_beside},
     swap::{
         Exchange, Recovered, Swap, recover, refuse_if_export_open, refuse_if_in_use, refuse_if_open,
         refuse_mount_point, swap,
@@ -15,7 +15,7 @@ use super::{
 };
 use vitalsign_base::{
     clock::Clock,
-    files::{self, Kind},
+    files::{self, FileKind},
 };
 
 /// What is asked for.
@@ -43,18 +43,18 @@ pub struct Undone {
 /// Brings back what the last restore replaced, and keeps what that restore had put there.
 ///
 /// # Errors
-/// [`Failure::Refused`] when nothing was replaced, or while a process has the database open.
-pub fn undo(request: &UndoRequest<'_>, clock: &dyn Clock) -> Result<Undone, Failure> {
+/// [`Error::Refused`] when nothing was replaced, or while a process has the database open.
+pub fn undo(request: &UndoRequest<'_>, clock: &dyn Clock) -> Result<Undone, Error> {
     let db = request.db;
-    let real = files::resolved(db).map_err(|error| Failure::io("find", db, error))?;
+    let real = files::resolved(db).map_err(|error| Error::io("find", db, error))?;
     let nothing = || {
         let what = format!("no restore has replaced {}, so there is nothing to bring back", db.display());
-        Failure::refused(what, "`vitalsign list` shows the archives that can be restored")
+        Error::refused(what, "`vitalsign list` shows the archives that can be restored")
     };
     if files::is_link(&real) {
-        let real = files::led_to(&real).unwrap_or(real);
+        let real = files::link_destination(&real).unwrap_or(real);
         let what = format!("{} is a symbolic link to {}, which does not exist", db.display(), real.display());
-        return Err(Failure::refused(
+        return Err(Error::refused(
             format!("{what}; nothing was changed"),
             "name the path that the link points to with --db",
         ));
@@ -64,21 +64,22 @@ pub fn undo(request: &UndoRequest<'_>, clock: &dyn Clock) -> Result<Undone, Fail
     let _lock = lock(&real, &there.unwrap_or(parent), request.scratch)?;
     match recover(&real)? {
         // The files from before the restore are there now, which is what an undo is for.
-        Some(Recovered::TakenBack(journal::Kind::Restore) | Recovered::Completed(journal::Kind::Undo)) => {
+        Some(Recovered::TakenBack(journal::SwapKind::Restore) | Recovered::Completed(journal::SwapKind::Undo)) => {
             return Ok(Undone { replaced: None, interrupted: true });
         }
-        Some(Recovered::TakenBack(journal::Kind::Undo) | Recovered::Completed(journal::Kind::Restore)) | None => {}
+        Some(Recovered::TakenBack(journal::SwapKind::Undo) | Recovered::Completed(journal::SwapKind::Restore))
+        | None => {}
     }
-    if stat(&real)?.is_some_and(|found| found.kind != Kind::File) {
+    if stat(&real)?.is_some_and(|found| found.kind != FileKind::File) {
         return Err(nothing());
     }
-    let (from, database) = kept::newest(&real)?.ok_or_else(nothing)?;
+    let (from, database) = replaced_folder::newest(&real)?.ok_or_else(nothing)?;
     let log = match request.log {
-        Some(log) => Some(files::resolved(log).map_err(|error| Failure::io("find", log, error))?),
-        None => Note::log(&from, files::folder_of(&real))?,
+        Some(log) => Some(files::resolved(log).map_err(|error| Error::io("find", log, error))?),
+        None => ReplacedNote::log(&from, files::folder_of(&real))?,
     };
-    let included = Note::included(&from, files::folder_of(&real), request.include)?;
-    let old_log = from.join(LOG);
+    let included = ReplacedNote::included(&from, files::folder_of(&real), request.include)?;
+    let old_log = from.join(EXPORT);
     for path in [Some(&real), log.as_ref()].into_iter().flatten() {
         refuse_mount_point(path)?;
     }
@@ -95,12 +96,12 @@ pub fn undo(request: &UndoRequest<'_>, clock: &dyn Clock) -> Result<Undone, Fail
                 "it is not known where the provenance export in {} belongs to; nothing was changed",
                 from.display()
             );
-            return Err(Failure::refused(what, "say with --log where to put it"));
+            return Err(Error::refused(what, "say with --log where to put it"));
         }
     }
     // The old export stays where it is kept until all is done. Where the restore replaced none, the one that it made is moved away.
     let staged = match &log {
-        Some(log) if stat(&old_log)?.is_some() => Some(Staged::of(&old_log, log, &real)?),
+        Some(log) if stat(&old_log)?.is_some() => Some(StagedExport::of(&old_log, log, &real)?),
         _ => None,
     };
     let at = format!("{:.0}", clock.now());
@@ -109,7 +110,7 @@ pub fn undo(request: &UndoRequest<'_>, clock: &dyn Clock) -> Result<Undone, Fail
         real: &real,
         new: database.as_deref(),
         log: log.as_deref().map(|log| (staged.as_ref().map(|staged| staged.path.as_path()), log)),
-        kind: journal::Kind::Undo,
+        kind: journal::SwapKind::Undo,
         at: &at,
         by: &format!("restore --undo, from {}", from.display()),
         from: Some(&from),
@@ -119,28 +120,28 @@ pub fn undo(request: &UndoRequest<'_>, clock: &dyn Clock) -> Result<Undone, Fail
 }
 
 /// A copy of an export beside the place where it goes; dropping this removes it.
-struct Staged<'a> {
+struct StagedExport<'a> {
     path: PathBuf,
     real: &'a Path,
 }
 
-impl<'a> Staged<'a> {
-    fn of(kept: &Path, log: &Path, real: &'a Path) -> Result<Self, Failure> {
+impl<'a> StagedExport<'a> {
+    fn of(kept: &Path, log: &Path, real: &'a Path) -> Result<Self, Error> {
         let folder = files::folder_of(log);
         if stat(folder)?.is_none() {
             let what =
                 format!("the folder {} of the provenance export does not exist; nothing was changed", folder.display());
-            return Err(Failure::refused(what, "create the folder, or say with --log where to put the export"));
+            return Err(Error::refused(what, "create the folder, or say with --log where to put the export"));
         }
         let path = staged_beside(log);
         let staged = Self { path, real };
-        files::remove(&staged.path).map_err(|error| Failure::io("remove", &staged.path, error))?;
-        files::keep_copy(kept, &staged.path).map_err(|error| Failure::io("write", &staged.path, error))?;
+        files::remove(&staged.path).map_err(|error| Error::io("remove", &staged.path, error))?;
+        files::copy_with_attributes(kept, &staged.path).map_err(|error| Error::io("write", &staged.path, error))?;
         Ok(staged)
     }
 }
 
-impl Drop for Staged<'_> {
+impl Drop for StagedExport<'_> {
     fn drop(&mut self) {
         if !journal::is_there(self.real) {
             // The next undo or restore removes it.

@@ -10,12 +10,13 @@ use std::{
 };
 
 use super::{
-    Failure, Progress,
+    Error, Progress,
     include::{self, Contents},
-    plain::plain,
+    plain_copy::plain,
 };
 use vitalsign_archive::{
-    CONTENTS, DATABASE_MAGIC, Damage, Files, Flaw, Found, METADATA, Metadata, ReadError, SUMS, Source, Sums, walk,
+    ArchiveReader, CONTENTS, Checksums, DATABASE_MAGIC, Damage, Flaw, METADATA, Member, MemberNames, Metadata,
+    ReadError, SUMS, walk,
 };
 use vitalsign_base::{
     files::{self, Flusher},
@@ -36,8 +37,8 @@ const MAX_SHOWN_BYTES: usize = 200;
 
 /// A member that was read.
 #[derive(Clone, Debug)]
-pub(super) struct Piece {
-    pub(super) found: Found,
+pub(super) struct UnpackedMember {
+    pub(super) found: Member,
     pub(super) digest: Digest,
     is_sqlite: bool,
 }
@@ -46,9 +47,9 @@ pub(super) struct Piece {
 #[derive(Debug)]
 pub(super) struct Unpacked {
     pub(super) metadata: Metadata,
-    pub(super) pieces: Vec<Piece>,
+    pub(super) pieces: Vec<UnpackedMember>,
     /// Which member is what; only those that are there.
-    pub(super) files: Files,
+    pub(super) files: MemberNames,
     /// Whether it has sums, which then hold.
     pub(super) has_sums: bool,
     /// The archive's own digest, if it was asked for.
@@ -60,22 +61,22 @@ pub(super) struct Unpacked {
 }
 
 /// What went wrong while a member was handled.
-pub(super) enum Stop {
+pub(super) enum UnpackError {
     Read(ReadError),
-    Failure(Failure),
+    Error(Error),
 }
 
-impl Stop {
+impl UnpackError {
     /// As a failure of reading the file at `path`.
-    pub(super) fn into_failure(self, path: &Path) -> Failure {
+    pub(super) fn into_failure(self, path: &Path) -> Error {
         match self {
-            Self::Read(error) => Failure::reading(path, error),
-            Self::Failure(failure) => failure,
+            Self::Read(error) => Error::reading(path, error),
+            Self::Error(failure) => failure,
         }
     }
 }
 
-impl From<ReadError> for Stop {
+impl From<ReadError> for UnpackError {
     fn from(error: ReadError) -> Self {
         Self::Read(error)
     }
@@ -83,11 +84,11 @@ impl From<ReadError> for Stop {
 
 impl Unpacked {
     /// The member that is the database.
-    pub(super) fn database(&self) -> Option<&Piece> {
+    pub(super) fn database(&self) -> Option<&UnpackedMember> {
         self.piece(self.files.database.as_ref())
     }
 
-    fn piece(&self, name: Option<&String>) -> Option<&Piece> {
+    fn piece(&self, name: Option<&String>) -> Option<&UnpackedMember> {
         self.pieces.iter().find(|piece| Some(&piece.found.name) == name)
     }
 }
@@ -97,12 +98,12 @@ pub(super) fn unpack(
     path: &Path,
     hashed: bool,
     folder: &Path,
-    place: &mut dyn FnMut(&Found) -> Result<Option<File>, Failure>,
+    place: &mut dyn FnMut(&Member) -> Result<Option<File>, Error>,
     progress: &dyn Progress,
-) -> Result<Unpacked, Failure> {
-    let reading = |error| Failure::reading(path, error);
+) -> Result<Unpacked, Error> {
+    let reading = |error| Error::reading(path, error);
     let total = files::stat(path).ok().flatten().map_or(0, |found| found.bytes);
-    let mut source = Source::open(path, hashed).map_err(reading)?;
+    let mut source = ArchiveReader::open(path, hashed).map_err(reading)?;
     if source.is_database().map_err(reading)? {
         return plain(path, source, hashed, folder, place, progress);
     }
@@ -111,7 +112,7 @@ pub(super) fn unpack(
     let (mut metadata, mut sums, mut contents) = (None, None, None);
     let mut expected = None;
     let mut pieces = Vec::new();
-    let walked = walk::<Stop>(source, |found, content| {
+    let walked = walk::<UnpackError>(source, |found, content| {
         let most = match found.name.as_str() {
             METADATA => Some(MAX_TEXT_BYTES),
             SUMS | CONTENTS => Some(MAX_LIST_BYTES),
@@ -120,7 +121,7 @@ pub(super) fn unpack(
         let mut text = most.map(|_| Vec::new());
         if let Some(most) = most.filter(|most| found.bytes > *most) {
             let why = format!("its `{}` has {} bytes, but at most {most} are allowed", found.name, found.bytes);
-            return Err(Stop::Read(Flaw::Refused(why).into()));
+            return Err(UnpackError::Read(Flaw::Refused(why).into()));
         }
         may_be_that_large(found, expected.as_ref())?;
         let mut head = Vec::with_capacity(DATABASE_MAGIC.len());
@@ -131,13 +132,13 @@ pub(super) fn unpack(
         found.is_database = head == DATABASE_MAGIC;
         let found = &found;
         let content = &mut head.as_slice().chain(content);
-        let to = if text.is_some() { None } else { place(found).map_err(Stop::Failure)? };
+        let to = if text.is_some() { None } else { place(found).map_err(UnpackError::Error)? };
         let mut step = || {
             progress.at(counter.bytes());
             !progress.is_cancelled()
         };
-        let piece =
-            copy(found, content, to, text.as_mut(), &mut step).map_err(|error| error.into_stop(folder, found))?;
+        let piece = copy(found, content, to, text.as_mut(), &mut step)
+            .map_err(|error| error.into_unpack_error(folder, found))?;
         match found.name.as_str() {
             METADATA => {
                 expected = text.as_deref().and_then(|text| Metadata::parse(text).ok());
@@ -152,14 +153,14 @@ pub(super) fn unpack(
     });
     progress.end();
     let walked = walked.map_err(|stop| stop.into_failure(path))?;
-    let flawed = |flaw| Failure::Archive { path: path.to_owned(), flaw };
+    let flawed = |flaw| Error::Archive { path: path.to_owned(), flaw };
     let none = || Flaw::Refused(format!("it contains no `{METADATA}`"));
     let metadata = metadata.ok_or_else(none).and_then(|text| Metadata::parse(&text)).map_err(flawed)?;
-    let parse = if metadata.include.is_empty() { Sums::parse } else { Sums::parse_included };
+    let parse = if metadata.include.is_empty() { Checksums::parse } else { Checksums::parse_included };
     let sums = sums.map(|text| parse(&text)).transpose().map_err(flawed)?;
     let files = roles(&metadata, &pieces).map_err(flawed)?;
-    hold_sums(&metadata, sums.as_ref(), &pieces).map_err(flawed)?;
-    hold_size(&metadata, &files, &pieces).map_err(flawed)?;
+    verify_checksums(&metadata, sums.as_ref(), &pieces).map_err(flawed)?;
+    verify_size(&metadata, &files, &pieces).map_err(flawed)?;
     let contents = contents.filter(|_| !metadata.include.is_empty()).map(|text| Contents::parse(&text)).transpose();
     let contents = contents.and_then(|contents| include::hold(&metadata, contents, &pieces)).map_err(flawed)?;
     let (has_sums, digest) = (sums.is_some(), walked.digest);
@@ -167,7 +168,7 @@ pub(super) fn unpack(
 }
 
 /// Refuses a database that is larger than the metadata says, before any of it is written.
-fn may_be_that_large(found: &Found, metadata: Option<&Metadata>) -> Result<(), ReadError> {
+fn may_be_that_large(found: &Member, metadata: Option<&Metadata>) -> Result<(), ReadError> {
     let Some(Metadata { files: Some(files), sqlite: Some(sqlite), .. }) = metadata else { return Ok(()) };
     let said = sqlite.page_size.saturating_mul(sqlite.page_count);
     if files.database.as_ref() != Some(&found.name) || found.bytes <= said {
@@ -186,44 +187,44 @@ enum CopyError {
 }
 
 impl CopyError {
-    fn into_stop(self, folder: &Path, found: &Found) -> Stop {
+    fn into_unpack_error(self, folder: &Path, found: &Member) -> UnpackError {
         match self {
-            Self::Cancelled => Stop::Failure(Failure::Interrupted),
-            Self::From(error) => Stop::Read(error.into()),
+            Self::Cancelled => UnpackError::Error(Error::Interrupted),
+            Self::From(error) => UnpackError::Read(error.into()),
             Self::To(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 let free = files::free_bytes(folder).unwrap_or(0);
-                Stop::Failure(Failure::Space { folder: folder.to_owned(), free, needed: found.bytes })
+                UnpackError::Error(Error::Space { folder: folder.to_owned(), free, needed: found.bytes })
             }
-            Self::To(error) => Stop::Failure(Failure::io("write a file in", folder, error)),
+            Self::To(error) => UnpackError::Error(Error::io("write a file in", folder, error)),
         }
     }
 }
 
 /// Copies a file that is no member of an archive to where `place` says.
 pub(super) fn copied(
-    found: &Found,
+    found: &Member,
     content: &mut dyn Read,
     folder: &Path,
-    place: &mut dyn FnMut(&Found) -> Result<Option<File>, Failure>,
+    place: &mut dyn FnMut(&Member) -> Result<Option<File>, Error>,
     progress: &dyn Progress,
-) -> Result<Piece, Stop> {
-    let to = place(found).map_err(Stop::Failure)?;
+) -> Result<UnpackedMember, UnpackError> {
+    let to = place(found).map_err(UnpackError::Error)?;
     let mut done = 0;
     let mut step = || {
         done += STEP_BYTES as u64;
         progress.at(done.min(found.bytes));
         !progress.is_cancelled()
     };
-    copy(found, content, to, None, &mut step).map_err(|error| error.into_stop(folder, found))
+    copy(found, content, to, None, &mut step).map_err(|error| error.into_unpack_error(folder, found))
 }
 
 fn copy(
-    found: &Found,
+    found: &Member,
     content: &mut dyn Read,
     mut to: Option<File>,
     mut text: Option<&mut Vec<u8>>,
     step: &mut dyn FnMut() -> bool,
-) -> Result<Piece, CopyError> {
+) -> Result<UnpackedMember, CopyError> {
     let mut hasher = Hasher::default();
     let mut head: Vec<u8> = Vec::with_capacity(DATABASE_MAGIC.len());
     let mut flusher = to.as_ref().map(Flusher::new).transpose().map_err(CopyError::To)?;
@@ -252,17 +253,17 @@ fn copy(
         let sync = || if found.is_included() { Ok(()) } else { file.sync_all() };
         flusher.finish().and_then(|()| sync()).map_err(CopyError::To)?;
     }
-    Ok(Piece { found: found.clone(), digest: hasher.finish(), is_sqlite: head == DATABASE_MAGIC })
+    Ok(UnpackedMember { found: found.clone(), digest: hasher.finish(), is_sqlite: head == DATABASE_MAGIC })
 }
 
 /// Which member is the database, which the export and so on: as the metadata says, else by content and name. Every member has
 /// exactly one role.
-fn roles(metadata: &Metadata, pieces: &[Piece]) -> Result<Files, Flaw> {
+fn roles(metadata: &Metadata, pieces: &[UnpackedMember]) -> Result<MemberNames, Flaw> {
     let named = metadata.files.clone().unwrap_or_default();
     let files = match (&named.database, metadata.format_version) {
         (Some(_), Some(_)) => named,
         (Some(database), None) => completed(named.clone(), database, pieces),
-        (None, _) => completed(Files::default(), &the_database(pieces)?, pieces),
+        (None, _) => completed(MemberNames::default(), &the_database(pieces)?, pieces),
     };
     let mut known = vec![METADATA, SUMS];
     known.extend((!metadata.include.is_empty()).then_some(CONTENTS));
@@ -276,7 +277,7 @@ fn roles(metadata: &Metadata, pieces: &[Piece]) -> Result<Files, Flaw> {
         }
         known.push(name);
     }
-    let is_stranger = |piece: &&Piece| match piece.found.is_included() {
+    let is_stranger = |piece: &&UnpackedMember| match piece.found.is_included() {
         // Each of them is held against the description that the archive has then.
         true => metadata.include.is_empty(),
         false => !known.contains(&piece.found.name.as_str()),
@@ -291,7 +292,7 @@ fn roles(metadata: &Metadata, pieces: &[Piece]) -> Result<Files, Flaw> {
 }
 
 /// The one member that is a SQLite database.
-fn the_database(pieces: &[Piece]) -> Result<String, Flaw> {
+fn the_database(pieces: &[UnpackedMember]) -> Result<String, Flaw> {
     let databases: Vec<_> = pieces.iter().filter(|piece| piece.is_sqlite).map(|piece| &piece.found.name).collect();
     match databases.as_slice() {
         [one] => Ok((*one).clone()),
@@ -306,9 +307,9 @@ fn the_database(pieces: &[Piece]) -> Result<String, Flaw> {
 }
 
 /// Finds the members that the metadata of an older archive does not name by the ending of their names.
-fn completed(files: Files, database: &str, pieces: &[Piece]) -> Files {
+fn completed(files: MemberNames, database: &str, pieces: &[UnpackedMember]) -> MemberNames {
     let there = |name: String| pieces.iter().any(|piece| piece.found.name == name).then_some(name);
-    Files {
+    MemberNames {
         wal: files.wal.or_else(|| there(format!("{database}-wal"))),
         shm: files.shm.or_else(|| there(format!("{database}-shm"))),
         journal: files.journal.or_else(|| there(format!("{database}-journal"))),
@@ -320,8 +321,8 @@ fn completed(files: Files, database: &str, pieces: &[Piece]) -> Files {
 }
 
 /// Fails unless every sum names a member and matches it, and, in archives of this format, every member has a sum.
-fn hold_sums(metadata: &Metadata, sums: Option<&Sums>, pieces: &[Piece]) -> Result<(), Flaw> {
-    let Some(Sums(sums)) = sums else {
+fn verify_checksums(metadata: &Metadata, sums: Option<&Checksums>, pieces: &[UnpackedMember]) -> Result<(), Flaw> {
+    let Some(Checksums(sums)) = sums else {
         return match metadata.format_version {
             None => Ok(()),
             Some(_) => {
@@ -352,7 +353,7 @@ fn hold_sums(metadata: &Metadata, sums: Option<&Sums>, pieces: &[Piece]) -> Resu
 }
 
 /// Fails unless a database without a log has as many bytes as its pages need.
-fn hold_size(metadata: &Metadata, files: &Files, pieces: &[Piece]) -> Result<(), Flaw> {
+fn verify_size(metadata: &Metadata, files: &MemberNames, pieces: &[UnpackedMember]) -> Result<(), Flaw> {
     let database = pieces.iter().find(|piece| Some(&piece.found.name) == files.database.as_ref());
     let (Some(sqlite), Some(database), None) = (&metadata.sqlite, database, &files.wal) else { return Ok(()) };
     let expected = sqlite.page_size.saturating_mul(sqlite.page_count);

@@ -11,20 +11,20 @@ use std::{
 };
 
 use super::{
-    Failure, Progress,
-    failure::stat,
-    include::{self, Places},
-    plain::nothing_follows,
-    record::{Judged, Record, Verdict},
+    Error, Progress,
+    error::stat,
+    include::{self, UnpackTargets},
+    manifest::{Examination, Manifest, Verdict},
+    plain_copy::nothing_follows,
     snapshot::{INDEX_LIMIT, judged},
     unpack::{Unpacked, unpack},
 };
-use vitalsign_archive::{Flaw, Found, parse_file_name};
+use vitalsign_archive::{Flaw, Member, parse_file_name};
 use vitalsign_base::{
     clock::Clock,
     files::{self, beside},
 };
-use vitalsign_sqlite::{Copy, Depth, Trouble};
+use vitalsign_sqlite::{Depth, PrivateCopy};
 
 /// How long checking a copy may take: a day checks some hundred terabytes.
 pub(super) const CHECK_LIMIT: Duration = Duration::from_secs(24 * 3600);
@@ -33,21 +33,21 @@ pub(super) const CHECK_LIMIT: Duration = Duration::from_secs(24 * 3600);
 const RESERVE_BYTES: u64 = 16 << 20;
 
 /// Where the members of an archive are unpacked to.
-pub(super) struct Layout {
+pub(super) struct UnpackPlan {
     folder: PathBuf,
     export: Option<PathBuf>,
-    included: Places,
+    included: UnpackTargets,
     depth: Depth,
     /// Room that stays free beside what is unpacked.
     spare_bytes: u64,
 }
 
 /// An archive whose database is unpacked, with its log folded in.
-pub(super) struct LaidOut {
+pub(super) struct UnpackedBackup {
     pub(super) unpacked: Unpacked,
     /// The database, ready for use.
     pub(super) database: PathBuf,
-    pub(super) judged: Judged,
+    pub(super) judged: Examination,
     /// Its `user_version`, read from the database itself: older archives do not say it.
     pub(super) schema_version: i64,
     /// What is wrong with what is included.
@@ -58,29 +58,29 @@ pub(super) struct LaidOut {
 #[derive(Clone, Debug)]
 pub struct Verified {
     /// What is known of the archive now.
-    pub record: Record,
+    pub record: Manifest,
     /// Whether it contains sums, which then match; an older archive may have none.
     pub has_sums: bool,
 }
 
-impl Layout {
+impl UnpackPlan {
     /// Everything goes into `folder`, and the export in the end to the file `export`, if that is wanted.
     pub(super) fn new(folder: PathBuf, export: Option<PathBuf>, depth: Depth) -> Self {
-        Self { included: Places::Databases(folder.clone()), folder, export, depth, spare_bytes: RESERVE_BYTES }
+        Self { included: UnpackTargets::Databases(folder.clone()), folder, export, depth, spare_bytes: RESERVE_BYTES }
     }
 
     /// The same with a place for everything that is included.
     pub(super) fn including(self, places: Vec<(String, PathBuf)>) -> Self {
-        Self { included: Places::Named(places), ..self }
+        Self { included: UnpackTargets::Named(places), ..self }
     }
 
     /// Leaves at least so much room free.
-    fn sparing(self, bytes: u64) -> Self {
+    fn leaving_free(self, bytes: u64) -> Self {
         Self { spare_bytes: bytes.max(RESERVE_BYTES), ..self }
     }
 
     /// A place for the member: by its name, since what it is may only be known later.
-    fn place(&self, found: &Found, archive: &Path) -> Result<Option<File>, Failure> {
+    fn place(&self, found: &Member, archive: &Path) -> Result<Option<File>, Error> {
         let path = match found.is_included() {
             true => include::target(&self.included, found, archive)?,
             false => Some(self.folder.join(&found.name)),
@@ -88,15 +88,15 @@ impl Layout {
         let Some(path) = path else { return Ok(None) };
         // The folder itself is hidden, so what is said of room is said of the one that holds it.
         let into = if found.is_included() { files::folder_of(&path) } else { files::folder_of(&self.folder) };
-        super::create::room(into, found.bytes.saturating_add(self.spare_bytes))?;
-        files::create_private(&path).map(Some).map_err(|error| Failure::io("create", &path, error))
+        super::create::require_space(into, found.bytes.saturating_add(self.spare_bytes))?;
+        files::create_private(&path).map(Some).map_err(|error| Error::io("create", &path, error))
     }
 
     /// Moves the export to where it is wanted, or copies it where that is another file system.
-    fn place_export(&self, name: &str) -> Result<(), Failure> {
+    fn place_export(&self, name: &str) -> Result<(), Error> {
         let Some(export) = &self.export else { return Ok(()) };
         let from = self.folder.join(name);
-        let failed = |error| Failure::io("write the provenance export to", export, error);
+        let failed = |error| Error::io("write the provenance export to", export, error);
         if files::move_to(&from, export).is_ok() {
             return Ok(());
         }
@@ -108,11 +108,16 @@ impl Layout {
     /// Unpacks an archive and checks its database.
     ///
     /// Where the export comes behind a database without a log, the database is checked while the export is still unpacked.
-    pub(super) fn lay_out(&self, archive: &Path, hashed: bool, progress: &dyn Progress) -> Result<LaidOut, Failure> {
+    pub(super) fn unpack_and_check(
+        &self,
+        archive: &Path,
+        hashed: bool,
+        progress: &dyn Progress,
+    ) -> Result<UnpackedBackup, Error> {
         thread::scope(|scope| {
             let mut placed = Vec::new();
             let mut early = None;
-            let mut place = |found: &Found| {
+            let mut place = |found: &Member| {
                 if let ([only], true, None) = (placed.as_slice(), found.name.ends_with(".jsonl"), &early) {
                     let database = self.folder.join(only);
                     let checking = move || check(archive, &database, self.depth, DAMAGED_COPY_HINT, progress);
@@ -129,13 +134,13 @@ impl Layout {
             let path = |name: &String| self.folder.join(name);
             let Some(database) = unpacked.files.database.as_ref().map(path) else {
                 let flaw = Flaw::Refused("it contains no database".to_owned());
-                return Err(Failure::Archive { path: archive.to_owned(), flaw });
+                return Err(Error::Archive { path: archive.to_owned(), flaw });
             };
             let sides = [("-wal", &unpacked.files.wal), ("-journal", &unpacked.files.journal)];
             let sides = sides.map(|(suffix, name)| (suffix, name.as_ref().map(path)));
             let hint = if unpacked.is_plain { DAMAGED_PLAIN_HINT } else { DAMAGED_COPY_HINT };
             if sides.iter().any(|(_, side)| side.is_some()) {
-                fold(archive, &database, &sides, hint)?;
+                checkpoint_copy(archive, &database, &sides, hint)?;
             }
             let judged = match early {
                 Some((name, Ok(found))) if unpacked.files.wal.is_none() && path(&name) == database => found,
@@ -155,29 +160,36 @@ impl Layout {
             }
             let Unpacked { contents, pieces, .. } = &unpacked;
             let include_faults = include::checked(&self.included, contents, pieces, archive, self.depth, progress)?;
-            Ok(LaidOut { judged, schema_version, include_faults, unpacked, database })
+            Ok(UnpackedBackup { judged, schema_version, include_faults, unpacked, database })
         })
     }
 }
 
 /// Folds a log into its database, or rolls back the transaction in its journal.
-fn fold(archive: &Path, database: &Path, sides: &[(&str, Option<PathBuf>)], hint: &'static str) -> Result<(), Failure> {
+fn checkpoint_copy(
+    archive: &Path,
+    database: &Path,
+    sides: &[(&str, Option<PathBuf>)],
+    hint: &'static str,
+) -> Result<(), Error> {
     for (suffix, side) in sides {
         let beside = beside(database, suffix);
         if let Some(side) = side.as_ref().filter(|side| **side != beside) {
-            files::move_to(side, &beside).map_err(|error| Failure::io("move", side, error))?;
+            files::move_to(side, &beside).map_err(|error| Error::io("move", side, error))?;
         }
     }
     // SQLite creates the index of a log again.
-    files::remove(&beside(database, "-shm")).map_err(|error| Failure::io("remove", database, error))?;
-    vitalsign_sqlite::settle(database).map_err(|trouble| about(archive, database, trouble, hint))
+    files::remove(&beside(database, "-shm")).map_err(|error| Error::io("remove", database, error))?;
+    vitalsign_sqlite::checkpoint(database).map_err(|error| about(archive, database, error, hint))
 }
 
 /// Turns an error of the unpacked copy into an error of the archive.
-fn about(archive: &Path, database: &Path, trouble: Trouble, hint: &'static str) -> Failure {
-    match trouble {
-        Trouble::OutOfTime { .. } | Trouble::Io { .. } | Trouble::Unreadable(_) => Failure::Database(trouble),
-        other => Failure::Structure {
+fn about(archive: &Path, database: &Path, error: vitalsign_sqlite::Error, hint: &'static str) -> Error {
+    match error {
+        vitalsign_sqlite::Error::OutOfTime { .. }
+        | vitalsign_sqlite::Error::Io { .. }
+        | vitalsign_sqlite::Error::Unreadable(_) => Error::Database(error),
+        other => Error::Structure {
             what: format!("the database in {}", archive.display()),
             // The message must not name the temporary folder, which means nothing to a user.
             problems: vec![other.to_string().replace(&format!("{}/", files::folder_of(database).display()), "")],
@@ -198,73 +210,74 @@ fn check(
     depth: Depth,
     hint: &'static str,
     progress: &dyn Progress,
-) -> Result<(Judged, i64), Failure> {
+) -> Result<(Examination, i64), Error> {
     let what = format!("the database in {}", archive.display());
     let shown = Path::new(database.file_name().unwrap_or_default());
-    let found = Copy::open(database, shown, CHECK_LIMIT).and_then(|copy| {
+    let found = PrivateCopy::open(database, shown, CHECK_LIMIT).and_then(|copy| {
         copy.look(|snapshot| Ok((judged(snapshot, &what, hint, depth, progress)?, snapshot.user_version()?)))
     });
-    let (judged, schema_version) = found.map_err(|trouble| about(archive, database, trouble, hint))?;
+    let (judged, schema_version) = found.map_err(|error| about(archive, database, error, hint))?;
     Ok((judged?, schema_version))
 }
 
 /// Proves the archive at `path`, and with `full` looks at everything in its database however long it takes. `scratch` is where the copy goes when the archive's own folder may not be written.
 ///
 /// # Errors
-/// [`Failure`] when the archive is damaged, which is written down as well, or cannot be read.
+/// [`Error`] when the archive is damaged, which is written down as well, or cannot be read.
 pub fn verify(
     path: &Path,
     full: bool,
     scratch: &Path,
     clock: &dyn Clock,
     progress: &dyn Progress,
-) -> Result<Verified, Failure> {
+) -> Result<Verified, Error> {
     let depth = if full { Depth::Everything } else { Depth::Within(INDEX_LIMIT) };
-    verify_sparing(path, depth, RESERVE_BYTES, scratch, clock, progress)
+    verify_leaving_free(path, depth, RESERVE_BYTES, scratch, clock, progress)
 }
 
 /// The same, and leaves room for others.
-pub(super) fn verify_sparing(
+pub(super) fn verify_leaving_free(
     path: &Path,
     depth: Depth,
     spare_bytes: u64,
     scratch: &Path,
     clock: &dyn Clock,
     progress: &dyn Progress,
-) -> Result<Verified, Failure> {
+) -> Result<Verified, Error> {
     let folder = files::temporary_folder(files::folder_of(path))
         .or_else(|_| files::temporary_folder(scratch))
-        .map_err(|error| Failure::io("create a folder in", scratch, error))?;
+        .map_err(|error| Error::io("create a folder in", scratch, error))?;
     // SQLite follows no link on its way to what it writes.
-    let real = files::resolved(folder.path()).map_err(|error| Failure::io("find", folder.path(), error))?;
+    let real = files::resolved(folder.path()).map_err(|error| Error::io("find", folder.path(), error))?;
     let before = stat(path)?;
-    let found = Layout::new(real, None, depth).sparing(spare_bytes).lay_out(path, true, progress);
+    let found = UnpackPlan::new(real, None, depth).leaving_free(spare_bytes).unpack_and_check(path, true, progress);
     let after = stat(path)?;
     if let (Some(before), Some(after)) = (&before, &after)
         && !before.same_content(after)
     {
         let what = format!("{} changed while it was read, so it could not be verified", path.display());
-        return Err(Failure::refused(what, "find out which process writes to it, then try again"));
+        return Err(Error::refused(what, "find out which process writes to it, then try again"));
     }
     let at = format!("{:.0}", clock.now());
-    let known = Record::of(path);
+    let known = Manifest::of(path);
     if let (Ok(found), Some(known)) = (&found, &known) {
-        let fresh = fresh(path, found);
-        if known.names_another(&fresh) {
-            return Err(another(path, known.clone(), &fresh, &at));
+        let verified_manifest = verified_manifest(path, found);
+        if known.names_another(&verified_manifest) {
+            return Err(another(path, known.clone(), &verified_manifest, &at));
         }
     }
     let mut record = match &found {
         // What somebody accepted does not stand in the archive.
-        Ok(found) => {
-            Record { fewer_rows_accepted: known.and_then(|known| known.fewer_rows_accepted), ..fresh(path, found) }
-        }
-        Err(failure @ (Failure::Archive { .. } | Failure::Structure { .. })) => {
-            let known = known.unwrap_or_else(|| Record::unknown(path));
-            Record { verdict: Verdict::Damaged, flaw: Some(failure.to_string()), ..known }
+        Ok(found) => Manifest {
+            fewer_rows_accepted: known.and_then(|known| known.fewer_rows_accepted),
+            ..verified_manifest(path, found)
+        },
+        Err(failure @ (Error::Archive { .. } | Error::Structure { .. })) => {
+            let known = known.unwrap_or_else(|| Manifest::unknown(path));
+            Manifest { verdict: Verdict::Damaged, flaw: Some(failure.to_string()), ..known }
         }
         // This error says nothing about the archive.
-        Err(_) => Record::unknown(path),
+        Err(_) => Manifest::unknown(path),
     };
     record.verified_at = Some(at.clone());
     // A record is written only beside a file with the name of an archive, and only for a clear result. `prune` may have removed the
@@ -281,8 +294,8 @@ pub(super) fn verify_sparing(
 
 /// The file is a whole archive, but another one than its record tells of. What the record says of the archive that was here stays,
 /// since nothing else tells of it any more; only the verdict changes.
-fn another(path: &Path, mut known: Record, found: &Record, at: &str) -> Failure {
-    let failure = Failure::Another {
+fn another(path: &Path, mut known: Manifest, found: &Manifest, at: &str) -> Error {
+    let failure = Error::Another {
         path: path.to_owned(),
         found: found.created_at.clone().unwrap_or_else(|| "an unknown time".to_owned()),
         recorded: known.created_at.clone().unwrap_or_else(|| "an unknown time".to_owned()),
@@ -295,12 +308,12 @@ fn another(path: &Path, mut known: Record, found: &Record, at: &str) -> Failure 
 }
 
 /// What is known of an archive that holds.
-fn fresh(path: &Path, found: &LaidOut) -> Record {
+fn verified_manifest(path: &Path, found: &UnpackedBackup) -> Manifest {
     let unpacked = &found.unpacked;
     let database = unpacked.database();
     let metadata = &unpacked.metadata;
     let joined = (!found.include_faults.is_empty()).then(|| found.include_faults.join("; "));
-    Record {
+    Manifest {
         sha256: unpacked.digest,
         created_at: metadata.created_at.clone(),
         verdict: found.judged.verdict(metadata.incomplete.as_ref()).with(&found.include_faults),
@@ -316,6 +329,6 @@ fn fresh(path: &Path, found: &LaidOut) -> Record {
         provenance_rows: metadata.provenance_rows,
         include: metadata.include.iter().map(|one| one.name.clone()).collect(),
         include_faults: found.include_faults.clone(),
-        ..Record::unknown(path)
+        ..Manifest::unknown(path)
     }
 }

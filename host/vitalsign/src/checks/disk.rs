@@ -8,13 +8,13 @@ use vitalsign_check::{
     Outcome, Schedule,
     report::{Disk, Fact, Finding, Measure, Status, Weight},
 };
-use vitalsign_sqlite::Registry;
+use vitalsign_sqlite::Database;
 
 /// A write-ahead log, its index and a rollback journal.
 const MIN_FREE_INODES: u64 = 3;
 
 pub(super) struct DiskCheck {
-    registry: Registry,
+    registry: Database,
     min_free_bytes: u64,
 }
 
@@ -27,14 +27,14 @@ impl Builtin for DiskCheck {
         every(15, Weight::Critical)
     }
 
-    fn new(registry: &Registry, settings: &Settings, _: NoConfig) -> Self {
+    fn new(registry: &Database, settings: &Settings, _: NoConfig) -> Self {
         Self { registry: registry.clone(), min_free_bytes: settings.min_free_bytes }
     }
 
     fn look(&self, _: Deadline) -> Outcome {
         let Space { free_bytes, free_inodes, .. } = match self.registry.space() {
             Ok(space) => space,
-            Err(trouble) => return failed(&trouble),
+            Err(error) => return failed(&error),
         };
         // Without a threshold a full disk is still one.
         let least_bytes = self.min_free_bytes.max(1);
@@ -67,7 +67,7 @@ mod tests {
     use super::super::{Settings, testing::*};
     use crate::testing::Scene;
     use vitalsign_check::report::{Fact, Status};
-    use vitalsign_sqlite::Registry;
+    use vitalsign_sqlite::Database;
 
     #[test]
     fn free_space_is_held_against_the_threshold() {
@@ -85,8 +85,8 @@ mod tests {
     #[test]
     fn no_database_is_needed() {
         let scene = Scene::empty();
-        let below = Registry::new(scene.folder().join("not/yet/there.db"));
+        let below = Database::new(scene.folder().join("not/yet/there.db"));
         assert_eq!(outcome(&below, "disk", &settings()).status(), Status::Ok);
-        assert_eq!(outcome(&Registry::new("relative.db".into()), "disk", &settings()).status(), Status::Ok);
+        assert_eq!(outcome(&Database::new("relative.db".into()), "disk", &settings()).status(), Status::Ok);
     }
 }

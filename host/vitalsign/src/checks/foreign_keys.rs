@@ -14,7 +14,7 @@ use vitalsign_check::{
     Outcome, Schedule,
     report::{Finding, Measure, Status, Weight},
 };
-use vitalsign_sqlite::{ForeignKey, Parent, Registry, Slice, Trouble};
+use vitalsign_sqlite::{Database, ForeignKey, Parent, Slice};
 
 /// Rows in the first slice of each table: well within a read's time even when each row costs a disk access.
 const FIRST_SLICE: u32 = 500;
@@ -28,8 +28,8 @@ const QUICK: Duration = Duration::from_millis(10);
 /// A slice that took more is followed by one half as large.
 const SLOW: Duration = Duration::from_millis(25);
 
-pub(super) struct ForeignKeys {
-    registry: Registry,
+pub(super) struct ForeignKeysCheck {
+    registry: Database,
 }
 
 /// What going through one key's rows came to.
@@ -39,10 +39,10 @@ struct Walk {
     broken: u64,
     example: Option<String>,
     /// What kept it from the end.
-    stopped: Option<Trouble>,
+    stopped: Option<vitalsign_sqlite::Error>,
 }
 
-impl Builtin for ForeignKeys {
+impl Builtin for ForeignKeysCheck {
     type Config = NoConfig;
     const NAME: &'static str = "foreign-keys";
     const SUMMARY: &'static str = "Every foreign key refers to a row that is there.";
@@ -51,7 +51,7 @@ impl Builtin for ForeignKeys {
         Schedule { timeout: Duration::from_secs(10), ..every(5 * 60, Weight::Ordinary) }
     }
 
-    fn new(registry: &Registry, _: &Settings, _: NoConfig) -> Self {
+    fn new(registry: &Database, _: &Settings, _: NoConfig) -> Self {
         Self { registry: registry.clone() }
     }
 
@@ -59,7 +59,7 @@ impl Builtin for ForeignKeys {
         let deadline = almost(deadline);
         let keys = match self.registry.look(deadline, |snapshot| snapshot.foreign_keys()) {
             Ok(keys) => keys,
-            Err(trouble) => return failed(&trouble),
+            Err(error) => return failed(&error),
         };
         if keys.is_empty() {
             return Outcome::new("no foreign key is declared");
@@ -88,7 +88,7 @@ impl Builtin for ForeignKeys {
     }
 }
 
-impl ForeignKeys {
+impl ForeignKeysCheck {
     fn walk(&self, key: &ForeignKey, deadline: Deadline) -> Walk {
         let mut walk = Walk::default();
         let mut slice = Slice { after: None, rows: FIRST_SLICE };
@@ -96,7 +96,7 @@ impl ForeignKeys {
             let watch = Stopwatch::start();
             let can_shrink = key.can_be_sliced() && slice.rows > 1;
             let found = match can_shrink {
-                true => self.registry.look_at_part(deadline, |snapshot| snapshot.broken_references(key, slice)),
+                true => self.registry.read_part(deadline, |snapshot| snapshot.broken_references(key, slice)),
                 false => self.registry.look(deadline, |snapshot| snapshot.broken_references(key, slice)),
             };
             match found {
@@ -108,11 +108,11 @@ impl ForeignKeys {
                     slice.after = Some(last);
                     slice.rows = next_size(slice.rows, watch.elapsed());
                 }
-                Err(Trouble::OutOfTime { .. }) if can_shrink && !deadline.has_passed() => {
+                Err(vitalsign_sqlite::Error::OutOfTime { .. }) if can_shrink && !deadline.has_passed() => {
                     slice.rows = (slice.rows / 4).max(1);
                 }
-                Err(trouble) => {
-                    walk.stopped = Some(trouble);
+                Err(error) => {
+                    walk.stopped = Some(error);
                     return walk;
                 }
             }
@@ -154,15 +154,15 @@ fn violated(key: &ForeignKey, walk: &Walk) -> Option<Finding> {
 }
 
 fn unfinished(key: &ForeignKey, walk: &Walk) -> Option<Finding> {
-    let trouble = walk.stopped.as_ref()?;
+    let error = walk.stopped.as_ref()?;
     // A lock that was met on the way is one that was waited for until the end of the time.
-    let ran_out_of_time = match trouble {
-        Trouble::OutOfTime { .. } => true,
-        Trouble::Locked { .. } => walk.rows > 0,
+    let ran_out_of_time = match error {
+        vitalsign_sqlite::Error::OutOfTime { .. } => true,
+        vitalsign_sqlite::Error::Locked { .. } => walk.rows > 0,
         _ => false,
     };
     if !ran_out_of_time {
-        return Some(finding(trouble).subject(printable(&key.table, 100)));
+        return Some(finding(error).subject(printable(&key.table, 100)));
     }
     let child = shown(&key.table, &key.columns);
     let (why, hint) = if key.can_be_sliced() {

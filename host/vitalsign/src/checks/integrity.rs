@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Builtin, Settings, almost, every, finding, number, worst};
-use survey::{Progress, Survey, View};
+use survey::{Survey, SurveyProgress, View};
 use vitalsign_base::{
     clock::Deadline,
     value::{grouped, printable, span},
@@ -20,7 +20,7 @@ use vitalsign_check::{
     Outcome, Schedule,
     report::{Finding, Measure, Status, Weight},
 };
-use vitalsign_sqlite::{BadFrame, HoldLimits, Kind, Problem, Registry, Stopped};
+use vitalsign_sqlite::{BadFrame, Database, Problem, ProblemKind, StopReason, TransactionLimits};
 
 /// The longest read transaction. A database that takes longer is looked at table by table; with a busy writer the growth of the
 /// log ends a read much sooner.
@@ -35,7 +35,7 @@ const INDEX_DAMAGED: &str = "index-damaged";
 /// The longest of SQLite's sentences that a finding repeats, in bytes.
 const MOST_WORDS: usize = 500;
 
-pub(super) struct Integrity {
+pub(super) struct IntegrityCheck {
     survey: Survey,
     config: Config,
 }
@@ -60,7 +60,7 @@ impl Default for Config {
     }
 }
 
-impl Builtin for Integrity {
+impl Builtin for IntegrityCheck {
     type Config = Config;
     const NAME: &'static str = "integrity";
     const SUMMARY: &'static str =
@@ -70,8 +70,8 @@ impl Builtin for Integrity {
         Schedule { timeout: Duration::from_secs(10), ..every(60, Weight::Critical) }
     }
 
-    fn new(registry: &Registry, _: &Settings, config: Config) -> Self {
-        let limits = HoldLimits { time: LONGEST_READ, wal_growth: config.max_wal_growth_bytes };
+    fn new(registry: &Database, _: &Settings, config: Config) -> Self {
+        let limits = TransactionLimits { time: LONGEST_READ, wal_growth: config.max_wal_growth_bytes };
         Self { survey: Survey::new(registry, limits), config }
     }
 
@@ -85,7 +85,7 @@ fn told(view: &View, config: &Config) -> Outcome {
     outcome.findings.extend(damage(&view.problems, config));
     outcome.findings.extend(view.bad_frame.map(broken_log));
     outcome.measures.push(Measure::new("problems", number(count(outcome.findings.len())), ""));
-    outcome.findings.extend(view.trouble.as_ref().map(finding));
+    outcome.findings.extend(view.error.as_ref().map(finding));
     outcome.findings.extend(overdue(view, config));
     outcome.findings.extend(not_checked(view));
     outcome.findings.extend(not_accounted(view));
@@ -120,15 +120,15 @@ fn sound(view: &View) -> String {
 
 /// One finding for each kind of problem in each table or index.
 fn damage(problems: &[Problem], config: &Config) -> Vec<Finding> {
-    let mut groups: BTreeMap<(Kind, Option<&str>), Vec<&str>> = BTreeMap::new();
-    for problem in problems.iter().filter(|problem| problem.kind != Kind::NotChecked) {
+    let mut groups: BTreeMap<(ProblemKind, Option<&str>), Vec<&str>> = BTreeMap::new();
+    for problem in problems.iter().filter(|problem| problem.kind != ProblemKind::NotChecked) {
         groups.entry((problem.kind, problem.subject.as_deref())).or_default().push(&problem.text);
     }
     // What is wrong with an index follows from damage to its own pages, or may follow from damage to those of its table.
     let broken: Vec<_> =
-        groups.keys().filter(|(kind, _)| *kind == Kind::IndexStructure).map(|(_, subject)| *subject).collect();
-    groups.retain(|(kind, subject), _| *kind != Kind::Index || !broken.contains(subject));
-    let structure = groups.keys().any(|(kind, _)| *kind == Kind::Structure);
+        groups.keys().filter(|(kind, _)| *kind == ProblemKind::IndexStructure).map(|(_, subject)| *subject).collect();
+    groups.retain(|(kind, subject), _| *kind != ProblemKind::Index || !broken.contains(subject));
+    let structure = groups.keys().any(|(kind, _)| *kind == ProblemKind::Structure);
     let most = usize::try_from(config.max_problems.clamp(1, 1000)).unwrap_or(usize::MAX);
     let (listed, more) = (groups.len().min(most), groups.len().saturating_sub(most));
     let mut findings: Vec<_> =
@@ -142,24 +142,24 @@ fn damage(problems: &[Problem], config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn bad(kind: Kind, subject: Option<&str>, texts: &[&str]) -> Finding {
+fn bad(kind: ProblemKind, subject: Option<&str>, texts: &[&str]) -> Finding {
     let name = subject.map(|name| printable(name, 100));
     let of = |what: &str| name.as_ref().map_or_else(|| what.to_owned(), |name| format!("{what} of `{name}`"));
     let index = name.as_ref().map_or_else(|| "an index".to_owned(), |name| format!("the index `{name}`"));
     let (code, what, hint) = match kind {
-        Kind::Structure => (
+        ProblemKind::Structure => (
             "corrupt",
             format!("{} is damaged", of("the structure")),
             "stop the registry, keep a copy of its files, and restore a backup".to_owned(),
         ),
-        Kind::IndexStructure => (
+        ProblemKind::IndexStructure => (
             "corrupt",
             format!("the structure of {index} is damaged; the rows in its table are not affected by that"),
             "stop the registry and keep a copy of its files; build the database anew from them with `sqlite3 COPY .recover`, \
              which keeps every row, before you think of restoring an older backup"
                 .to_owned(),
         ),
-        Kind::Index => (
+        ProblemKind::Index => (
             INDEX_DAMAGED,
             format!("{index} disagrees with its table"),
             format!(
@@ -168,12 +168,12 @@ fn bad(kind: Kind, subject: Option<&str>, texts: &[&str]) -> Finding {
                 name.as_deref().unwrap_or_default()
             ),
         ),
-        Kind::Rule => (
+        ProblemKind::Rule => (
             "constraint-violated",
             format!("{} break a rule that the table declares", of("rows")),
             "list them with `PRAGMA integrity_check`, and correct them. No backup has to be restored".to_owned(),
         ),
-        Kind::Virtual | Kind::NotChecked => (
+        ProblemKind::Virtual | ProblemKind::NotChecked => (
             "virtual-table-damaged",
             format!("{} disagrees with its content", of("the index")),
             format!(
@@ -191,9 +191,9 @@ fn bad(kind: Kind, subject: Option<&str>, texts: &[&str]) -> Finding {
     };
     let found = Finding::new(Status::Error, code, format!("{what}: {first}{more}")).hint(hint);
     let found = match kind {
-        Kind::Structure | Kind::IndexStructure => found.corrupt(),
+        ProblemKind::Structure | ProblemKind::IndexStructure => found.corrupt(),
         // The registry can run with these, and is what mends them.
-        Kind::Rule | Kind::Virtual | Kind::NotChecked => found.repaired_by_start(),
+        ProblemKind::Rule | ProblemKind::Virtual | ProblemKind::NotChecked => found.repaired_by_start(),
         _ => found,
     };
     match name {
@@ -228,7 +228,7 @@ fn overdue(view: &View, config: &Config) -> Option<Finding> {
              `health.checks.integrity.config`",
         ));
     }
-    if view.full.is_some() || view.trouble.is_some() {
+    if view.full.is_some() || view.error.is_some() {
         return None;
     }
     let message =
@@ -239,7 +239,7 @@ fn overdue(view: &View, config: &Config) -> Option<Finding> {
     ))
 }
 
-fn how_far(progress: &Progress) -> String {
+fn how_far(progress: &SurveyProgress) -> String {
     let (looked, of) = progress.tables;
     let tables = match of {
         0 => String::new(),
@@ -257,16 +257,16 @@ fn how_far(progress: &Progress) -> String {
         .join("; ")
 }
 
-fn reason(stopped: &Stopped) -> String {
+fn reason(stopped: &StopReason) -> String {
     match stopped {
-        Stopped::Time => "the read took too long".to_owned(),
-        Stopped::WalGrowth => "the write-ahead log grew too far during the read".to_owned(),
-        Stopped::Writer => {
+        StopReason::Time => "the read took too long".to_owned(),
+        StopReason::WalGrowth => "the write-ahead log grew too far during the read".to_owned(),
+        StopReason::Writer => {
             "another program began to write, and with a rollback journal a read would keep it waiting".to_owned()
         }
-        Stopped::Changing => "it was written to during each read".to_owned(),
-        Stopped::Cancelled => "the read was called off".to_owned(),
-        Stopped::Unsupported(words) => format!("SQLite says: {}", printable(words, MOST_WORDS)),
+        StopReason::Changing => "it was written to during each read".to_owned(),
+        StopReason::Cancelled => "the read was called off".to_owned(),
+        StopReason::Unsupported(words) => format!("SQLite says: {}", printable(words, MOST_WORDS)),
     }
 }
 
@@ -296,7 +296,7 @@ fn not_checked(view: &View) -> Vec<Finding> {
             .subject(table)
             .hint(hint)
     });
-    let unable = view.problems.iter().filter(|problem| problem.kind == Kind::NotChecked).map(|problem| {
+    let unable = view.problems.iter().filter(|problem| problem.kind == ProblemKind::NotChecked).map(|problem| {
         let finding = Finding::new(Status::Ok, "not-compared", printable(&problem.text, MOST_WORDS)).hint(hint);
         problem.subject.iter().fold(finding, |finding, table| finding.subject(printable(table, 100)))
     });
@@ -394,7 +394,7 @@ mod tests {
         let mut bytes = whole.clone();
         bytes[4096] = 0x77;
         fs::write(scene.path(), bytes).unwrap();
-        let check = Integrity::new(&scene.registry(), &settings(), Config::default());
+        let check = IntegrityCheck::new(&scene.registry(), &settings(), Config::default());
         assert_eq!(check.look(ample()).status(), Status::Error);
         fs::write(scene.path(), whole).unwrap();
         assert_eq!(check.look(ample()).status(), Status::Ok);
@@ -405,25 +405,26 @@ mod tests {
     #[test]
     fn what_was_not_looked_at_is_said() {
         let table = |name: &str, why: &str| vec![(name.to_owned(), why.to_owned())];
-        let progress = |looked, left_out| Some(Progress { running: Some(minutes(1)), tables: (looked, 9), left_out });
+        let progress =
+            |looked, left_out| Some(SurveyProgress { running: Some(minutes(1)), tables: (looked, 9), left_out });
+        let by_writer = || Some((StopReason::Writer, Some("t".to_owned())));
         let all = Some((minutes(30), minutes(1)));
         let mut lines = String::new();
         for view in [
-            View { progress: Some(Progress { running: Some(minutes(1)), ..Progress::default() }), ..View::default() },
-            View { progress: progress(4, Some((Stopped::WalGrowth, None))), ..View::default() },
-            View { progress: progress(4, Some((Stopped::Writer, Some("t".to_owned())))), ..View::default() },
-            View { progress: progress(4, Some((Stopped::Writer, Some("t".to_owned())))), full: all, ..View::default() },
+            View {
+                progress: Some(SurveyProgress { running: Some(minutes(1)), ..SurveyProgress::default() }),
+                ..View::default()
+            },
+            View { progress: progress(4, Some((StopReason::WalGrowth, None))), ..View::default() },
+            View { progress: progress(4, by_writer()), ..View::default() },
+            View { progress: progress(4, by_writer()), full: all, ..View::default() },
             View {
                 full: Some((minutes(30 * 24 * 60), minutes(1))),
                 is_accounted: true,
-                progress: progress(8, Some((Stopped::Writer, Some("t".to_owned())))),
+                progress: progress(8, by_writer()),
                 ..View::default()
             },
-            View {
-                waiting: minutes(30 * 24 * 60),
-                progress: progress(8, Some((Stopped::Writer, Some("t".to_owned())))),
-                ..View::default()
-            },
+            View { waiting: minutes(30 * 24 * 60), progress: progress(8, by_writer()), ..View::default() },
             View {
                 is_accounted: true,
                 full: all,

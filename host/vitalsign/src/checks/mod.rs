@@ -21,24 +21,24 @@ use serde::de::DeserializeOwned;
 
 use vitalsign_base::{clock::Deadline, value::Name};
 use vitalsign_check::{
-    BoxFuture, Check, Context, NoConfig, Outcome, Overrides, Row, Schedule, Spec, every, parsed,
+    BoxFuture, Check, CheckInfo, Context, NoConfig, Outcome, Overrides, Schedule, Spec, every, parsed,
     report::{Finding, Origin, Status},
 };
-use vitalsign_sqlite::{Registry, Trouble};
+use vitalsign_sqlite::Database;
 
 pub use sql::{
     Assertion, Thresholds, USUAL_TIME as USUAL_SQL_TIME, refused as refused_statements, schedule as assertion_schedule,
 };
 
 /// Every built-in check of this room, in name order.
-const BUILT: [Built; 7] = [
-    Built::of::<disk::DiskCheck>(),
-    Built::of::<foreign_keys::ForeignKeys>(),
-    Built::of::<integrity::Integrity>(),
-    Built::of::<records::Records>(),
-    Built::of::<schema::SchemaCheck>(),
-    Built::of::<sqlite::SqliteCheck>(),
-    Built::of::<wal::Wal>(),
+const BUILT: [BuiltinEntry; 7] = [
+    BuiltinEntry::of::<disk::DiskCheck>(),
+    BuiltinEntry::of::<foreign_keys::ForeignKeysCheck>(),
+    BuiltinEntry::of::<integrity::IntegrityCheck>(),
+    BuiltinEntry::of::<records::RecordsCheck>(),
+    BuiltinEntry::of::<schema::SchemaCheck>(),
+    BuiltinEntry::of::<sqlite::SqliteCheck>(),
+    BuiltinEntry::of::<wal::WalCheck>(),
 ];
 
 /// What the built-in checks are configured with.
@@ -87,33 +87,33 @@ pub struct CheckSettings {
 
 /// A built-in check: its row in the table of all checks, and how it is made.
 #[derive(Clone, Copy)]
-struct Built {
-    row: Row,
-    make: fn(&Registry, &Settings, Spec) -> Arc<dyn Check>,
+struct BuiltinEntry {
+    row: CheckInfo,
+    make: fn(&Database, &Settings, Spec) -> Arc<dyn Check>,
 }
 
-impl Built {
+impl BuiltinEntry {
     const fn of<B: Builtin>() -> Self {
         Self {
-            row: Row::of::<B::Config>(B::NAME, B::SUMMARY, B::schedule),
+            row: CheckInfo::of::<B::Config>(B::NAME, B::SUMMARY, B::schedule),
             make: |registry, settings, spec| {
                 let config = settings.checks.get(B::NAME).map_or(&serde_json::Value::Null, |check| &check.config);
                 let check = parsed(config).map(|config| B::new(registry, settings, config));
-                Arc::new(Placed { spec, check: check.map_err(|error| error.to_string()) })
+                Arc::new(ScheduledCheck { spec, check: check.map_err(|error| error.to_string()) })
             },
         }
     }
 }
 
 /// What the table says of each of them, in name order.
-pub fn rows() -> impl Iterator<Item = Row> {
+pub fn rows() -> impl Iterator<Item = CheckInfo> {
     BUILT.iter().map(|built| built.row)
 }
 
 /// All built-in checks, those that are not enabled too, in name order; then the assertions, in the order of the settings.
 #[must_use]
-pub fn build(registry: &Registry, settings: &Settings) -> Vec<Arc<dyn Check>> {
-    let built = BUILT.iter().filter_map(|Built { row, make }| {
+pub fn build(registry: &Database, settings: &Settings) -> Vec<Arc<dyn Check>> {
+    let built = BUILT.iter().filter_map(|BuiltinEntry { row, make }| {
         let changes = settings.checks.get(row.name).map(|check| check.overrides.clone()).unwrap_or_default();
         let schedule = (row.schedule)().with(&changes);
         let spec = Spec { name: Name::parse(row.name).ok()?, origin: Origin::Builtin, schedule };
@@ -130,18 +130,18 @@ trait Builtin: Sized + Send + Sync + 'static {
     const NAME: &'static str;
     const SUMMARY: &'static str;
     fn schedule() -> Schedule;
-    fn new(registry: &Registry, settings: &Settings, config: Self::Config) -> Self;
+    fn new(registry: &Database, settings: &Settings, config: Self::Config) -> Self;
     /// Looks once. Blocks, and ends by the deadline.
     fn look(&self, deadline: Deadline) -> Outcome;
 }
 
 /// A check with its place in the schedule.
-struct Placed<B> {
+struct ScheduledCheck<B> {
     spec: Spec,
     check: Result<B, String>,
 }
 
-impl<B: Builtin> Check for Placed<B> {
+impl<B: Builtin> Check for ScheduledCheck<B> {
     fn spec(&self) -> &Spec {
         &self.spec
     }
@@ -164,24 +164,24 @@ impl<B: Builtin> Check for Placed<B> {
 }
 
 /// The finding that stands for trouble with the database.
-fn finding(trouble: &Trouble) -> Finding {
-    let status = if trouble.is_damage() { Status::Error } else { Status::Unknown };
-    let mut finding = Finding::new(status, trouble.code(), trouble.to_string()).hint(trouble.hint());
-    if trouble.is_corrupt() {
+fn finding(error: &vitalsign_sqlite::Error) -> Finding {
+    let status = if error.is_damage() { Status::Error } else { Status::Unknown };
+    let mut finding = Finding::new(status, error.code(), error.to_string()).hint(error.hint());
+    if error.is_corrupt() {
         finding = finding.corrupt();
     }
-    if trouble.is_repaired_by_start() {
+    if error.is_repaired_by_start() {
         finding = finding.repaired_by_start();
     }
-    if trouble.is_of_database() {
+    if error.is_of_database() {
         finding = finding.of_database();
     }
     finding
 }
 
 /// The outcome of a check that got nowhere.
-fn failed(trouble: &Trouble) -> Outcome {
-    Outcome::of(finding(trouble))
+fn failed(error: &vitalsign_sqlite::Error) -> Outcome {
+    Outcome::of(finding(error))
 }
 
 /// The finding that says most about how things stand: the first of the worst.

@@ -11,15 +11,15 @@ use vitalsign_check::{
     Outcome, Schedule,
     report::{Fact, Finding, Measure, Status, Weight},
 };
-use vitalsign_sqlite::{Registry, RowCount};
+use vitalsign_sqlite::{Database, RowCount};
 
-pub(super) struct Records {
-    registry: Registry,
+pub(super) struct RecordsCheck {
+    registry: Database,
     records: Table,
     provenance: Table,
 }
 
-impl Builtin for Records {
+impl Builtin for RecordsCheck {
     type Config = NoConfig;
     const NAME: &'static str = "records";
     const SUMMARY: &'static str = "How many records and provenance rows there are.";
@@ -28,7 +28,7 @@ impl Builtin for Records {
         every(60, Weight::Ordinary)
     }
 
-    fn new(registry: &Registry, settings: &Settings, _: NoConfig) -> Self {
+    fn new(registry: &Database, settings: &Settings, _: NoConfig) -> Self {
         let (records, provenance) = (settings.records_table.clone(), settings.provenance_table.clone());
         Self { registry: registry.clone(), records, provenance }
     }
@@ -38,7 +38,7 @@ impl Builtin for Records {
         let count = |table: &str| self.registry.look(deadline, |snapshot| snapshot.row_count(table));
         let table = printable(&self.records.name, 100);
         let mut outcome = match count(&self.records.name) {
-            Err(trouble) => return failed(&trouble),
+            Err(error) => return failed(&error),
             Ok(None) if self.records.pinned => Outcome::of(missing(&self.records, "registry.recordsTable")),
             Ok(None) => Outcome::of(
                 Finding::new(Status::Skipped, "no-table", format!("there is no table `{table}` in this database"))
@@ -66,7 +66,7 @@ impl Builtin for Records {
                 outcome.findings.push(missing(&self.provenance, "registry.provenanceTable"));
             }
             Ok(None) => {}
-            Err(trouble) => outcome.findings.push(finding(&trouble)),
+            Err(error) => outcome.findings.push(finding(&error)),
         }
         outcome
     }

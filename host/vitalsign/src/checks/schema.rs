@@ -11,7 +11,7 @@ use vitalsign_check::{
     Outcome, Schedule,
     report::{Fact, Finding, Status, Weight},
 };
-use vitalsign_sqlite::Registry;
+use vitalsign_sqlite::Database;
 
 /// Which schema versions are accepted beside the expected one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -60,7 +60,7 @@ impl SchemaPolicy {
 }
 
 pub(super) struct SchemaCheck {
-    registry: Registry,
+    registry: Database,
     expected: Option<i64>,
     policy: SchemaPolicy,
 }
@@ -74,7 +74,7 @@ impl Builtin for SchemaCheck {
         every(15, Weight::Critical)
     }
 
-    fn new(registry: &Registry, settings: &Settings, _: NoConfig) -> Self {
+    fn new(registry: &Database, settings: &Settings, _: NoConfig) -> Self {
         let (expected, policy) = (settings.expected_schema_version, settings.schema_policy);
         Self { registry: registry.clone(), expected, policy }
     }
@@ -82,7 +82,7 @@ impl Builtin for SchemaCheck {
     fn look(&self, deadline: Deadline) -> Outcome {
         let version = match self.registry.look(deadline, |snapshot| snapshot.user_version()) {
             Ok(version) => version,
-            Err(trouble) => return failed(&trouble),
+            Err(error) => return failed(&error),
         };
         let outcome = match self.expected {
             Some(expected) if expected == version => Outcome::new(format!("schema version {version}, as expected")),

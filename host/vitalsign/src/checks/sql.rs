@@ -14,7 +14,7 @@ use vitalsign_check::{
     BoxFuture, Check, Context, Outcome, Schedule, Spec, every,
     report::{Finding, Measure, Origin, Status, Weight},
 };
-use vitalsign_sqlite::{QueryCaps, QueryError, Registry, Rows, Value};
+use vitalsign_sqlite::{Database, QueryCaps, QueryError, Rows, Value};
 
 /// The time that one statement has when the operator does not say: as long as any look may hold its read transaction.
 pub const USUAL_TIME: Duration = vitalsign_sqlite::READ_BUDGET;
@@ -63,7 +63,7 @@ pub struct Thresholds {
 }
 
 /// How a number stands: its status, the code of the finding, and the rule in words.
-type Judgement = (Status, &'static str, String);
+type ThresholdResult = (Status, &'static str, String);
 
 impl Thresholds {
     /// Why no check can be made of them: nothing would ever be found, or a threshold would never be seen.
@@ -91,7 +91,7 @@ impl Thresholds {
     }
 
     /// The worst that the thresholds say of `number`.
-    fn judge(&self, number: f64) -> Option<Judgement> {
+    fn judge(&self, number: f64) -> Option<ThresholdResult> {
         let from = |threshold: Option<f64>| threshold.filter(|threshold| number >= *threshold);
         let below = |threshold: Option<f64>| threshold.filter(|threshold| number < *threshold);
         let rule_from = |at: f64, word| format!("from {} on it is {word}", decimal(at));
@@ -113,7 +113,7 @@ pub fn schedule() -> Schedule {
 /// What SQLite does not accept of the statements, each with the key of its statement. None is run; nothing is said where the
 /// database cannot be read.
 #[must_use]
-pub fn refused(registry: &Registry, assertions: &[Assertion], deadline: Deadline) -> Vec<(String, String)> {
+pub fn refused(registry: &Database, assertions: &[Assertion], deadline: Deadline) -> Vec<(String, String)> {
     let caps = QueryCaps { max_rows: 1, max_bytes: MAX_BYTES, time: USUAL_TIME };
     let flaw = |assertion: &Assertion| {
         // To explain a statement, SQLite compiles it, under the same rules.
@@ -129,19 +129,19 @@ pub fn refused(registry: &Registry, assertions: &[Assertion], deadline: Deadline
 }
 
 /// The check that an assertion is.
-pub(super) fn build(registry: &Registry, assertion: &Assertion, changes: Option<&CheckSettings>) -> Arc<dyn Check> {
+pub(super) fn build(registry: &Database, assertion: &Assertion, changes: Option<&CheckSettings>) -> Arc<dyn Check> {
     let schedule = changes.map_or_else(schedule, |check| schedule().with(&check.overrides));
     let spec = Spec { name: assertion.name.clone(), origin: Origin::Builtin, schedule };
-    Arc::new(Sql { spec, registry: registry.clone(), assertion: assertion.clone() })
+    Arc::new(SqlCheck { spec, registry: registry.clone(), assertion: assertion.clone() })
 }
 
-struct Sql {
+struct SqlCheck {
     spec: Spec,
-    registry: Registry,
+    registry: Database,
     assertion: Assertion,
 }
 
-impl Check for Sql {
+impl Check for SqlCheck {
     fn spec(&self) -> &Spec {
         &self.spec
     }
@@ -151,7 +151,7 @@ impl Check for Sql {
     }
 }
 
-impl Sql {
+impl SqlCheck {
     fn look(&self, deadline: Deadline) -> Outcome {
         match self.ask(deadline) {
             Ok(rows) => match number(&rows) {
@@ -237,7 +237,7 @@ impl Sql {
                     "give the statement an index that it can use, or raise `health.checks.{name}.timeoutMs`"
                 ))
             }
-            QueryError::Unreadable(trouble) => finding(trouble),
+            QueryError::Unreadable(error) => finding(error),
             QueryError::Other { code, message } => {
                 let message = format!("SQLite could not run the statement: {message} (code {code})");
                 Finding::new(Status::Unknown, "sqlite", message)
@@ -440,7 +440,7 @@ mod tests {
         health.sql[0].sql: the statement is not allowed: DELETE from `records` (checks may only read)
         health.sql[0].sql: SQLite does not accept the statement: near "nothing": syntax error
         "#);
-        let gone = Registry::new(scene.folder().join("gone.sqlite"));
+        let gone = Database::new(scene.folder().join("gone.sqlite"));
         assert!(refused(&gone, &all, Deadline::after(Duration::from_secs(60))).is_empty());
     }
 

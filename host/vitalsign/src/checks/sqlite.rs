@@ -9,20 +9,20 @@ use serde::Deserialize;
 use super::{Builtin, Settings, every, failed, finding, number, worst};
 use vitalsign_base::{
     clock::Deadline,
-    files::{Mount, Reach, Stat},
+    files::{FileSystemClass, Mount, Stat},
     value::{bytes, grouped, printable},
 };
 use vitalsign_check::{
     Outcome, Schedule,
     report::{Finding, Measure, Status, Weight},
 };
-use vitalsign_sqlite::{Ground, Obstacle, Registry, SecondTruth, Site, Version};
+use vitalsign_sqlite::{Database, DatabaseFiles, DetachedProcess, Location, Obstacle, Version};
 
 /// Processes that get a finding of their own: a server with many workers has one fault, not fifty.
 const MAX_PROCESSES: usize = 5;
 
 pub(super) struct SqliteCheck {
-    registry: Registry,
+    registry: Database,
     config: Config,
 }
 
@@ -43,27 +43,30 @@ impl Builtin for SqliteCheck {
         every(60, Weight::Ordinary)
     }
 
-    fn new(registry: &Registry, _: &Settings, config: Config) -> Self {
+    fn new(registry: &Database, _: &Settings, config: Config) -> Self {
         Self { registry: registry.clone(), config }
     }
 
     fn look(&self, deadline: Deadline) -> Outcome {
-        let truths = several_truths(&self.registry.second_truths(deadline));
-        let (ground, site) = match self.registry.ground().and_then(|ground| Ok((ground, self.registry.site(deadline)?)))
+        let truths = detached_findings(&self.registry.detached_processes(deadline));
+        let (database_files, location) = match self
+            .registry
+            .database_files()
+            .and_then(|database_files| Ok((database_files, self.registry.location(deadline)?)))
         {
             Ok(found) => found,
-            Err(trouble) => {
+            Err(error) => {
                 // What a process has open may be all that is left of a database that is gone.
-                let mut outcome = failed(&trouble);
+                let mut outcome = failed(&error);
                 outcome.findings.extend(truths);
                 return outcome;
             }
         };
         let mut outcome = Outcome { findings: truths, ..Outcome::default() };
-        outcome.findings.extend(site.obstacles.iter().map(|obstacle| self.hindrance(obstacle)));
-        outcome.findings.extend(laid_badly(&ground));
-        outcome.findings.extend(mounted_alone(&ground, &site));
-        outcome.measures.push(Measure::new("database_bytes", number(ground.database.bytes), "bytes"));
+        outcome.findings.extend(location.obstacles.iter().map(|obstacle| self.hindrance(obstacle)));
+        outcome.findings.extend(file_findings(&database_files));
+        outcome.findings.extend(mounted_alone(&database_files, &location));
+        outcome.measures.push(Measure::new("database_bytes", number(database_files.database.bytes), "bytes"));
         let seen = self.registry.look(deadline, |snapshot| {
             Ok((snapshot.page_bytes()?, snapshot.page_count()?, snapshot.journal_mode()? == "wal"))
         });
@@ -74,15 +77,17 @@ impl Builtin for SqliteCheck {
                 outcome.measures.push(Measure::new("page_bytes", number(page_bytes), "bytes"));
                 outcome.measures.push(Measure::new("pages", number(pages), "pages"));
                 if wal {
-                    outcome.findings.extend(writer.and_then(|writer| faulty(writer, ground.wal.is_some())));
-                    outcome.findings.extend(site.mount.as_ref().and_then(far_away));
+                    outcome
+                        .findings
+                        .extend(writer.and_then(|writer| wal_reset_fault(writer, database_files.wal.is_some())));
+                    outcome.findings.extend(location.mount.as_ref().and_then(network_file_system));
                 }
             }
             // How the files lie may have said it already.
-            Err(trouble) if outcome.findings.iter().any(|finding| finding.code == trouble.code()) => {}
-            Err(trouble) => outcome.findings.push(finding(&trouble)),
+            Err(error) if outcome.findings.iter().any(|finding| finding.code == error.code()) => {}
+            Err(error) => outcome.findings.push(finding(&error)),
         }
-        outcome.summary = summary(&outcome.findings, ground.database.bytes, writer);
+        outcome.summary = summary(&outcome.findings, database_files.database.bytes, writer);
         outcome
     }
 }
@@ -122,8 +127,8 @@ fn summary(findings: &[Finding], size: u64, writer: Option<Version>) -> String {
 }
 
 /// The processes that work on other files than those at the path of the database.
-fn several_truths(truths: &[SecondTruth]) -> Vec<Finding> {
-    let tell = |truth: &SecondTruth, message: String| {
+fn detached_findings(truths: &[DetachedProcess]) -> Vec<Finding> {
+    let tell = |truth: &DetachedProcess, message: String| {
         let code = truth.kind.code();
         if truth.loses_rows() {
             // Rows are lost or not seen, which is no better than a corrupt database.
@@ -149,20 +154,25 @@ fn several_truths(truths: &[SecondTruth]) -> Vec<Finding> {
 }
 
 /// What `stat` alone can complain of.
-fn laid_badly(ground: &Ground) -> Vec<Finding> {
-    let path = printable(&ground.real.to_string_lossy(), 4096);
+fn file_findings(database_files: &DatabaseFiles) -> Vec<Finding> {
+    let path = printable(&database_files.real.to_string_lossy(), 4096);
     let mut findings = Vec::new();
     let mut warn = |code: &str, file: String, message: String, hint: &str| {
         findings.push(Finding::new(Status::Warn, code, message).subject(file).hint(hint));
     };
-    let links = ground.database.links;
+    let links = database_files.database.links;
     if links > 1 {
         let message = format!(
             "`{path}` has {links} names (hard links): SQLite keeps a log beside each name, and does not see the others"
         );
         warn("hard-links", path.clone(), message, "keep one name: remove the others, or make them symbolic links");
     }
-    let files = [("", Some(ground.database)), ("-wal", ground.wal), ("-shm", ground.shm), ("-journal", ground.journal)];
+    let files = [
+        ("", Some(database_files.database)),
+        ("-wal", database_files.wal),
+        ("-shm", database_files.shm),
+        ("-journal", database_files.journal),
+    ];
     for (suffix, stat) in files {
         let Some(Stat { mode, uid, .. }) = stat else { continue };
         let file = format!("{path}{suffix}");
@@ -170,8 +180,9 @@ fn laid_badly(ground: &Ground) -> Vec<Finding> {
             let message = format!("every user may write to `{file}` (mode {mode:03o})");
             warn("world-writable", file.clone(), message, "take that right away with `chmod o-w`");
         }
-        if uid != ground.database.uid {
-            let message = format!("`{file}` belongs to user {uid}, but the database to user {}", ground.database.uid);
+        if uid != database_files.database.uid {
+            let message =
+                format!("`{file}` belongs to user {uid}, but the database to user {}", database_files.database.uid);
             warn(
                 "other-owner",
                 file,
@@ -184,19 +195,19 @@ fn laid_badly(ground: &Ground) -> Vec<Finding> {
 }
 
 /// A file that is mounted by itself leaves its log behind.
-fn mounted_alone(ground: &Ground, site: &Site) -> Option<Finding> {
-    let path = printable(&ground.real.to_string_lossy(), 4096);
+fn mounted_alone(database_files: &DatabaseFiles, location: &Location) -> Option<Finding> {
+    let path = printable(&database_files.real.to_string_lossy(), 4096);
     let message = format!(
         "`{path}` is mounted as a single file: the log or journal beside it is not on that mount, so nobody outside sees it, and \
          it may be lost with the container"
     );
     let hint = "mount the folder that holds the database instead of the file";
-    site.is_single_file.then(|| Finding::new(Status::Warn, "single-file-mount", message).subject(path).hint(hint))
+    location.is_single_file.then(|| Finding::new(Status::Warn, "single-file-mount", message).subject(path).hint(hint))
 }
 
 /// A version that can lose what it writes. While nobody has the log open nothing can be lost, and whoever wrote last may have been
 /// a tool that the registry does not use: then it is only said.
-fn faulty(writer: Version, is_in_use: bool) -> Option<Finding> {
+fn wal_reset_fault(writer: Version, is_in_use: bool) -> Option<Finding> {
     let status = if is_in_use { Status::Warn } else { Status::Ok };
     let message = format!(
         "SQLite {writer} wrote the database last: in WAL mode that version can lose committed pages when two connections write \
@@ -207,13 +218,13 @@ fn faulty(writer: Version, is_in_use: bool) -> Option<Finding> {
 }
 
 /// A file system whose files may be used where the memory that WAL mode needs is not shared.
-fn far_away(mount: &Mount) -> Option<Finding> {
+fn network_file_system(mount: &Mount) -> Option<Finding> {
     let point = printable(&mount.point.to_string_lossy(), 4096);
     let kind = printable(&mount.kind, 64);
     let what = match mount.reach() {
-        Reach::Local => return None,
-        Reach::Network => format!("a network file system ({kind})"),
-        Reach::Program => format!("a FUSE file system ({kind})"),
+        FileSystemClass::Local => return None,
+        FileSystemClass::Network => format!("a network file system ({kind})"),
+        FileSystemClass::Program => format!("a FUSE file system ({kind})"),
     };
     let message = format!(
         "the database is in WAL mode on {what}, mounted at `{point}`: SQLite damages it when two machines, or a program that does \
@@ -239,8 +250,8 @@ mod tests {
         *,
     };
     use crate::testing::Scene;
-    use vitalsign_base::files::{Occupant, process_name};
-    use vitalsign_sqlite::{Apart, linked_version};
+    use vitalsign_base::files::{Process, process_name};
+    use vitalsign_sqlite::{Detachment, linked_version};
 
     fn shown(scene: &Scene) -> String {
         run(scene, "sqlite").replace(linked_version(), "VERSION")
@@ -324,20 +335,20 @@ mod tests {
 
     #[test]
     fn many_processes_with_one_fault_are_counted() {
-        let truth = |pid| SecondTruth {
-            process: Occupant { pid, name: "app".to_owned() },
-            kind: Apart::Deleted,
+        let truth = |pid| DetachedProcess {
+            process: Process { pid, name: "app".to_owned() },
+            kind: Detachment::Deleted,
             writes: true,
             file: PathBuf::from("/srv/r.db"),
             rescue: Vec::new(),
         };
-        let found = several_truths(&(1..=50).map(truth).collect::<Vec<_>>());
+        let found = detached_findings(&(1..=50).map(truth).collect::<Vec<_>>());
         assert_eq!(found.len(), MAX_PROCESSES + 1);
         let last = &found[MAX_PROCESSES];
         assert_eq!((last.status, last.code.as_str()), (Status::Error, "deleted-in-use"));
         assert_eq!(last.message, "and 45 more processes do not see the database that lies at its path");
-        let reader = SecondTruth { writes: false, ..truth(7) };
-        assert_eq!(several_truths(&[reader])[0].status, Status::Warn);
+        let reader = DetachedProcess { writes: false, ..truth(7) };
+        assert_eq!(detached_findings(&[reader])[0].status, Status::Warn);
     }
 
     #[test]
@@ -367,8 +378,8 @@ mod tests {
             read_only: false,
             file_system_read_only: false,
         };
-        assert_eq!(far_away(&mount("ext4")), None);
-        let message = |kind| far_away(&mount(kind)).unwrap().message;
+        assert_eq!(network_file_system(&mount("ext4")), None);
+        let message = |kind| network_file_system(&mount(kind)).unwrap().message;
         assert!(
             message("nfs4")
                 .starts_with("the database is in WAL mode on a network file system (nfs4), mounted at `/srv`")
@@ -386,7 +397,7 @@ mod tests {
         let unseen = check(false).hindrance(&mount(None));
         assert_eq!((unseen.status, unseen.code.as_str()), (Status::Warn, "read-only-mount"));
         assert_eq!(check(true).hindrance(&mount(None)).status, Status::Ok);
-        let seen = check(false).hindrance(&mount(Some(Occupant { pid: 7, name: "app".to_owned() })));
+        let seen = check(false).hindrance(&mount(Some(Process { pid: 7, name: "app".to_owned() })));
         assert_eq!(seen.status, Status::Ok);
         assert_eq!(
             summary(&[seen], 16384, None),

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs};
 use super::{Settings, build};
 use crate::testing::{Scene, ample};
 use vitalsign_check::{Context, Outcome};
-use vitalsign_sqlite::Registry;
+use vitalsign_sqlite::Database;
 
 /// The registry that most tests look at.
 pub(super) const REGISTRY: &str = "PRAGMA journal_mode = wal; PRAGMA user_version = 1; \
@@ -27,7 +27,7 @@ pub(super) fn settings() -> Settings {
 }
 
 /// What one check says of the registry.
-pub(super) fn outcome(registry: &Registry, name: &str, settings: &Settings) -> Outcome {
+pub(super) fn outcome(registry: &Database, name: &str, settings: &Settings) -> Outcome {
     let checks = build(registry, settings);
     let check = checks.iter().find(|check| check.spec().name.as_str() == name).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -17,7 +17,7 @@ use vitalsign_check::{
     Outcome, Schedule,
     report::{Fact, Finding, Measure, Status, Weight},
 };
-use vitalsign_sqlite::{Log, Pin, Registry, frame_bytes};
+use vitalsign_sqlite::{CheckpointBlocker, Database, WalState, frame_bytes};
 
 /// A log that holds four times what SQLite lets gather before it writes it back (1,000 pages) has not been written back for
 /// long. A single large transaction may do that too, so a database with more pages than this may have them all in its log.
@@ -32,8 +32,8 @@ const LONG_PATIENCE: Duration = Duration::from_millis(500);
 /// Processes named in one sentence.
 const MAX_NAMED: usize = 3;
 
-pub(super) struct Wal {
-    registry: Registry,
+pub(super) struct WalCheck {
+    registry: Database,
     config: Config,
 }
 
@@ -52,7 +52,7 @@ impl Default for Config {
     }
 }
 
-impl Builtin for Wal {
+impl Builtin for WalCheck {
     type Config = Config;
     const NAME: &'static str = "wal";
     const SUMMARY: &'static str = "The journal mode is WAL, and the write-ahead log stays small.";
@@ -61,18 +61,18 @@ impl Builtin for Wal {
         every(15, Weight::Critical)
     }
 
-    fn new(registry: &Registry, _: &Settings, config: Config) -> Self {
+    fn new(registry: &Database, _: &Settings, config: Config) -> Self {
         Self { registry: registry.clone(), config }
     }
 
     fn look(&self, deadline: Deadline) -> Outcome {
         let seen = self.registry.look(deadline, |snapshot| {
             let (page_bytes, pages) = (snapshot.page_bytes()?, snapshot.page_count()?);
-            Ok((snapshot.journal_mode()?, page_bytes, pages, snapshot.log_index()))
+            Ok((snapshot.journal_mode()?, page_bytes, pages, snapshot.wal_index_head()))
         });
         let (mode, page_bytes, pages, index) = match seen {
             Ok(seen) => seen,
-            Err(trouble) => return failed(&trouble),
+            Err(error) => return failed(&error),
         };
         let mut outcome = Outcome::default();
         outcome.facts.push(Fact::JournalMode(mode.clone()));
@@ -85,17 +85,17 @@ impl Builtin for Wal {
         }
         let limit = Limit::new(self.config.warn_bytes, page_bytes, pages);
         let index = index.as_ref().map(<[u8; _]>::as_slice);
-        let log = self.registry.log(page_bytes, index, PATIENCE).and_then(|log| {
+        let log = self.registry.wal_state(page_bytes, index, PATIENCE).and_then(|log| {
             match log.is_exact || log.pending_pages < limit.pages {
                 true => Ok(log),
-                false => self.registry.log(page_bytes, None, LONG_PATIENCE.min(deadline.remaining() / 2)),
+                false => self.registry.wal_state(page_bytes, None, LONG_PATIENCE.min(deadline.remaining() / 2)),
             }
         });
         match log {
             Ok(log) => self.weigh(&log, &limit, deadline, &mut outcome),
-            Err(trouble) => {
-                outcome.summary = trouble.to_string();
-                outcome.findings.push(finding(&trouble));
+            Err(error) => {
+                outcome.summary = error.to_string();
+                outcome.findings.push(finding(&error));
             }
         }
         outcome
@@ -120,13 +120,13 @@ impl Limit {
     }
 
     /// Whether so much waits. Of a log whose index could not be read, only its size is known, so it may be large for good.
-    fn is_reached(&self, log: &Log) -> bool {
+    fn is_reached(&self, log: &WalState) -> bool {
         log.pending_pages >= if log.is_exact { self.pages } else { self.configured_pages }
     }
 }
 
-impl Wal {
-    fn weigh(&self, log: &Log, limit: &Limit, deadline: Deadline, outcome: &mut Outcome) {
+impl WalCheck {
+    fn weigh(&self, log: &WalState, limit: &Limit, deadline: Deadline, outcome: &mut Outcome) {
         let about = if log.is_exact { "" } else { "at most " };
         let size = bytes(log.bytes);
         outcome.summary = match (log.bytes, log.pending_pages) {
@@ -148,7 +148,7 @@ impl Wal {
         let database = bytes(limit.database_pages.saturating_mul(limit.page_bytes));
         let waits =
             format!("{about}{pending} in the write-ahead log are not yet in the database, which itself has {database}");
-        let pins = self.registry.log_pins(deadline).unwrap_or_default();
+        let pins = self.registry.checkpoint_blockers(deadline).unwrap_or_default();
         let finding = if pins.is_empty() {
             let message = format!("{waits}; no process is seen that keeps them from being written back");
             let hint = "look whether the registry has turned automatic checkpoints off (`wal_autocheckpoint`), or whether a \
@@ -168,8 +168,8 @@ impl Wal {
 }
 
 /// The processes in words.
-fn named(pins: &[Pin]) -> String {
-    let mut names: Vec<_> = pins.iter().take(MAX_NAMED).map(Pin::to_string).collect();
+fn named(pins: &[CheckpointBlocker]) -> String {
+    let mut names: Vec<_> = pins.iter().take(MAX_NAMED).map(CheckpointBlocker::to_string).collect();
     if pins.len() > MAX_NAMED {
         names.push(format!("{} more", grouped((pins.len() - MAX_NAMED) as u64)));
     }
@@ -184,7 +184,7 @@ mod tests {
         *,
     };
     use crate::testing::Scene;
-    use vitalsign_base::files::{Occupant, process_name};
+    use vitalsign_base::files::{Process, process_name};
 
     /// The settings under which a log of one page is a warning.
     fn strict() -> Settings {
@@ -267,16 +267,19 @@ mod tests {
         assert_eq!(limit(4096, 1_000_000), 65_155, "256 MiB");
         assert_eq!(limit(65_536, 10), 4000);
         let limit = Limit::new(Config::default().warn_bytes, 4096, 170);
-        let reached = |pending_pages, is_exact| limit.is_reached(&Log { bytes: 1 << 40, pending_pages, is_exact });
+        let reached = |pending_pages, is_exact| limit.is_reached(&WalState { bytes: 1 << 40, pending_pages, is_exact });
         assert!(reached(4000, true) && !reached(3999, true));
         assert!(reached(65_155, false) && !reached(65_154, false), "a log whose index is not known may just be large");
     }
 
     #[test]
     fn processes_in_words() {
-        let pin = |pid| Pin::Reader(Occupant { pid, name: "app".to_owned() });
+        let pin = |pid| CheckpointBlocker::Reader(Process { pid, name: "app".to_owned() });
         assert_eq!(named(&[pin(1)]), "process 1 (`app`)");
-        assert_eq!(named(&[Pin::OutOfSight, pin(2)]), "a process in another container and process 2 (`app`)");
+        assert_eq!(
+            named(&[CheckpointBlocker::OutOfSight, pin(2)]),
+            "a process in another container and process 2 (`app`)"
+        );
         let many: Vec<_> = (1..=5).map(pin).collect();
         assert_eq!(named(&many), "process 1 (`app`), process 2 (`app`), process 3 (`app`) and 2 more");
     }

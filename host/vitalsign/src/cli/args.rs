@@ -27,7 +27,7 @@ pub(super) struct Cli {
     #[command(flatten)]
     pub(super) global: Global,
     #[command(subcommand)]
-    pub(super) verb: Verb,
+    pub(super) command: CliCommand,
 }
 
 /// What every command takes.
@@ -49,7 +49,7 @@ pub(super) struct Global {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Verb {
+pub(super) enum CliCommand {
     /// Run every check once and print a report
     Check(CheckArgs),
     /// Run the checks at their intervals and serve the report over HTTP
@@ -74,10 +74,10 @@ pub(super) enum Verb {
     Init(InitArgs),
     /// Show or check the configuration
     #[command(subcommand)]
-    Config(ConfigVerb),
+    Config(ConfigCommand),
     /// Manage plugins
     #[command(subcommand)]
-    Plugin(PluginVerb),
+    Plugin(PluginCommand),
     /// Create a database with sample rows to try the commands on
     Demo(DemoArgs),
 }
@@ -86,15 +86,15 @@ pub(super) enum Verb {
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct FormatArgs {
     /// Print the result in this format
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text, overrides_with = "json")]
-    format: Format,
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text, overrides_with = "json")]
+    format: OutputFormat,
     /// Print JSON: the short form of --format json
     #[arg(long, overrides_with = "format")]
     json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum OutputFormat {
     // For people.
     Text,
     // For programs.
@@ -103,7 +103,7 @@ enum Format {
 
 impl FormatArgs {
     pub(super) fn is_json(self) -> bool {
-        self.json || self.format == Format::Json
+        self.json || self.format == OutputFormat::Json
     }
 }
 
@@ -401,7 +401,7 @@ pub(super) struct InitArgs {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum ConfigVerb {
+pub(super) enum ConfigCommand {
     /// Print the JSON Schema of the configuration
     Schema,
     /// Check the configuration as `serve` would: the file, the plugins, the token and the address
@@ -424,7 +424,7 @@ pub(super) struct ConfigCheckArgs {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum PluginVerb {
+pub(super) enum PluginCommand {
     /// Write the SHA-256 of each plugin's component to vitalsign.lock
     Lock {
         /// Only compare the lock file with the components; write nothing

@@ -3,16 +3,16 @@
 use std::{env, path::Path};
 
 use super::{
-    Exit, Failure,
+    CommandFailure, Exit,
     args::{BackupArgs, Global},
-    assemble::{backup_request, settle},
-    complain, print, print_json,
+    assemble::{backup_request, load_config},
+    print, print_error, print_json,
     progress::{self, Bar},
     prune, stream,
-    waiting::tell_if_silent,
+    timeout::tell_if_silent,
     within,
 };
-use crate::backup::{self, Keep, Made, Structure, Verdict};
+use crate::backup::{self, CreatedBackup, RetentionRules, Structure, Verdict};
 use vitalsign_base::{
     clock::{Stopwatch, SystemClock},
     value::{bytes, grouped, span},
@@ -25,10 +25,10 @@ pub(super) const FAULTS_HINT: &str = "no row is lost: correct the faults in the 
 /// What to do about faults in what is included.
 pub(super) const INCLUDE_HINT: &str = "everything else is in it: correct each of them, or `backup.include`, then make a new backup; `vitalsign restore --despite-faults` restores this one";
 
-pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
-    let settled = settle(global, None)?;
+pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, CommandFailure> {
+    let effective = load_config(global, None)?;
     let scratch = env::temp_dir();
-    let mut request = backup_request(&settled, &scratch);
+    let mut request = backup_request(&effective, &scratch);
     let passing = match args.out.as_deref() {
         Some(out) if stream::is_stream(out) => Some(passing(args)?),
         _ => None,
@@ -38,8 +38,8 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
         None => args.out.as_deref().map(|out| within(global, out)),
     };
     request.out = out.as_deref().unwrap_or(request.out);
-    let more = settled.backup.included().iter().map(|one| one.path.clone());
-    tell_if_silent([settled.db.clone(), request.out.to_path_buf()].into_iter().chain(more).collect());
+    let more = effective.backup.included().iter().map(|one| one.path.clone());
+    tell_if_silent([effective.db.clone(), request.out.to_path_buf()].into_iter().chain(more).collect());
     request.tag.clone_from(&args.tag);
     if let Some(compression) = args.compression.filter(|compression| *compression != request.compression) {
         // A level that was meant for another method has no meaning here.
@@ -51,17 +51,20 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
             (word, 0) => format!("--level {level} has no meaning with `--compression {word}`"),
             (word, most) => format!("--level {level} is too high: the highest level of {word} is {most}"),
         };
-        return Err(Failure::new(Exit::Usage, why));
+        return Err(CommandFailure::new(Exit::Usage, why));
     }
     (request.raw, request.verify) = (args.raw, !args.no_verify);
     if args.raw && !request.include.is_empty() {
-        complain("vitalsign: with --raw the archive contains the database only, and not what `backup.include` names\n");
+        print_error(
+            "vitalsign: with --raw the archive contains the database only, and not what `backup.include` names\n",
+        );
     }
     request.despite_other_writers = args.despite_other_writers;
     request.accept_fewer_rows = args.accept_fewer_rows;
     request.wait = args.wait.unwrap_or_default();
     let watch = Stopwatch::start();
-    let made = backup::create(&request, &SystemClock, &Bar::new()).map_err(|failure| Failure::backup(&failure))?;
+    let made =
+        backup::create(&request, &SystemClock, &Bar::new()).map_err(|failure| CommandFailure::backup(&failure))?;
     let printed = match args.format.is_json() {
         _ if passing.is_some() => {
             stream::send(&made.path)?;
@@ -73,35 +76,35 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Result<Exit, Failure> {
     // Nobody must believe that there is no archive.
     printed.map_err(|failure| failure.before(&format!("the archive {} was made", made.path.display())))?;
     if args.prune {
-        pruned(&made, request.out, settled.backup.keep)?;
+        pruned(&made, request.out, effective.backup.keep)?;
     }
     if progress::is_watched() {
-        complain(&format!("{} in {}\n", said(&made), span(watch.elapsed())));
+        print_error(&format!("{} in {}\n", said(&made), span(watch.elapsed())));
     }
     match caution(&made) {
         None => Ok(Exit::Done),
         Some(caution) => {
-            complain(&caution.text());
+            print_error(&caution.text());
             Ok(caution.exit)
         }
     }
 }
 
 /// The private folder of an archive that goes to standard output once it is verified.
-fn passing(args: &BackupArgs) -> Result<tempfile::TempDir, Failure> {
+fn passing(args: &BackupArgs) -> Result<tempfile::TempDir, CommandFailure> {
     let flags =
         [(args.format.is_json(), "--json"), (args.prune, "--prune"), (args.accept_fewer_rows, "--accept-fewer-rows")];
     let other = flags.into_iter().find(|(given, _)| *given);
     if let Some((_, flag)) = other {
         let what = format!("{flag} has no meaning with `--out -`, which writes the archive itself to standard output");
-        return Err(Failure::new(Exit::Usage, what));
+        return Err(CommandFailure::new(Exit::Usage, what));
     }
     stream::refuse_terminal()?;
     stream::private_folder()
 }
 
 /// What is said of an archive that was made, and yet is not what was wanted.
-pub(super) fn caution(made: &Made) -> Option<Failure> {
+pub(super) fn caution(made: &CreatedBackup) -> Option<CommandFailure> {
     let flaw = made.record.flaw.as_ref()?;
     let has_faults = made.record.judged().faults().is_some();
     let exit = if has_faults || !made.record.include_faults.is_empty() { Exit::Damaged } else { Exit::Done };
@@ -112,18 +115,18 @@ pub(super) fn caution(made: &Made) -> Option<Failure> {
         _ if !has_faults => ("the archive was made, but what `backup.include` adds to it has faults", INCLUDE_HINT),
         _ => ("the archive was made, but the database in it has faults", FAULTS_HINT),
     };
-    Some(Failure::new(exit, format!("{what}: {flaw}")).hint(hint))
+    Some(CommandFailure::new(exit, format!("{what}: {flaw}")).hint(hint))
 }
 
 /// Removes what the rule does not keep. Nothing goes unless the new archive is proven.
-fn pruned(made: &Made, folder: &Path, keep: Option<Keep>) -> Result<(), Failure> {
+fn pruned(made: &CreatedBackup, folder: &Path, keep: Option<RetentionRules>) -> Result<(), CommandFailure> {
     match keep {
         _ if made.record.verdict != Verdict::Verified => {
-            complain("vitalsign: the new archive is not verified, so no old one was removed\n");
+            print_error("vitalsign: the new archive is not verified, so no old one was removed\n");
             Ok(())
         }
         None => {
-            complain(
+            print_error(
                 "vitalsign: no rule says which archives to keep, so none was removed\n  \
                  → set `backup.keep` in the configuration\n",
             );
@@ -131,19 +134,19 @@ fn pruned(made: &Made, folder: &Path, keep: Option<Keep>) -> Result<(), Failure>
         }
         Some(keep) => prune::after_backup(folder, keep).map_err(|failure| {
             let outcome = format!("{} was made, but old archives cannot be removed", made.path.display());
-            Failure::backup(&failure).before(&outcome)
+            CommandFailure::backup(&failure).before(&outcome)
         }),
     }
 }
 
-fn json(made: &Made) -> serde_json::Value {
+fn json(made: &CreatedBackup) -> serde_json::Value {
     let mut value = serde_json::to_value(&made.record).unwrap_or_default();
     value["path"] = made.path.display().to_string().into();
     value
 }
 
 /// One line for people who watch.
-fn said(made: &Made) -> String {
+fn said(made: &CreatedBackup) -> String {
     let record = &made.record;
     let verdict = match (&record.verdict, &record.structure) {
         (Verdict::Verified, Structure::NotChecked(why)) => format!("checksums verified, structure not checked ({why})"),
@@ -160,7 +163,7 @@ fn said(made: &Made) -> String {
 }
 
 /// What else is in an archive, in a few words.
-pub(super) fn included(record: &backup::Record) -> Option<String> {
+pub(super) fn included(record: &backup::Manifest) -> Option<String> {
     match record.include.as_slice() {
         [] => None,
         [one] => Some(format!("with `{one}`")),
@@ -169,10 +172,10 @@ pub(super) fn included(record: &backup::Record) -> Option<String> {
 }
 
 /// A folder of archives: as the command line says, else as the configuration does.
-pub(super) fn folder(global: &Global, out: Option<&Path>) -> Result<std::path::PathBuf, Failure> {
+pub(super) fn folder(global: &Global, out: Option<&Path>) -> Result<std::path::PathBuf, CommandFailure> {
     let folder = match out {
         Some(out) => within(global, out),
-        None => settle(global, None)?.backup.dir,
+        None => load_config(global, None)?.backup.dir,
     };
     tell_if_silent(vec![folder.clone()]);
     Ok(folder)

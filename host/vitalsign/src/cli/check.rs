@@ -6,15 +6,15 @@ use std::{
 };
 
 use super::{
-    Exit, Failure,
+    CommandFailure, Exit,
     args::{CheckArgs, Global},
-    assemble::App,
-    complain, print,
-    waiting::{Pauses, in_time},
+    assemble::Assembly,
+    print, print_error,
+    timeout::{Backoff, with_timeout},
     width,
 };
 use crate::{
-    config::Settled,
+    config::EffectiveConfig,
     render::TextStyle,
     run::{Chosen, Selection},
 };
@@ -33,17 +33,18 @@ const LEAST_WRITING_LIMIT: Duration = Duration::from_millis(300);
 /// Lines on standard error about a report that goes to a file, the first one included.
 const MAX_LINES: usize = 5;
 
-pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<Exit, Failure> {
+pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<Exit, CommandFailure> {
     let until = args.timeout.map(Deadline::after);
     let selection = Selection { only: args.only.clone(), group: args.group.clone(), ..Selection::default() };
-    let choose = |app: &App| app.runner.choose(&selection).map_err(|error| Failure::of(Exit::Usage, &error));
-    let (app, answers) = match App::build_by(global, until) {
+    let choose =
+        |app: &Assembly| app.runner.choose(&selection).map_err(|error| CommandFailure::of(Exit::Usage, &error));
+    let (app, answers) = match Assembly::build_by(global, until) {
         Some(app) => (app?, true),
         // Not even the configuration could be read in time: the report says of each built-in check that it has no result.
-        None => (App::on_defaults(global)?, false),
+        None => (Assembly::on_defaults(global)?, false),
     };
     let chosen = choose(&app)?;
-    let may_write = args.output.as_deref().map_or(Ok(true), |output| may_be_written(output, &app.settled, until))?;
+    let may_write = args.output.as_deref().map_or(Ok(true), |output| may_be_written(output, &app.effective, until))?;
     let report = match args.timeout {
         Some(limit) if !answers => {
             app.runner.give_up(&chosen, limit);
@@ -57,13 +58,13 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<Exit, Failure> {
 }
 
 /// Refuses to write the report over what it is about; `false` when the file system does not say in time whether it would be.
-fn may_be_written(output: &Path, settled: &Settled, until: Option<Deadline>) -> Result<bool, Failure> {
+fn may_be_written(output: &Path, effective: &EffectiveConfig, until: Option<Deadline>) -> Result<bool, CommandFailure> {
     // The checks come after this, and need most of the time.
     let limit = until.map_or(COMPARING_LIMIT, |until| (until.remaining() / 4).min(COMPARING_LIMIT));
-    let (file, settled) = (output.to_owned(), settled.clone());
-    match in_time(limit, move || what_it_is(&file, &settled)) {
+    let (file, effective) = (output.to_owned(), effective.clone());
+    match with_timeout(limit, move || what_it_is(&file, &effective)) {
         Some(None) => Ok(true),
-        Some(Some(what)) => Err(Failure::new(
+        Some(Some(what)) => Err(CommandFailure::new(
             Exit::Refused,
             format!("--output {} {what}; nothing was run or changed", output.display()),
         )
@@ -73,24 +74,24 @@ fn may_be_written(output: &Path, settled: &Settled, until: Option<Deadline>) -> 
 }
 
 /// What the file is, if the report must not be written to it.
-fn what_it_is(output: &Path, settled: &Settled) -> Option<String> {
+fn what_it_is(output: &Path, effective: &EffectiveConfig) -> Option<String> {
     if output.is_dir() {
         return Some("is a folder, and a report is a file".to_owned());
     }
     // SQLite puts its side files beside the database itself, not beside a link to it.
-    let db = files::resolved(&settled.db).unwrap_or_else(|_| settled.db.clone());
-    let mut kept = vec![(db.clone(), "the database"), (settled.lock_file.clone(), "the lock file")];
+    let db = files::resolved(&effective.db).unwrap_or_else(|_| effective.db.clone());
+    let mut kept = vec![(db.clone(), "the database"), (effective.lock_file.clone(), "the lock file")];
     kept.extend(["-wal", "-shm", "-journal"].map(|ending| (files::beside(&db, ending), "a part of the database")));
-    kept.extend(settled.config_file.iter().map(|file| (file.clone(), "the configuration")));
-    kept.extend(settled.plugins.iter().map(|plugin| (plugin.component.clone(), "a plugin's component")));
-    let (_, what) = kept.iter().find(|(file, _)| files::are_same(file, output))?;
+    kept.extend(effective.config_file.iter().map(|file| (file.clone(), "the configuration")));
+    kept.extend(effective.plugins.iter().map(|plugin| (plugin.component.clone(), "a plugin's component")));
+    let (_, what) = kept.iter().find(|(file, _)| files::is_same_file(file, output))?;
     Some(format!("is {what}"))
 }
 
 /// One round, or with `--wait` rounds until one is healthy or the time is up.
-async fn look(app: &App, chosen: &Chosen, args: &CheckArgs, until: Option<Deadline>) -> Report {
+async fn look(app: &Assembly, chosen: &Chosen, args: &CheckArgs, until: Option<Deadline>) -> Report {
     let give_up = Deadline::after(args.wait.unwrap_or_default());
-    let mut pauses = Pauses::default();
+    let mut pauses = Backoff::default();
     loop {
         let report = match until {
             Some(until) => app.runner.round_within(chosen, until.remaining()).await,
@@ -105,7 +106,7 @@ async fn look(app: &App, chosen: &Chosen, args: &CheckArgs, until: Option<Deadli
     }
 }
 
-fn publish(report: &Report, args: &CheckArgs, may_write: bool, until: Option<Deadline>) -> Result<(), Failure> {
+fn publish(report: &Report, args: &CheckArgs, may_write: bool, until: Option<Deadline>) -> Result<(), CommandFailure> {
     let style = TextStyle { width: width(), colour: args.output.is_none() };
     let text = args.format().render(report, &style);
     let Some(path) = args.output.as_deref() else { return print(&text) };
@@ -116,30 +117,31 @@ fn publish(report: &Report, args: &CheckArgs, may_write: bool, until: Option<Dea
              it was printed instead",
             path.display()
         );
-        let failure = Failure::new(Exit::Environment, message);
+        let failure = CommandFailure::new(Exit::Environment, message);
         // The report itself says why, and decides on the exit code if it is bad.
         if report.status < args.fail_on.severity() {
             return Err(failure);
         }
-        complain(&failure.text());
+        print_error(&failure.text());
         return Ok(());
     }
     write(path, text, until)?;
     if report.status >= args.fail_on.severity() {
-        complain(&reasons(report, args.fail_on.severity(), path));
+        print_error(&reasons(report, args.fail_on.severity(), path));
     }
     Ok(())
 }
 
 /// Writes the report to its file, or gives up when the file system does not answer.
-fn write(path: &Path, text: String, until: Option<Deadline>) -> Result<(), Failure> {
+fn write(path: &Path, text: String, until: Option<Deadline>) -> Result<(), CommandFailure> {
     let limit = until.map_or(WRITING_LIMIT, |until| until.remaining().clamp(LEAST_WRITING_LIMIT, WRITING_LIMIT));
     let file: PathBuf = path.to_owned();
-    match in_time(limit, move || files::write_whole(&file, text.as_bytes())) {
-        Some(written) => written.map_err(|error| Failure::io("write the report to", path, &error)),
+    match with_timeout(limit, move || files::write_atomically(&file, text.as_bytes())) {
+        Some(written) => written.map_err(|error| CommandFailure::io("write the report to", path, &error)),
         None => {
             let message = format!("cannot write the report to {}: the file system does not answer", path.display());
-            Err(Failure::new(Exit::Environment, message).hint("name a file on another file system with --output"))
+            Err(CommandFailure::new(Exit::Environment, message)
+                .hint("name a file on another file system with --output"))
         }
     }
 }

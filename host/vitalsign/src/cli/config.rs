@@ -3,27 +3,27 @@
 use std::path::Path;
 
 use super::{
-    Exit, Failure,
-    args::{ConfigCheckArgs, ConfigVerb, Global},
-    assemble::{answered, misconfigured, plugins, settle},
+    CommandFailure, Exit,
+    args::{ConfigCheckArgs, ConfigCommand, Global},
+    assemble::{load_config, misconfigured, plugins, read_with_timeout},
     print,
     serve::{access, serve_flags},
     statements, within,
 };
 use crate::{
-    config::{self, CANDIDATES, Settled},
+    config::{self, CANDIDATES, EffectiveConfig},
     run,
 };
 use vitalsign_plugin_runtime::PluginSettings;
-use vitalsign_sqlite::Registry;
+use vitalsign_sqlite::Database;
 
-pub(super) fn run(global: &Global, verb: &ConfigVerb) -> Result<Exit, Failure> {
-    match verb {
-        ConfigVerb::Schema => print(&format!("{:#}\n", config::schema()))?,
-        ConfigVerb::Check(args) => check(global, args)?,
-        ConfigVerb::Show { format } => {
-            let settled = settle(global, None)?;
-            let rows = config::show(&settled);
+pub(super) fn run(global: &Global, command: &ConfigCommand) -> Result<Exit, CommandFailure> {
+    match command {
+        ConfigCommand::Schema => print(&format!("{:#}\n", config::schema()))?,
+        ConfigCommand::Check(args) => check(global, args)?,
+        ConfigCommand::Show { format } => {
+            let effective = load_config(global, None)?;
+            let rows = config::show(&effective);
             let text = if format.is_json() {
                 // Rows of text and JSON always serialise.
                 serde_json::to_string_pretty(rows).unwrap_or_default() + "\n"
@@ -37,14 +37,14 @@ pub(super) fn run(global: &Global, verb: &ConfigVerb) -> Result<Exit, Failure> {
 }
 
 /// Everything that would stop `serve` or one of its plugins, said without starting anything.
-fn check(global: &Global, args: &ConfigCheckArgs) -> Result<(), Failure> {
+fn check(global: &Global, args: &ConfigCheckArgs) -> Result<(), CommandFailure> {
     let flags = serve_flags(args.listen.as_ref(), args.allow_public_details);
-    let settled = settle(global, Some(flags))?;
-    let details = settled.server.details.clone();
-    answered("the token file", move || access(&details))?;
-    statements::accepted(&settled)?;
-    review(&settled)?;
-    match &settled.config_file {
+    let effective = load_config(global, Some(flags))?;
+    let details = effective.server.details.clone();
+    read_with_timeout("the token file", move || access(&details))?;
+    statements::accepted(&effective)?;
+    review(&effective)?;
+    match &effective.config_file {
         Some(file) => print(&format!("{} is valid\n", file.display())),
         None => {
             let places = CANDIDATES.map(|candidate| within(global, Path::new(candidate)).display().to_string());
@@ -59,18 +59,18 @@ fn check(global: &Global, args: &ConfigCheckArgs) -> Result<(), Failure> {
 }
 
 /// Loads every plugin as `serve` would, and holds its configuration against the schema that it gives.
-fn review(settled: &Settled) -> Result<(), Failure> {
-    let (plugins, lock) = plugins(Registry::new(settled.db.clone()), settled)?;
-    if settled.plugins.is_empty() {
+fn review(effective: &EffectiveConfig) -> Result<(), CommandFailure> {
+    let (plugins, lock) = plugins(Database::new(effective.db.clone()), effective)?;
+    if effective.plugins.is_empty() {
         return Ok(());
     }
     let tasks = run::runtime()
-        .map_err(|error| Failure::new(Exit::Environment, format!("the system gives no threads: {error}")))?;
+        .map_err(|error| CommandFailure::new(Exit::Environment, format!("the system gives no threads: {error}")))?;
     let ask = |plugin: &PluginSettings| {
         let schema = tasks.block_on(plugins.config_schema(plugin, lock.as_ref()));
         schema.map_err(|error| format!("{error}. {}", error.hint(&plugin.name)))
     };
-    let asked: Vec<_> = settled.plugins.iter().map(ask).collect();
+    let asked: Vec<_> = effective.plugins.iter().map(ask).collect();
     tasks.shutdown_background();
-    config::review(settled, &asked).map_err(|error| misconfigured(&error))
+    config::review(effective, &asked).map_err(|error| misconfigured(&error))
 }

@@ -43,13 +43,13 @@ impl Exit {
 
 /// Why a command did not do what it was asked to: the message, its causes, what to do now, and the exit code.
 #[derive(Debug)]
-pub struct Failure {
+pub struct CommandFailure {
     pub(super) exit: Exit,
     message: String,
     hint: Option<String>,
 }
 
-impl Failure {
+impl CommandFailure {
     pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), hint: None }
     }
@@ -76,11 +76,11 @@ impl Failure {
     }
 
     /// What a backup, a restore or their like failed with.
-    pub(super) fn backup(failure: &backup::Failure) -> Self {
+    pub(super) fn backup(failure: &backup::Error) -> Self {
         let exit = match failure.kind() {
-            backup::Kind::Refused => Exit::Refused,
-            backup::Kind::Damaged => Exit::Damaged,
-            backup::Kind::Environment => Exit::Environment,
+            backup::ErrorKind::Refused => Exit::Refused,
+            backup::ErrorKind::Damaged => Exit::Damaged,
+            backup::ErrorKind::Environment => Exit::Environment,
         };
         Self::new(exit, failure.to_string()).hint(failure.hint())
     }
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn a_failure_says_each_cause_once() {
         let cause = io::Error::new(io::ErrorKind::PermissionDenied, "no");
-        let failure = Failure::io("write", Path::new("a/b"), &cause).hint("try elsewhere");
+        let failure = CommandFailure::io("write", Path::new("a/b"), &cause).hint("try elsewhere");
         assert_eq!(failure.text(), "vitalsign: cannot write a/b: no\n  → try elsewhere\n");
         assert_eq!(failure.exit, Exit::Environment);
     }

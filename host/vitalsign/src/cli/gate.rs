@@ -7,15 +7,15 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    Exit, Failure,
-    assemble::App,
-    complain,
-    waiting::{Pauses, in_time},
+    CommandFailure, Exit,
+    assemble::Assembly,
+    print_error,
+    timeout::{Backoff, with_timeout},
 };
 use crate::run::{self, Selection};
 use vitalsign_base::{clock::Deadline, files, value::span};
 use vitalsign_check::report::{Entry, Origin, Report};
-use vitalsign_sqlite::{Registry, SecondTruth};
+use vitalsign_sqlite::{Database, DetachedProcess};
 
 /// What the first round is given at least where somebody says how long to wait: a check that waits for a lock as long as it
 /// may would exceed a short wait by much, and the usual checks need less.
@@ -28,15 +28,15 @@ const STAT_LIMIT: Duration = Duration::from_secs(2);
 const PROCESSES_LIMIT: Duration = Duration::from_secs(2);
 
 /// What the gate decides, and what to do if it refuses.
-struct Judged {
+struct GateResult {
     refused: Vec<String>,
     noted: Vec<String>,
     hint: String,
 }
 
 /// A program that is to be started.
-pub(super) struct Gate<'a> {
-    pub(super) app: &'a App,
+pub(super) struct StartGate<'a> {
+    pub(super) app: &'a Assembly,
     /// What is not started when the gate refuses, for messages.
     pub(super) what: &'static str,
     /// Whether there may be no database yet.
@@ -47,14 +47,14 @@ pub(super) struct Gate<'a> {
     pub(super) wait: Duration,
 }
 
-impl Gate<'_> {
+impl StartGate<'_> {
     /// Runs the checks that gate a start. Answers with what they found that does not prevent it.
-    pub(super) async fn pass(&self) -> Result<Vec<String>, Failure> {
+    pub(super) async fn pass(&self) -> Result<Vec<String>, CommandFailure> {
         let runner = &self.app.runner;
         let selection = Selection { critical: true, ..Selection::default() };
         let critical = runner.choose(&selection).map_err(|error| {
             let message = format!("{} was not started: {error}, so nothing would ever prevent the start", self.what);
-            Failure::new(Exit::Config, message)
+            CommandFailure::new(Exit::Config, message)
                 .hint("set `critical` and `enabled` for at least one check in `health.checks`")
         })?;
         let until = Deadline::after(self.wait);
@@ -65,9 +65,9 @@ impl Gate<'_> {
         let mut judged = self.judge(&first);
         if !judged.refused.is_empty() && !until.has_passed() {
             let (limit, reasons) = (span(self.wait), judged.refused.join("\n    "));
-            complain(&format!("vitalsign: waiting for up to {limit}, because of this:\n    {reasons}\n"));
+            print_error(&format!("vitalsign: waiting for up to {limit}, because of this:\n    {reasons}\n"));
         }
-        let mut pauses = Pauses::default();
+        let mut pauses = Backoff::default();
         while !judged.refused.is_empty() && !until.has_passed() {
             tokio::time::sleep(pauses.next().min(until.remaining())).await;
             let next = self.judge(&runner.round_within(&critical, until.remaining()).await);
@@ -80,14 +80,14 @@ impl Gate<'_> {
             return Ok(judged.noted);
         }
         let message = format!("{} was not started, because of this:\n    {}", self.what, judged.refused.join("\n    "));
-        Err(Failure::new(Exit::Unhealthy, message).hint(judged.hint))
+        Err(CommandFailure::new(Exit::Unhealthy, message).hint(judged.hint))
     }
 
-    fn judge(&self, report: &Report) -> Judged {
+    fn judge(&self, report: &Report) -> GateResult {
         let is_missing = has(report, &MISSING);
         let may_be_missing = is_missing && self.allow_missing && self.leftover().is_none();
-        let is_recovering = has(report, &OUT_OF_TIME) && self.log_awaits_recovery();
-        let run::Gate { mut refused, mut noted } = run::gate(report, |entry, finding| {
+        let is_recovering = has(report, &OUT_OF_TIME) && self.wal_needs_recovery();
+        let run::GateDecision { mut refused, mut noted } = run::gate(report, |entry, finding| {
             let code = finding.code.as_str();
             is_built_in(entry)
                 && ((may_be_missing && MISSING.contains(&code)) || (is_recovering && OUT_OF_TIME.contains(&code)))
@@ -104,16 +104,16 @@ impl Gate<'_> {
         } else {
             "`vitalsign check` prints the whole report and what to do".to_owned()
         };
-        Judged { refused, noted, hint }
+        GateResult { refused, noted, hint }
     }
 
     /// Processes whose commits do not reach the database at its path. No start repairs that: what is started would be one
     /// more program that takes its own rows for all there are. Looked for whichever checks are critical.
-    fn works_on_other_files(&self) -> Vec<SecondTruth> {
-        let registry = Registry::new(self.app.settled.db.clone());
-        let look = move || registry.second_truths(Deadline::after(PROCESSES_LIMIT));
-        let found = in_time(PROCESSES_LIMIT, look).unwrap_or_default();
-        found.into_iter().filter(SecondTruth::loses_rows).take(MAX_PROCESSES).collect()
+    fn works_on_other_files(&self) -> Vec<DetachedProcess> {
+        let registry = Database::new(self.app.effective.db.clone());
+        let look = move || registry.detached_processes(Deadline::after(PROCESSES_LIMIT));
+        let found = with_timeout(PROCESSES_LIMIT, look).unwrap_or_default();
+        found.into_iter().filter(DetachedProcess::loses_rows).take(MAX_PROCESSES).collect()
     }
 
     /// What to do about a database that is not there.
@@ -130,20 +130,20 @@ impl Gate<'_> {
 
     /// A log or a journal with content, whose database is missing. SQLite deletes it when a new database is made.
     fn leftover(&self) -> Option<PathBuf> {
-        let db: PathBuf = self.app.settled.db.clone();
+        let db: PathBuf = self.app.effective.db.clone();
         let find = move || {
-            let real = files::led_to(&db).unwrap_or(db);
+            let real = files::link_destination(&db).unwrap_or(db);
             let has_content = |file: &PathBuf| matches!(files::stat(file), Ok(Some(stat)) if stat.bytes > 0);
             ["-wal", "-journal"].map(|suffix| files::beside(&real, suffix)).into_iter().find(has_content)
         };
-        in_time(STAT_LIMIT, find).flatten()
+        with_timeout(STAT_LIMIT, find).flatten()
     }
 
     /// Whether the next program that opens the database has to read its whole log first, which may take longer than a
     /// check has time.
-    fn log_awaits_recovery(&self) -> bool {
-        let registry = Registry::new(self.app.settled.db.clone());
-        in_time(STAT_LIMIT, move || registry.log_awaits_recovery()).unwrap_or(false)
+    fn wal_needs_recovery(&self) -> bool {
+        let registry = Database::new(self.app.effective.db.clone());
+        with_timeout(STAT_LIMIT, move || registry.wal_needs_recovery()).unwrap_or(false)
     }
 }
 

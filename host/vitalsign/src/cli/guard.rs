@@ -3,77 +3,78 @@
 use std::{env, os::unix::process::CommandExt as _, process::Command};
 
 use super::{
-    Exit, Failure,
+    CommandFailure, Exit,
     args::{Global, GuardArgs},
-    assemble::{App, backup_request, settle},
+    assemble::{Assembly, backup_request, load_config},
     backup::caution,
-    complain,
-    gate::Gate,
-    interrupt,
+    gate::StartGate,
+    interrupt, print_error,
     progress::Bar,
     signals,
 };
-use crate::{backup, config::Settled};
+use crate::{backup, config::EffectiveConfig};
 use vitalsign_base::{clock::SystemClock, files};
-use vitalsign_sqlite::Trouble;
 
-pub(super) fn run(global: &Global, args: &GuardArgs) -> Result<Exit, Failure> {
+pub(super) fn run(global: &Global, args: &GuardArgs) -> Result<Exit, CommandFailure> {
     let Some((program, arguments)) = args.command.split_first() else {
-        return Err(Failure::new(Exit::Usage, "guard needs a command after `--`"));
+        return Err(CommandFailure::new(Exit::Usage, "guard needs a command after `--`"));
     };
-    let mut settled = settle(global, None)?;
-    let allow_missing = args.allow_missing || settled.guard.allow_missing;
-    settled.checks.schema_policy = args.schema.unwrap_or(settled.guard.schema_policy);
-    let app = App::on(settled)?;
+    let mut effective = load_config(global, None)?;
+    let allow_missing = args.allow_missing || effective.guard.allow_missing;
+    effective.checks.schema_policy = args.schema.unwrap_or(effective.guard.schema_policy);
+    let app = Assembly::on(effective)?;
     let wait = args.wait.unwrap_or_default();
     let how_to_allow = "pass `--allow-missing`, or set `guard.allowMissing` to true in the configuration";
-    let gate = Gate { app: &app, what: "the command", allow_missing, how_to_allow, wait };
+    let gate = StartGate { app: &app, what: "the command", allow_missing, how_to_allow, wait };
     let noted = app.tasks.block_on(gate.pass())?;
     if !noted.is_empty() {
         let findings = noted.join("\n    ");
-        complain(&format!("vitalsign: the command is started, and has to resolve this itself:\n    {findings}\n"));
+        print_error(&format!("vitalsign: the command is started, and has to resolve this itself:\n    {findings}\n"));
     }
     if args.backup {
-        back_up(&app.settled)?;
+        back_up(&app.effective)?;
     }
-    if interrupt::came().is_some() {
-        return Err(Failure::new(Exit::Environment, "interrupted; the command was not started"));
+    if interrupt::received_signal().is_some() {
+        return Err(CommandFailure::new(Exit::Environment, "interrupted; the command was not started"));
     }
     // The command takes over this process: signals reach it and its exit code is ours, with nothing in between.
     let mut command = Command::new(program);
-    signals::hand_on(command.args(arguments));
+    signals::inherit_signals(command.args(arguments));
     let error = command.exec();
-    Err(Failure::new(Exit::Environment, format!("cannot run {}: {error}", program.display())))
+    Err(CommandFailure::new(Exit::Environment, format!("cannot run {}: {error}", program.display())))
 }
 
 /// One archive, verified. A database that only its own program can read is repaired first, as that program would do it.
-fn back_up(settled: &Settled) -> Result<(), Failure> {
+fn back_up(effective: &EffectiveConfig) -> Result<(), CommandFailure> {
     let scratch = env::temp_dir();
-    let request = backup_request(settled, &scratch);
-    let failed = |failure: backup::Failure| Failure::backup(&failure).before("the command was not started");
+    let request = backup_request(effective, &scratch);
+    let failed = |failure: backup::Error| CommandFailure::backup(&failure).before("the command was not started");
     let create = || backup::create(&request, &SystemClock, &Bar::new());
     let made = match create() {
-        Err(backup::Failure::Database(Trouble::Missing(_) | Trouble::Empty(_))) => {
-            complain("vitalsign: there is no database yet, so no backup was made\n");
+        Err(backup::Error::Database(vitalsign_sqlite::Error::Missing(_) | vitalsign_sqlite::Error::Empty(_))) => {
+            print_error("vitalsign: there is no database yet, so no backup was made\n");
             return Ok(());
         }
-        Err(backup::Failure::Database(
-            trouble @ (Trouble::HotJournal(_) | Trouble::WalWithoutShm(_) | Trouble::WalIndex(_)),
+        Err(backup::Error::Database(
+            error @ (vitalsign_sqlite::Error::HotJournal(_)
+            | vitalsign_sqlite::Error::WalWithoutShm(_)
+            | vitalsign_sqlite::Error::WalIndex(_)),
         )) => {
-            let real = files::resolved(&settled.db).map_err(|error| Failure::io("find", &settled.db, &error))?;
-            vitalsign_sqlite::settle(&real).map_err(|error| {
-                let failure =
-                    Failure::of(Exit::Refused, &error).before("the command was not started: no backup can be made");
+            let real =
+                files::resolved(&effective.db).map_err(|error| CommandFailure::io("find", &effective.db, &error))?;
+            vitalsign_sqlite::checkpoint(&real).map_err(|error| {
+                let failure = CommandFailure::of(Exit::Refused, &error)
+                    .before("the command was not started: no backup can be made");
                 failure.hint("start the command once without --backup, so that it repairs its database")
             })?;
-            complain(&format!("vitalsign: repaired before the backup: {trouble}\n"));
+            print_error(&format!("vitalsign: repaired before the backup: {error}\n"));
             create().map_err(failed)?
         }
         other => other.map_err(failed)?,
     };
-    complain(&format!("vitalsign: backup written to {}\n", made.path.display()));
+    print_error(&format!("vitalsign: backup written to {}\n", made.path.display()));
     if let Some(caution) = caution(&made) {
-        complain(&caution.text());
+        print_error(&caution.text());
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ use std::{
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Exit, Failure, signals};
+use super::{CommandFailure, Exit, signals};
 
 /// A signal ends the process.
 const ENDS: u8 = 0;
@@ -47,7 +47,7 @@ pub(super) const ENDING: [c_int; 8] = [
 
 static MEANING: AtomicU8 = AtomicU8::new(ENDS);
 /// The number of the first signal that was noted; 0 before it has come.
-static CAME: AtomicI32 = AtomicI32::new(0);
+static RECEIVED: AtomicI32 = AtomicI32::new(0);
 
 /// Has signals end this process if it is process 1, where the system would not.
 pub(super) fn end_process_one() {
@@ -68,8 +68,8 @@ pub(super) fn leave_to_the_command() {
 }
 
 /// The signal that was noted, if one has come.
-pub(super) fn came() -> Option<c_int> {
-    Some(CAME.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
+pub(super) fn received_signal() -> Option<c_int> {
+    Some(RECEIVED.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
 }
 
 /// How often is looked for a signal while something waits that no signal wakes.
@@ -79,26 +79,26 @@ const LOOK: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// When one comes; the work is then left behind, and must hold nothing that the rest of the command waits for.
-pub(super) fn unless_one_comes<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+pub(super) fn until_signal<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CommandFailure> {
     let (tell, told) = mpsc::channel();
     let run = move || {
         // Nobody listens any more once a signal has come.
         let _ = tell.send(work());
     };
     thread::Builder::new().name("pipe".to_owned()).spawn(run).map_err(|error| {
-        Failure::new(Exit::Environment, format!("the system starts no thread: {error}"))
+        CommandFailure::new(Exit::Environment, format!("the system starts no thread: {error}"))
             .hint("raise the limit on processes (`ulimit -u`, or that of the container), or try again")
     })?;
-    while came().is_none() {
+    while received_signal().is_none() {
         match told.recv_timeout(LOOK) {
             Ok(done) => return Ok(done),
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => {
-                return Err(Failure::new(Exit::Bug, "the thread that reads or writes a pipe has ended"));
+                return Err(CommandFailure::new(Exit::Bug, "the thread that reads or writes a pipe has ended"));
             }
         }
     }
-    Err(Failure::new(Exit::Environment, "the command was interrupted"))
+    Err(CommandFailure::new(Exit::Environment, "the command was interrupted"))
 }
 
 /// Starts the thread that receives signals, once.
@@ -144,7 +144,7 @@ async fn next(streams: &mut [(c_int, Signal)]) -> c_int {
 
 fn take(signal: c_int) {
     let meaning = MEANING.load(Ordering::SeqCst);
-    let is_first = CAME.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+    let is_first = RECEIVED.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok();
     if meaning == OWN || (meaning == NOTED && is_first) {
         return;
     }

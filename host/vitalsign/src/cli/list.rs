@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use super::{
-    Exit, Failure,
+    CommandFailure, Exit,
     args::{Global, ListArgs},
     backup::folder,
     print, print_json,
 };
-use crate::backup::{self, Listed};
+use crate::backup::{self, CatalogEntry};
 use vitalsign_base::{
     clock::{Clock, SystemClock, Timestamp},
     value::{bytes, grouped, span},
 };
 
-pub(super) fn run(global: &Global, args: &ListArgs) -> Result<Exit, Failure> {
+pub(super) fn run(global: &Global, args: &ListArgs) -> Result<Exit, CommandFailure> {
     let folder = folder(global, args.out.as_deref())?;
-    let listed = backup::list(&folder, true).map_err(|failure| Failure::backup(&failure))?;
+    let listed = backup::list(&folder, true).map_err(|failure| CommandFailure::backup(&failure))?;
     if args.format.is_json() {
         print_json(&listed)?;
     } else if listed.is_empty() {
@@ -28,7 +28,7 @@ pub(super) fn run(global: &Global, args: &ListArgs) -> Result<Exit, Failure> {
 }
 
 /// One line an archive, in columns.
-fn table(listed: &[Listed], now: Timestamp) -> String {
+fn table(listed: &[CatalogEntry], now: Timestamp) -> String {
     let count = |count: Option<u64>| count.map_or("-".to_owned(), grouped);
     let mut rows = vec![["AGE", "SIZE", "DATABASE", "RECORDS", "PROVENANCE", "PROOF", "ARCHIVE"].map(str::to_owned)];
     rows.extend(listed.iter().map(|one| {
@@ -55,7 +55,7 @@ fn table(listed: &[Listed], now: Timestamp) -> String {
     rows.iter().map(line).collect()
 }
 
-fn proof(one: &Listed) -> String {
+fn proof(one: &CatalogEntry) -> String {
     let pinned = if one.pinned { ", pinned" } else { "" };
     let included = match one.include.len() {
         0 => String::new(),

@@ -10,10 +10,10 @@
 mod args;
 mod assemble;
 mod backup;
-mod changes;
 mod check;
 mod config;
 mod demo;
+mod disk_turns;
 mod exit;
 mod gate;
 mod guard;
@@ -29,11 +29,11 @@ mod scheduled;
 mod serve;
 mod signals;
 mod statements;
+mod status_log;
 mod stream;
-mod turns;
+mod timeout;
 mod usage;
 mod verify;
-mod waiting;
 
 use std::{
     env,
@@ -45,10 +45,10 @@ use std::{
 };
 
 use clap::Parser;
-pub use exit::{Exit, Failure};
+pub use exit::{CommandFailure, Exit};
 use tracing_subscriber::filter::LevelFilter;
 
-use args::{Cli, Global, Verb};
+use args::{Cli, CliCommand, Global};
 use vitalsign_plugin_runtime::{CHILD_COMMAND, child_main};
 
 /// Runs the command line of this process and says what it ends with.
@@ -68,13 +68,13 @@ pub fn main() -> ExitCode {
         let place = what.location().map(ToString::to_string).unwrap_or_default();
         let payload = what.payload();
         let words = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
-        complain(&format!(
+        print_error(&format!(
             "vitalsign: internal error at {place}: {}\n  → please report it\n",
             words.unwrap_or_default()
         ));
     }));
     let exit = panic::catch_unwind(|| run(cli)).unwrap_or(Exit::Bug);
-    match interrupt::came() {
+    match interrupt::received_signal() {
         // The command has tidied up; now the signal does what it does to every other program.
         Some(signal) if exit != Exit::Done => signals::end_by(signal),
         _ => exit.into(),
@@ -89,24 +89,24 @@ impl From<Exit> for ExitCode {
 
 fn run(cli: Cli) -> Exit {
     let global = &cli.global;
-    let ended = match cli.verb {
-        Verb::Check(args) => check::run(global, &args),
-        Verb::Serve(args) => serve::run(global, &args),
-        Verb::Guard(args) => guard::run(global, &args),
-        Verb::Backup(args) => backup::run(global, &args),
-        Verb::Restore(args) => restore::run(global, &args),
-        Verb::Verify(args) => verify::run(global, &args),
-        Verb::List(args) => list::run(global, &args),
-        Verb::Pin(args) => pin::run(global, &args, true),
-        Verb::Unpin(args) => pin::run(global, &args, false),
-        Verb::Prune(args) => prune::run(global, &args),
-        Verb::Init(args) => init::run(global, &args),
-        Verb::Config(verb) => config::run(global, &verb),
-        Verb::Plugin(verb) => plugin::run(global, &verb),
-        Verb::Demo(args) => demo::run(&args),
+    let ended = match cli.command {
+        CliCommand::Check(args) => check::run(global, &args),
+        CliCommand::Serve(args) => serve::run(global, &args),
+        CliCommand::Guard(args) => guard::run(global, &args),
+        CliCommand::Backup(args) => backup::run(global, &args),
+        CliCommand::Restore(args) => restore::run(global, &args),
+        CliCommand::Verify(args) => verify::run(global, &args),
+        CliCommand::List(args) => list::run(global, &args),
+        CliCommand::Pin(args) => pin::run(global, &args, true),
+        CliCommand::Unpin(args) => pin::run(global, &args, false),
+        CliCommand::Prune(args) => prune::run(global, &args),
+        CliCommand::Init(args) => init::run(global, &args),
+        CliCommand::Config(command) => config::run(global, &command),
+        CliCommand::Plugin(command) => plugin::run(global, &command),
+        CliCommand::Demo(args) => demo::run(&args),
     };
     ended.unwrap_or_else(|failure| {
-        complain(&failure.text());
+        print_error(&failure.text());
         failure.exit
     })
 }
@@ -114,13 +114,13 @@ fn run(cli: Cli) -> Exit {
 /// The compiling child: the component comes on standard input, its code goes to standard output.
 fn compile(cpu_seconds: Option<&OsStr>) -> Exit {
     let Some(cpu_seconds) = cpu_seconds.and_then(OsStr::to_str).and_then(|seconds| seconds.parse().ok()) else {
-        complain(&format!("vitalsign: {CHILD_COMMAND} is for vitalsign itself\n"));
+        print_error(&format!("vitalsign: {CHILD_COMMAND} is for vitalsign itself\n"));
         return Exit::Usage;
     };
     match child_main(cpu_seconds) {
         Ok(()) => Exit::Done,
         Err(sentence) => {
-            complain(&sentence);
+            print_error(&sentence);
             Exit::Damaged
         }
     }
@@ -129,7 +129,7 @@ fn compile(cpu_seconds: Option<&OsStr>) -> Exit {
 /// Log lines go to standard error: warnings always, what plugins log with `-v` (`serve` does without), their debug messages
 /// with `-vv`.
 fn log_to_stderr(cli: &Cli) {
-    let serving = matches!(cli.verb, Verb::Serve(_));
+    let serving = matches!(cli.command, CliCommand::Serve(_));
     let level = match (cli.global.verbose, serving) {
         (0, false) => LevelFilter::WARN,
         (0, true) | (1, false) => LevelFilter::INFO,
@@ -154,24 +154,24 @@ fn within(global: &Global, path: &Path) -> PathBuf {
 }
 
 /// Prints a value as JSON, for programs.
-fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+fn print_json(value: &impl serde::Serialize) -> Result<(), CommandFailure> {
     // What is printed is made of text and numbers, which always serialise.
     print(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n"))
 }
 
 /// Writes data to standard output. A reader that has gone away is no failure of ours.
-fn print(text: &str) -> Result<(), Failure> {
+fn print(text: &str) -> Result<(), CommandFailure> {
     let mut out = anstream::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Environment, format!("cannot write to standard output: {error}")))
+            Err(CommandFailure::new(Exit::Environment, format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
     }
 }
 
 /// Writes a message to standard error; if even that fails there is nobody left to tell.
-fn complain(text: &str) {
+fn print_error(text: &str) {
     let _ = anstream::stderr().lock().write_all(text.as_bytes());
 }
 

@@ -1,17 +1,17 @@
 //! `vitalsign pin` and `vitalsign unpin`: archives that no retention rule removes.
 
 use super::{
-    Exit, Failure,
+    CommandFailure, Exit,
     args::{Global, PinArgs},
     print, within,
 };
 use crate::backup;
 use vitalsign_base::clock::SystemClock;
 
-pub(super) fn run(global: &Global, args: &PinArgs, pinned: bool) -> Result<Exit, Failure> {
+pub(super) fn run(global: &Global, args: &PinArgs, pinned: bool) -> Result<Exit, CommandFailure> {
     for archive in &args.archives {
         let archive = within(global, archive);
-        backup::pin(&archive, pinned, &SystemClock).map_err(|failure| Failure::backup(&failure))?;
+        backup::pin(&archive, pinned, &SystemClock).map_err(|failure| CommandFailure::backup(&failure))?;
         let word = if pinned { "pinned" } else { "no longer pinned" };
         print(&format!("{} is {word}\n", archive.display()))?;
     }

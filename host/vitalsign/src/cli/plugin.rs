@@ -3,33 +3,33 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Exit, Failure,
-    args::{Global, PluginVerb},
-    assemble::{lock, settle},
+    CommandFailure, Exit,
+    args::{Global, PluginCommand},
+    assemble::{load_config, lock},
     print,
 };
 use vitalsign_base::files;
-use vitalsign_plugin_runtime::{Lock, digest_of};
+use vitalsign_plugin_runtime::{LockFile, digest_of};
 
-pub(super) fn run(global: &Global, verb: &PluginVerb) -> Result<Exit, Failure> {
-    match verb {
-        PluginVerb::Lock { check } => pin(global, *check),
+pub(super) fn run(global: &Global, command: &PluginCommand) -> Result<Exit, CommandFailure> {
+    match command {
+        PluginCommand::Lock { check } => pin(global, *check),
     }
 }
 
-fn pin(global: &Global, only_compare: bool) -> Result<Exit, Failure> {
-    let settled = settle(global, None)?;
+fn pin(global: &Global, only_compare: bool) -> Result<Exit, CommandFailure> {
+    let effective = load_config(global, None)?;
     let mut digests = BTreeMap::new();
-    for plugin in &settled.plugins {
-        let digest = digest_of(plugin, &settled.db)
-            .map_err(|error| Failure::of(Exit::Environment, &error).hint(error.hint(&plugin.name)))?;
+    for plugin in &effective.plugins {
+        let digest = digest_of(plugin, &effective.db)
+            .map_err(|error| CommandFailure::of(Exit::Environment, &error).hint(error.hint(&plugin.name)))?;
         digests.insert(plugin.name.clone(), digest);
     }
-    let wanted = Lock::new(digests);
-    let path = &settled.lock_file;
+    let wanted = LockFile::new(digests);
+    let path = &effective.lock_file;
     if only_compare {
         let locked = lock(path)?;
-        if locked.is_none() && settled.plugins.is_empty() {
+        if locked.is_none() && effective.plugins.is_empty() {
             print("no plugins are configured, so there is nothing to pin\n")?;
             return Ok(Exit::Done);
         }
@@ -41,10 +41,12 @@ fn pin(global: &Global, only_compare: bool) -> Result<Exit, Failure> {
             Some(_) => format!("{} does not pin the components that are there now", path.display()),
             None => format!("there is no {} that pins the configured plugins", path.display()),
         };
-        return Err(Failure::new(Exit::Unhealthy, message).hint("if this is as intended, run `vitalsign plugin lock`"));
+        return Err(
+            CommandFailure::new(Exit::Unhealthy, message).hint("if this is as intended, run `vitalsign plugin lock`")
+        );
     }
-    files::write_whole(path, wanted.render().as_bytes())
-        .map_err(|error| Failure::io("write the lock file", path, &error))?;
+    files::write_atomically(path, wanted.render().as_bytes())
+        .map_err(|error| CommandFailure::io("write the lock file", path, &error))?;
     print(&format!("{}\n", path.display()))?;
     Ok(Exit::Done)
 }

@@ -56,7 +56,7 @@ impl Progress for Bar {
     }
 
     fn is_cancelled(&self) -> bool {
-        interrupt::came().is_some()
+        interrupt::received_signal().is_some()
     }
 
     fn at(&self, bytes: u64) {

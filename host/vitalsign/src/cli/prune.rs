@@ -5,37 +5,37 @@ use std::{env, path::Path};
 use serde_json::json;
 
 use super::{
-    Exit, Failure,
+    CommandFailure, Exit,
     args::{Global, KeepArgs, PruneArgs},
-    assemble::settle,
-    complain, print, print_json,
-    waiting::tell_if_silent,
+    assemble::load_config,
+    print, print_error, print_json,
+    timeout::tell_if_silent,
     within,
 };
-use crate::backup::{self, Keep, Listed, Pruned, Replaced, Standing};
+use crate::backup::{self, ArchiveState, CatalogEntry, Replaced, RetentionDecision, RetentionRules};
 use vitalsign_base::{
     clock::{Clock as _, SystemClock},
     value::bytes,
 };
 
-pub(super) fn run(global: &Global, args: &PruneArgs) -> Result<Exit, Failure> {
-    let settled = settle(global, None)?;
+pub(super) fn run(global: &Global, args: &PruneArgs) -> Result<Exit, CommandFailure> {
+    let effective = load_config(global, None)?;
     if args.replaced {
-        return replaced(&settled.db, args);
+        return replaced(&effective.db, args);
     }
-    let keep = policy(args.keep).or(settled.backup.keep);
-    if keep == Some(Keep::default()) {
-        return Err(Failure::new(Exit::Refused, "this rule would keep no archive at all; nothing was removed")
+    let keep = policy(args.keep).or(effective.backup.keep);
+    if keep == Some(RetentionRules::default()) {
+        return Err(CommandFailure::new(Exit::Refused, "this rule would keep no archive at all; nothing was removed")
             .hint("give a number above 0, for example `--last 7 --daily 30`"));
     }
-    let folder = args.out.as_deref().map_or(settled.backup.dir, |out| within(global, out));
-    let failed = |failure: backup::Failure| Failure::backup(&failure);
+    let folder = args.out.as_deref().map_or(effective.backup.dir, |out| within(global, out));
+    let failed = |failure: backup::Error| CommandFailure::backup(&failure);
     tell_if_silent(vec![folder.clone()]);
     let listed = backup::list(&folder, true).map_err(failed)?;
     // A timer that runs `backup` and then this has nothing to do where nobody has said what may go: that is no failure.
     let plan = keep.map_or_else(|| all_stay(&listed), |keep| backup::plan(&listed, keep, SystemClock.now()));
     if keep.is_none() {
-        complain(
+        print_error(
             "vitalsign: no rule says which archives to keep, so none is removed\n  \
              → set `backup.keep` in the configuration, or give for example `--last 7 --daily 30`\n",
         );
@@ -52,15 +52,15 @@ pub(super) fn run(global: &Global, args: &PruneArgs) -> Result<Exit, Failure> {
 }
 
 /// Says that the work is done, where only its result cannot be printed.
-fn done_before(failure: Failure, done: bool) -> Failure {
+fn done_before(failure: CommandFailure, done: bool) -> CommandFailure {
     if done { failure.before("what no rule keeps was removed") } else { failure }
 }
 
 /// Shows what restores replaced, and removes all but the newest of it.
-fn replaced(db: &Path, args: &PruneArgs) -> Result<Exit, Failure> {
+fn replaced(db: &Path, args: &PruneArgs) -> Result<Exit, CommandFailure> {
     /// What `restore --undo` brings back.
     const KEPT: u32 = 1;
-    let failed = |failure: backup::Failure| Failure::backup(&failure);
+    let failed = |failure: backup::Error| CommandFailure::backup(&failure);
     let kept = usize::try_from(args.keep.last.unwrap_or(KEPT)).unwrap_or(usize::MAX);
     let all = backup::replaced(db).map_err(failed)?;
     if args.yes {
@@ -86,19 +86,19 @@ fn replaced(db: &Path, args: &PruneArgs) -> Result<Exit, Failure> {
 }
 
 /// Removes the archives in `folder` that the rule does not keep, after a backup that was verified.
-pub(super) fn after_backup(folder: &Path, keep: Keep) -> Result<(), backup::Failure> {
+pub(super) fn after_backup(folder: &Path, keep: RetentionRules) -> Result<(), backup::Error> {
     let listed = backup::list(folder, true)?;
     let mut plan = backup::plan(&listed, keep, SystemClock.now());
     // What has gone bad is not removed before somebody has seen it.
     for (one, planned) in listed.iter().zip(&mut plan) {
-        planned.kept.extend(matches!(one.standing, Standing::Damaged | Standing::Changed).then_some("damaged"));
+        planned.kept.extend(matches!(one.standing, ArchiveState::Damaged | ArchiveState::Changed).then_some("damaged"));
     }
     backup::prune(&plan, &SystemClock)
 }
 
 /// What becomes of the archives where there is no rule.
-fn all_stay(listed: &[Listed]) -> Vec<Pruned> {
-    let stays = |one: &Listed| Pruned {
+fn all_stay(listed: &[CatalogEntry]) -> Vec<RetentionDecision> {
+    let stays = |one: &CatalogEntry| RetentionDecision {
         path: one.path.clone(),
         created_at: one.created_at,
         bytes: one.bytes,
@@ -107,9 +107,9 @@ fn all_stay(listed: &[Listed]) -> Vec<Pruned> {
     listed.iter().map(stays).collect()
 }
 
-fn policy(args: KeepArgs) -> Option<Keep> {
+fn policy(args: KeepArgs) -> Option<RetentionRules> {
     let given = [args.last, args.hourly, args.daily, args.weekly, args.monthly, args.yearly];
-    given.iter().any(Option::is_some).then(|| Keep {
+    given.iter().any(Option::is_some).then(|| RetentionRules {
         last: args.last.unwrap_or(0),
         hourly: args.hourly.unwrap_or(0),
         daily: args.daily.unwrap_or(0),
@@ -119,7 +119,7 @@ fn policy(args: KeepArgs) -> Option<Keep> {
     })
 }
 
-fn said(plan: &[Pruned], done: bool) -> String {
+fn said(plan: &[RetentionDecision], done: bool) -> String {
     let mut text = String::new();
     for one in plan {
         let line = match one.kept.as_slice() {

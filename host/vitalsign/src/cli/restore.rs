@@ -8,18 +8,21 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Exit, Failure,
+    CommandFailure, Exit,
     args::{Global, RestoreArgs},
-    assemble::settle,
+    assemble::load_config,
     print, print_json,
     progress::Bar,
     stream,
-    waiting::tell_if_silent,
+    timeout::tell_if_silent,
     within,
 };
 use crate::{
-    backup::{self, Content, MustMatch, Putting, RestoreRequest, Restored, Structure, Tables, UndoRequest, Undone},
-    config::Settled,
+    backup::{
+        self, DatabaseSummary, IncludeDestination, MustMatch, RestoreRequest, Restored, Structure, TableNames,
+        UndoRequest, Undone,
+    },
+    config::EffectiveConfig,
 };
 use vitalsign_base::{
     clock::{Clock as _, SystemClock, Timestamp},
@@ -36,49 +39,49 @@ const BESIDE: &str = ".provenance.jsonl";
 /// The longest date or path out of an archive that is shown: the longest path that Linux takes.
 const MAX_SHOWN_BYTES: usize = 4096;
 
-pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> {
-    let settled = settle(global, None)?;
-    tell_if_silent(vec![settled.db.clone()]);
+pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, CommandFailure> {
+    let effective = load_config(global, None)?;
+    tell_if_silent(vec![effective.db.clone()]);
     let scratch = env::temp_dir();
-    let (received, found) = (received(args)?, newest(args, &settled)?);
+    let (received, found) = (received(args)?, newest(args, &effective)?);
     let given = match &received {
         Some(received) => Some(received.path.clone()),
         None => args.archive().map(|archive| within(global, archive)),
     };
     let Some(archive) = found.or(given) else {
-        return undo(global, args, &settled);
+        return undo(global, args, &effective);
     };
     tell_if_silent(vec![archive.clone()]);
     let log = match &args.log {
         Some(log) => within(global, log),
-        None => usual_log(global, &settled.db)?,
+        None => usual_log(global, &effective.db)?,
     };
     let request = RestoreRequest {
         archive: &archive,
-        db: &settled.db,
+        db: &effective.db,
         log: &log,
         force: args.force,
-        schema_version: settled.checks.expected_schema_version.filter(|_| !args.any_schema),
+        schema_version: effective.checks.expected_schema_version.filter(|_| !args.any_schema),
         must_match: match (args.another_database, &global.db) {
             (true, _) => MustMatch::Nothing,
             (false, Some(_)) => MustMatch::Content,
             (false, None) => MustMatch::Database,
         },
-        identity: settled.backup.identity.as_deref(),
-        tables: Tables {
-            records: &settled.checks.records_table.name,
-            provenance: &settled.checks.provenance_table.name,
+        identity: effective.backup.identity.as_deref(),
+        tables: TableNames {
+            records: &effective.checks.records_table.name,
+            provenance: &effective.checks.provenance_table.name,
         },
         dry_run: args.dry_run,
         despite_faults: args.despite_faults,
-        include: settled.backup.include.as_deref().map_or(Putting::Beside, Putting::ByName),
+        include: effective.backup.include.as_deref().map_or(IncludeDestination::Beside, IncludeDestination::ByName),
         scratch: &scratch,
     };
-    let failed = |failure: backup::Failure| Failure::backup(&failure);
+    let failed = |failure: backup::Error| CommandFailure::backup(&failure);
     let bar = Bar::new();
     let prepared = backup::prepare(&request, &bar).map_err(failed)?;
     if !args.format.is_json() {
-        print(&foretold(prepared.expected(), &request, &plain_copy(&archive, received.is_some())))?;
+        print(&planned(prepared.expected(), &request, &plain_copy(&archive, received.is_some())))?;
     }
     let restored = match args.dry_run {
         true => prepared.expected().clone(),
@@ -91,13 +94,13 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Result<Exit, Failure> 
     };
     match args.dry_run {
         true => printed?,
-        false => printed.map_err(|failure| failure.before(&format!("{} was restored", settled.db.display())))?,
+        false => printed.map_err(|failure| failure.before(&format!("{} was restored", effective.db.display())))?,
     }
     Ok(Exit::Done)
 }
 
 /// The archive on standard input, if that is the one.
-fn received(args: &RestoreArgs) -> Result<Option<stream::Received>, Failure> {
+fn received(args: &RestoreArgs) -> Result<Option<stream::Received>, CommandFailure> {
     match args.archive() {
         Some(archive) if stream::is_stream(archive) => stream::received().map(Some),
         _ => Ok(None),
@@ -105,23 +108,23 @@ fn received(args: &RestoreArgs) -> Result<Option<stream::Received>, Failure> {
 }
 
 /// The newest archive, or that of a time, if one of these was asked for.
-fn newest(args: &RestoreArgs, settled: &Settled) -> Result<Option<PathBuf>, Failure> {
+fn newest(args: &RestoreArgs, effective: &EffectiveConfig) -> Result<Option<PathBuf>, CommandFailure> {
     if !args.latest && args.at.is_none() {
         return Ok(None);
     }
-    let (dir, named) = (&settled.backup.dir, settled.backup.identity.as_deref());
+    let (dir, named) = (&effective.backup.dir, effective.backup.identity.as_deref());
     tell_if_silent(vec![dir.clone()]);
-    let found = backup::newest_until(dir, &settled.db, named, args.at, SystemClock.now());
-    Ok(Some(found.map_err(|failure| Failure::backup(&failure))?.path))
+    let found = backup::newest_until(dir, &effective.db, named, args.at, SystemClock.now());
+    Ok(Some(found.map_err(|failure| CommandFailure::backup(&failure))?.path))
 }
 
 /// Brings back what the last restore replaced.
-fn undo(global: &Global, args: &RestoreArgs, settled: &Settled) -> Result<Exit, Failure> {
-    let (db, scratch) = (settled.db.as_path(), env::temp_dir());
+fn undo(global: &Global, args: &RestoreArgs, effective: &EffectiveConfig) -> Result<Exit, CommandFailure> {
+    let (db, scratch) = (effective.db.as_path(), env::temp_dir());
     let log = args.log.as_deref().map(|log| within(global, log));
-    let include = settled.backup.included();
+    let include = effective.backup.included();
     let request = UndoRequest { db, log: log.as_deref(), include, scratch: &scratch };
-    let undone = backup::undo(&request, &SystemClock).map_err(|failure| Failure::backup(&failure))?;
+    let undone = backup::undo(&request, &SystemClock).map_err(|failure| CommandFailure::backup(&failure))?;
     let kept = undone.replaced.as_deref().map(shown);
     let printed = match args.format.is_json() {
         true => print_json(&json!({ "database": shown(db), "replaced": kept, "interrupted": undone.interrupted })),
@@ -133,10 +136,10 @@ fn undo(global: &Global, args: &RestoreArgs, settled: &Settled) -> Result<Exit, 
 }
 
 /// Where the export goes unless somebody says otherwise: what is restored elsewhere leaves the registry's own export alone.
-fn usual_log(global: &Global, db: &Path) -> Result<PathBuf, Failure> {
-    let registry = settle(&Global { db: None, ..global.clone() }, None)?.db;
+fn usual_log(global: &Global, db: &Path) -> Result<PathBuf, CommandFailure> {
+    let registry = load_config(&Global { db: None, ..global.clone() }, None)?.db;
     // Where neither is there yet, nor the folder of either, they are told by their names.
-    let is_registry = files::are_same(&registry, db) || path::absolute(&registry).ok() == path::absolute(db).ok();
+    let is_registry = files::is_same_file(&registry, db) || path::absolute(&registry).ok() == path::absolute(db).ok();
     Ok(match is_registry {
         true => within(global, Path::new(LOG)),
         false => files::beside(db, BESIDE),
@@ -160,7 +163,7 @@ fn shown(path: &Path) -> String {
 }
 
 fn as_json(restored: &Restored, dry_run: bool) -> serde_json::Value {
-    let content = |content: &Content| {
+    let content = |content: &DatabaseSummary| {
         json!({
             "schemaVersion": content.schema_version,
             "records": content.records.map(|count| count.rows),
@@ -210,7 +213,7 @@ fn plain_copy(path: &Path, is_received: bool) -> String {
 }
 
 /// What a restore is about to do, before it changes anything. `plain_copy` is what is said of one.
-fn foretold(restored: &Restored, request: &RestoreRequest<'_>, plain_copy: &str) -> String {
+fn planned(restored: &Restored, request: &RestoreRequest<'_>, plain_copy: &str) -> String {
     let mut text = match request.dry_run {
         true => format!("can be restored: {}\n", restored.database.display()),
         false => format!("restoring {}\n", restored.database.display()),
@@ -269,7 +272,7 @@ fn foretold(restored: &Restored, request: &RestoreRequest<'_>, plain_copy: &str)
 }
 
 /// What a database holds, in one line.
-fn holds(content: &Content) -> String {
+fn holds(content: &DatabaseSummary) -> String {
     let rows = |count: Option<RowCount>, of: &str| {
         count.map(|RowCount { rows, exact }| {
             let about = if exact { "" } else { "about " };

@@ -8,13 +8,13 @@ use std::{env, sync::Arc, time::Duration};
 use tokio::{task::AbortHandle, time::sleep};
 
 use super::{
-    assemble::{App, backup_request},
+    assemble::{Assembly, backup_request},
+    disk_turns::DiskTurns,
     prune,
-    turns::Turns,
 };
 use crate::{
-    backup::{self, Ended, LastRun, Reverify, Round, Schedule, Silent, verify_stalest},
-    config::Settled,
+    backup::{self, CronSchedule, LastRun, ReverifyRound, ReverifySettings, RoundEnd, Silent, reverify},
+    config::EffectiveConfig,
 };
 use vitalsign_base::clock::{Clock, Stopwatch, SystemClock, Timestamp};
 
@@ -28,21 +28,21 @@ const FIRST_ROUND: Duration = Duration::from_secs(60);
 const GAVE_WAY: Duration = Duration::from_secs(15);
 
 /// The schedules at work; dropping it ends them, and a backup that is under way is not interrupted.
-pub(super) struct Scheduled {
+pub(super) struct BackgroundTasks {
     tasks: Vec<AbortHandle>,
-    turns: Arc<Turns>,
+    turns: Arc<DiskTurns>,
 }
 
-impl Drop for Scheduled {
+impl Drop for BackgroundTasks {
     fn drop(&mut self) {
         self.turns.end();
         self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
 
-impl Scheduled {
+impl BackgroundTasks {
     /// What asks a verification that is under way to end, so that it has ended when the server has.
-    pub(super) fn turns(&self) -> Arc<Turns> {
+    pub(super) fn turns(&self) -> Arc<DiskTurns> {
         Arc::clone(&self.turns)
     }
 
@@ -55,38 +55,43 @@ impl Scheduled {
 }
 
 /// Starts the schedules that there are. Has to be called on the runtime of the app.
-pub(super) fn start(app: &App) -> Scheduled {
-    let turns = Arc::new(Turns::default());
-    let settled = Arc::new(app.settled.clone());
+pub(super) fn start(app: &Assembly) -> BackgroundTasks {
+    let turns = Arc::new(DiskTurns::default());
+    let effective = Arc::new(app.effective.clone());
     let mut tasks = Vec::new();
-    if let Some(schedule) = app.settled.backup.schedule.clone() {
-        let making = keep(schedule, Arc::clone(&settled), app.last_backup.clone(), Arc::clone(&turns));
+    if let Some(schedule) = app.effective.backup.schedule.clone() {
+        let making = keep(schedule, Arc::clone(&effective), app.last_backup.clone(), Arc::clone(&turns));
         tasks.push(tokio::spawn(making).abort_handle());
     }
-    if let Some(reverify) = app.settled.backup.reverify {
-        let verifying = verify_again(reverify, settled, app.last_backup.clone(), Arc::clone(&turns));
+    if let Some(reverify) = app.effective.backup.reverify {
+        let verifying = verify_again(reverify, effective, app.last_backup.clone(), Arc::clone(&turns));
         tasks.push(tokio::spawn(verifying).abort_handle());
     }
-    Scheduled { tasks, turns }
+    BackgroundTasks { tasks, turns }
 }
 
 /// Begins a round at every interval.
-async fn verify_again(reverify: Reverify, settled: Arc<Settled>, last: LastRun, turns: Arc<Turns>) {
+async fn verify_again(
+    reverify: ReverifySettings,
+    effective: Arc<EffectiveConfig>,
+    last: LastRun,
+    turns: Arc<DiskTurns>,
+) {
     sleep(reverify.every.min(FIRST_ROUND)).await;
     loop {
         let mut left = reverify.budget;
         while !left.is_zero() {
             let Some(turn) = turns.for_verification().await else { return };
             let watch = Stopwatch::start();
-            let (settled, noted, turns) = (Arc::clone(&settled), last.clone(), Arc::clone(&turns));
+            let (effective, noted, turns) = (Arc::clone(&effective), last.clone(), Arc::clone(&turns));
             let round = tokio::task::spawn_blocking(move || {
                 // Held until the work is over, also where nobody waits for it any more.
                 let _turn = turn;
-                round(&settled, Reverify { budget: left, ..reverify }, &noted, &turns)
+                round(&effective, ReverifySettings { budget: left, ..reverify }, &noted, &turns)
             });
             match round.await {
-                Ok(Ended::GaveWay) => {}
-                Ok(Ended::Done | Ended::OutOfTime) => break,
+                Ok(RoundEnd::GaveWay) => {}
+                Ok(RoundEnd::Done | RoundEnd::OutOfTime) => break,
                 Err(_) => {
                     let why = "internal error: the verification panicked".to_owned();
                     last.proofs.note(SystemClock.now(), Some((why, "please report it".to_owned())));
@@ -100,32 +105,32 @@ async fn verify_again(reverify: Reverify, settled: Arc<Settled>, last: LastRun, 
     }
 }
 
-fn round(settled: &Settled, reverify: Reverify, last: &LastRun, turns: &Turns) -> Ended {
+fn round(effective: &EffectiveConfig, settings: ReverifySettings, last: &LastRun, turns: &DiskTurns) -> RoundEnd {
     let scratch = env::temp_dir();
-    let round = Round {
-        db: &settled.db,
-        identity: settled.backup.identity.as_deref(),
-        folder: &settled.backup.dir,
-        reverify,
+    let round = ReverifyRound {
+        db: &effective.db,
+        identity: effective.backup.identity.as_deref(),
+        folder: &effective.backup.dir,
+        reverify: settings,
         // The copy of an archive must not be what makes the check `disk` bad.
-        spare_bytes: settled.checks.min_free_bytes,
+        spare_bytes: effective.checks.min_free_bytes,
         scratch: &scratch,
     };
-    let ended = verify_stalest(&round, &last.proofs, &SystemClock, turns);
+    let ended = reverify(&round, &last.proofs, &SystemClock, turns);
     let failed = ended.as_ref().err().map(|failure| (failure.to_string(), failure.hint()));
     if let Some((why, _)) = &failed {
         tracing::warn!("no archive could be verified again: {why}");
     }
     last.proofs.note(SystemClock.now(), failed);
-    ended.unwrap_or(Ended::Done)
+    ended.unwrap_or(RoundEnd::Done)
 }
 
-async fn keep(schedule: Schedule, settled: Arc<Settled>, last: LastRun, turns: Arc<Turns>) {
+async fn keep(schedule: CronSchedule, effective: Arc<EffectiveConfig>, last: LastRun, turns: Arc<DiskTurns>) {
     // A time that passed while nothing ran is made up for; where there is no archive yet, nothing was missed.
     let now = SystemClock.now();
     let made = {
-        let backup = &settled.backup;
-        backup::last_made(&backup.dir, &settled.db, backup.identity.as_deref(), now)
+        let backup = &effective.backup;
+        backup::last_made(&backup.dir, &effective.db, backup.identity.as_deref(), now)
     };
     let mut after = made.ok().flatten().unwrap_or(now);
     while let Some(next) = schedule.next(after) {
@@ -134,9 +139,9 @@ async fn keep(schedule: Schedule, settled: Arc<Settled>, last: LastRun, turns: A
             after = SystemClock.now();
             continue;
         }
-        let settled = Arc::clone(&settled);
+        let effective = Arc::clone(&effective);
         let turn = turns.for_backup().await;
-        let ended = tokio::task::spawn_blocking(move || once(&settled)).await;
+        let ended = tokio::task::spawn_blocking(move || once(&effective)).await;
         drop(turn);
         let ended = ended.unwrap_or_else(|_| Err("internal error: the backup panicked; please report it".to_owned()));
         match &ended {
@@ -166,18 +171,18 @@ async fn reach(time: Timestamp, since: Timestamp) -> bool {
 }
 
 /// One backup, and the removal of those that are no longer kept.
-fn once(settled: &Settled) -> Result<String, String> {
+fn once(effective: &EffectiveConfig) -> Result<String, String> {
     let scratch = env::temp_dir();
-    let said = |failure: backup::Failure| failure.to_string();
-    let made = backup::create(&backup_request(settled, &scratch), &SystemClock, &Silent).map_err(said)?;
+    let said = |failure: backup::Error| failure.to_string();
+    let made = backup::create(&backup_request(effective, &scratch), &SystemClock, &Silent).map_err(said)?;
     if let Some(flaw) = &made.record.flaw {
         tracing::warn!("the backup {} is {:?}: {flaw}", made.path.display(), made.record.verdict);
     }
-    if let Some(keep) = settled.backup.keep {
-        let not_removed = |failure: backup::Failure| {
+    if let Some(keep) = effective.backup.keep {
+        let not_removed = |failure: backup::Error| {
             format!("{} was made, but old archives cannot be removed: {failure}", made.path.display())
         };
-        prune::after_backup(&settled.backup.dir, keep).map_err(not_removed)?;
+        prune::after_backup(&effective.backup.dir, keep).map_err(not_removed)?;
     }
     Ok(made.path.display().to_string())
 }

@@ -60,7 +60,7 @@ pub(super) fn was_ignored(signal: c_int) -> bool {
 /// Lets the program that `command` puts in this process's place start with the signals that this process was started with.
 ///
 /// A signal that is caught here is at its default there, so one that was ignored must not be caught before.
-pub(super) fn hand_on(command: &mut Command) {
+pub(super) fn inherit_signals(command: &mut Command) {
     let restore = || {
         let Some(inherited) = INHERITED.get() else { return Ok(()) };
         if was_ignored(libc::SIGPIPE) {

@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use super::{Exit, Failure};
-use crate::{checks, config::Settled};
+use super::{CommandFailure, Exit};
+use crate::{checks, config::EffectiveConfig};
 use vitalsign_base::clock::Deadline;
-use vitalsign_sqlite::Registry;
+use vitalsign_sqlite::Database;
 
 /// The time for all statements together: each is only compiled, and what waits for a lock must not hold up the rest.
 const TIME: Duration = Duration::from_secs(5);
 
 /// Refuses statements that are wrong or would do more than read. Where the database cannot be read nothing is refused.
-pub(super) fn accepted(settled: &Settled) -> Result<(), Failure> {
-    let registry = Registry::new(settled.db.clone());
-    let refused = checks::refused_statements(&registry, &settled.checks.sql, Deadline::after(TIME));
+pub(super) fn accepted(effective: &EffectiveConfig) -> Result<(), CommandFailure> {
+    let registry = Database::new(effective.db.clone());
+    let refused = checks::refused_statements(&registry, &effective.checks.sql, Deadline::after(TIME));
     if refused.is_empty() {
         return Ok(());
     }
     let told: Vec<String> = refused.into_iter().map(|(key, flaw)| format!("{key}: {flaw}")).collect();
-    Err(Failure::new(Exit::Config, told.join("\n"))
+    Err(CommandFailure::new(Exit::Config, told.join("\n"))
         .hint("correct the statement: an assertion is one statement that only reads"))
 }

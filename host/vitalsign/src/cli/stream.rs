@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Exit, Failure,
-    interrupt::{self, unless_one_comes},
+    CommandFailure, Exit,
+    interrupt::{self, until_signal},
 };
 use vitalsign_base::files;
 
@@ -31,58 +31,61 @@ pub(super) struct Received {
 }
 
 /// A private folder for what passes through, where temporary files go. From now on a signal has it removed first.
-pub(super) fn private_folder() -> Result<tempfile::TempDir, Failure> {
+pub(super) fn private_folder() -> Result<tempfile::TempDir, CommandFailure> {
     interrupt::note_the_first();
     let scratch = env::temp_dir();
     files::temporary_folder(&scratch).map_err(|error| {
-        Failure::io("create a folder in", &scratch, &error).hint("name a folder that can be written with TMPDIR")
+        CommandFailure::io("create a folder in", &scratch, &error).hint("name a folder that can be written with TMPDIR")
     })
 }
 
 /// Takes an archive from standard input into a private file: it is read twice.
-pub(super) fn received() -> Result<Received, Failure> {
+pub(super) fn received() -> Result<Received, CommandFailure> {
     if io::stdin().is_terminal() {
         let what = "`-` means an archive on standard input, and standard input is a terminal";
-        return Err(Failure::new(Exit::Usage, what).hint("pipe an archive into the command, or name a file"));
+        return Err(CommandFailure::new(Exit::Usage, what).hint("pipe an archive into the command, or name a file"));
     }
     let folder = private_folder()?;
     let path = folder.path().join(INPUT);
     let failed = |error: io::Error| {
-        Failure::io("copy the archive on standard input to", &path, &error)
+        CommandFailure::io("copy the archive on standard input to", &path, &error)
             .hint("temporary files go to the folder that TMPDIR names: free some space there, or name another one")
     };
     let mut file = files::create_private(&path).map_err(failed)?;
     // The program before this one in the pipe may send nothing for as long as it likes.
-    let taken = unless_one_comes(move || io::copy(&mut io::stdin().lock().take(MAX_INPUT_BYTES), &mut file));
+    let taken = until_signal(move || io::copy(&mut io::stdin().lock().take(MAX_INPUT_BYTES), &mut file));
     let taken = taken?.map_err(failed)?;
     if taken == MAX_INPUT_BYTES {
-        return Err(Failure::new(Exit::Refused, format!("standard input has more than {MAX_INPUT_BYTES} bytes")));
+        return Err(CommandFailure::new(
+            Exit::Refused,
+            format!("standard input has more than {MAX_INPUT_BYTES} bytes"),
+        ));
     }
     Ok(Received { path, _folder: folder })
 }
 
 /// Refuses a terminal as the destination of an archive.
-pub(super) fn refuse_terminal() -> Result<(), Failure> {
+pub(super) fn refuse_terminal() -> Result<(), CommandFailure> {
     if !io::stdout().is_terminal() {
         return Ok(());
     }
     let what = "`--out -` writes the archive to standard output, and standard output is a terminal";
-    Err(Failure::new(Exit::Usage, what).hint("redirect it to a file or a program"))
+    Err(CommandFailure::new(Exit::Usage, what).hint("redirect it to a file or a program"))
 }
 
 /// Writes a finished archive to standard output.
-pub(super) fn send(archive: &Path) -> Result<(), Failure> {
-    let mut file = files::open_regular(archive).map_err(|error| Failure::io("read", archive, &error))?;
+pub(super) fn send(archive: &Path) -> Result<(), CommandFailure> {
+    let mut file = files::open_regular(archive).map_err(|error| CommandFailure::io("read", archive, &error))?;
     // The program after this one in the pipe may read nothing for as long as it likes.
-    let sent = unless_one_comes(move || {
+    let sent = until_signal(move || {
         let mut out = io::stdout().lock();
         io::copy(&mut file, &mut out).and_then(|_| out.flush())
     });
     sent?.map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::new(
+        io::ErrorKind::BrokenPipe => CommandFailure::new(
             Exit::Environment,
             "the program that reads the archive from standard output ended before it had all of it",
         ),
-        _ => Failure::new(Exit::Environment, format!("cannot write the archive to standard output: {error}")),
+        _ => CommandFailure::new(Exit::Environment, format!("cannot write the archive to standard output: {error}")),
     })
 }

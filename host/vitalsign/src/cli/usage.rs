@@ -4,7 +4,7 @@
 
 use clap::error::ErrorKind;
 
-use super::{Exit, complain};
+use super::{Exit, print_error};
 
 /// Prints help, the version, or what is wrong with the command line.
 pub(super) fn answer(error: &clap::Error) -> Exit {
@@ -17,7 +17,7 @@ pub(super) fn answer(error: &clap::Error) -> Exit {
         // Without any command the whole help is what was asked for.
         let _ = error.print();
     } else {
-        complain(&in_our_form(&error.render().to_string()));
+        print_error(&in_our_form(&error.render().to_string()));
     }
     Exit::Usage
 }

@@ -8,23 +8,23 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    Exit, Failure,
+    CommandFailure, Exit,
     args::{Global, VerifyArgs},
     backup::{FAULTS_HINT, INCLUDE_HINT, folder, included},
-    complain, interrupt, print, print_json,
+    interrupt, print, print_error, print_json,
     progress::Bar,
     stream,
-    waiting::tell_if_silent,
+    timeout::tell_if_silent,
     within,
 };
-use crate::backup::{self, Record, Verdict, Verified};
+use crate::backup::{self, Manifest, Verdict, Verified};
 use vitalsign_base::{
     clock::{Clock as _, Stopwatch, SystemClock},
     files,
     value::{bytes, grouped},
 };
 
-pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
+pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, CommandFailure> {
     if let [archive] = args.archives.as_slice() {
         let received = if stream::is_stream(archive) { Some(stream::received()?) } else { None };
         let archive = received.as_ref().map_or_else(|| within(global, archive), |received| received.path.clone());
@@ -36,7 +36,10 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
         return ended.and_then(|exit| printed.map(|()| exit));
     }
     if args.archives.iter().any(|archive| stream::is_stream(archive)) {
-        return Err(Failure::new(Exit::Usage, "`-` means an archive on standard input, and must be the only one"));
+        return Err(CommandFailure::new(
+            Exit::Usage,
+            "`-` means an archive on standard input, and must be the only one",
+        ));
     }
     let archives = match args.archives.as_slice() {
         [] => listed(global, args)?,
@@ -59,7 +62,7 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
                 seen -= 1;
                 continue;
             }
-            complain(&failure.text());
+            print_error(&failure.text());
             let path = archive.display().to_string();
             // One that can be read has its record there already.
             match told.last_mut().filter(|last| last["path"] == path.as_str()) {
@@ -68,31 +71,34 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
             }
             failed.push(failure.exit);
         }
-        if interrupt::came().is_some() {
-            return Err(Failure::new(Exit::Environment, "the command was interrupted"));
+        if interrupt::received_signal().is_some() {
+            return Err(CommandFailure::new(Exit::Environment, "the command was interrupted"));
         }
     }
     if args.format.is_json() {
         print_json(&told)?;
     }
     if args.budget.is_some() {
-        complain(&format!("vitalsign: verified {seen} of {} archives, the longest unverified first\n", archives.len()));
+        print_error(&format!(
+            "vitalsign: verified {seen} of {} archives, the longest unverified first\n",
+            archives.len()
+        ));
     }
     // That one is damaged says more than that another one could not be read.
     let Some(exit) = failed.iter().find(|exit| **exit == Exit::Damaged).or(failed.first()) else {
         return Ok(Exit::Done);
     };
-    Err(Failure::new(*exit, format!("{} of {seen} archives did not pass the verification", failed.len()))
+    Err(CommandFailure::new(*exit, format!("{} of {seen} archives did not pass the verification", failed.len()))
         .hint("the lines above say what is wrong with each"))
 }
 
 /// The archives of the folder; those that were verified long ago, or never, come first.
-fn listed(global: &Global, args: &VerifyArgs) -> Result<Vec<PathBuf>, Failure> {
+fn listed(global: &Global, args: &VerifyArgs) -> Result<Vec<PathBuf>, CommandFailure> {
     let folder = folder(global, args.out.as_deref())?;
-    let mut listed = backup::list(&folder, false).map_err(|failure| Failure::backup(&failure))?;
+    let mut listed = backup::list(&folder, false).map_err(|failure| CommandFailure::backup(&failure))?;
     if listed.is_empty() {
         let what = format!("there are no archives in {}, so nothing was verified", folder.display());
-        return Err(Failure::new(Exit::Environment, what).hint("name the folder with --out"));
+        return Err(CommandFailure::new(Exit::Environment, what).hint("name the folder with --out"));
     }
     let now = SystemClock.now();
     listed.sort_by_key(|one| backup::proven_at(one, now));
@@ -105,9 +111,9 @@ fn is_gone(archive: &Path) -> bool {
 }
 
 /// Verifies an archive, and adds what is known of it to `told`, or else a line to `text`.
-fn one(archive: &Path, full: bool, told: Option<&mut Vec<Value>>, text: &mut String) -> Result<Exit, Failure> {
+fn one(archive: &Path, full: bool, told: Option<&mut Vec<Value>>, text: &mut String) -> Result<Exit, CommandFailure> {
     let found = backup::verify(archive, full, &env::temp_dir(), &SystemClock, &Bar::new())
-        .map_err(|failure| Failure::backup(&failure))?;
+        .map_err(|failure| CommandFailure::backup(&failure))?;
     if let Some(told) = told {
         let mut value = serde_json::to_value(&found.record).unwrap_or_default();
         value["path"] = archive.display().to_string().into();
@@ -118,19 +124,19 @@ fn one(archive: &Path, full: bool, told: Option<&mut Vec<Value>>, text: &mut Str
         text.push_str(&format!("{}{word}: {}\n", archive.display(), said(&found)));
     }
     match &found.record {
-        Record { verdict: Verdict::Flawed, flaw, .. } if found.record.judged().faults().is_none() => {
+        Manifest { verdict: Verdict::Flawed, flaw, .. } if found.record.judged().faults().is_none() => {
             let why = flaw.as_deref().unwrap_or_default();
             let what = format!("what is included in {} has faults: {why}", archive.display());
-            Err(Failure::new(Exit::Damaged, what).hint(INCLUDE_HINT))
+            Err(CommandFailure::new(Exit::Damaged, what).hint(INCLUDE_HINT))
         }
-        Record { verdict: Verdict::Flawed, .. } => {
+        Manifest { verdict: Verdict::Flawed, .. } => {
             let what = format!("the database in {} has faults", archive.display());
-            Err(Failure::new(Exit::Damaged, what).hint(FAULTS_HINT))
+            Err(CommandFailure::new(Exit::Damaged, what).hint(FAULTS_HINT))
         }
-        Record { verdict: Verdict::Incomplete, flaw, .. } => {
+        Manifest { verdict: Verdict::Incomplete, flaw, .. } => {
             let why = flaw.as_deref().unwrap_or_default();
             let what = format!("{} lacks rows that were committed before the backup: {why}", archive.display());
-            Err(Failure::new(Exit::Damaged, what).hint("restore it only where no better archive is left"))
+            Err(CommandFailure::new(Exit::Damaged, what).hint("restore it only where no better archive is left"))
         }
         _ => Ok(Exit::Done),
     }

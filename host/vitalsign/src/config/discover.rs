@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Error, show::Origin};
+use super::{Error, show::ValueSource};
 use crate::serve::Listen;
 
 /// The environment variable that names the configuration file.
@@ -19,7 +19,7 @@ pub const CANDIDATES: [&str; 2] = ["app/config/registry.config.json", "registry.
 
 /// What the command line and the environment say about the configuration.
 #[derive(Clone, Copy)]
-pub struct Asked<'a> {
+pub struct ConfigRequest<'a> {
     /// `--root`: where relative paths begin. `.` when it is not given, so that messages show short paths.
     pub root: &'a Path,
     /// `--config`.
@@ -32,10 +32,10 @@ pub struct Asked<'a> {
     pub env: &'a dyn Fn(&str) -> Option<OsString>,
 }
 
-impl fmt::Debug for Asked<'_> {
+impl fmt::Debug for ConfigRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { root, config, db, serve, env: _ } = self;
-        f.debug_struct("Asked")
+        f.debug_struct("ConfigRequest")
             .field("root", root)
             .field("config", config)
             .field("db", db)
@@ -57,26 +57,26 @@ pub struct ServeFlags {
 
 /// The file to read and who named it.
 #[derive(Debug)]
-pub(super) struct Choice {
+pub(super) struct ChosenFile {
     pub(super) file: PathBuf,
-    pub(super) by: Origin,
+    pub(super) by: ValueSource,
 }
 
 /// The configuration file, if there is one.
-pub(super) fn choose(asked: &Asked<'_>) -> Result<Option<Choice>, Error> {
+pub(super) fn choose(asked: &ConfigRequest<'_>) -> Result<Option<ChosenFile>, Error> {
     // Seen as `./`, an empty root is the working directory; and what is not a folder fails here, not as "no file".
     std::fs::metadata(asked.root.join(".")).map_err(|source| Error::Root { root: asked.root.to_owned(), source })?;
     // An empty variable counts as none, as `VITALSIGN_CONFIG= vitalsign …` is how a shell unsets it for one command.
     let variable = (asked.env)(VARIABLE).filter(|value| !value.is_empty());
     let named = match (asked.config, &variable) {
-        (Some(path), _) => Some((path, Origin::Flag("--config"))),
-        (None, Some(path)) => Some((Path::new(path), Origin::Variable(VARIABLE))),
+        (Some(path), _) => Some((path, ValueSource::Flag("--config"))),
+        (None, Some(path)) => Some((Path::new(path), ValueSource::Variable(VARIABLE))),
         (None, None) => None,
     };
     if let Some((path, by)) = named {
         let file = within(asked.root, path);
         return match std::fs::metadata(&file) {
-            Ok(_) => Ok(Some(Choice { file, by })),
+            Ok(_) => Ok(Some(ChosenFile { file, by })),
             Err(source) => Err(Error::Named { file, by, source }),
         };
     }
@@ -84,7 +84,7 @@ pub(super) fn choose(asked: &Asked<'_>) -> Result<Option<Choice>, Error> {
         let file = within(asked.root, Path::new(candidate));
         // Only a name that is not there at all is passed over; a link that leads nowhere is somebody's mistake.
         match std::fs::symlink_metadata(&file).and_then(|_| std::fs::metadata(&file)) {
-            Ok(_) => return Ok(Some(Choice { file, by: Origin::Found })),
+            Ok(_) => return Ok(Some(ChosenFile { file, by: ValueSource::Found })),
             Err(source) if !is_absent(&file, &source) => return Err(Error::Unreadable { file, source }),
             Err(_) => {}
         }

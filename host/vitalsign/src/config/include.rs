@@ -4,18 +4,18 @@
 
 use std::path::{Path, absolute};
 
-use super::{discover::within, locate::Spot, raw, settled::Settler};
+use super::{discover::within, effective::Resolver, json_cursor::Cursor, raw};
 use crate::backup::{self, Include};
 use vitalsign_base::files;
 
-impl Settler<'_> {
+impl Resolver<'_> {
     /// The settings of backups, with the paths that are included.
-    pub(super) fn backup_of(&mut self, config: &raw::Config, top: &Spot<'_>, db: &Path) -> backup::Settings {
-        let spot = top.key("backup");
-        let settings = self.backup(config.backup.as_ref(), &spot);
-        let at = spot.key("include");
+    pub(super) fn backup_of(&mut self, config: &raw::Config, top: &Cursor<'_>, db: &Path) -> backup::Settings {
+        let cursor = top.key("backup");
+        let settings = self.backup(config.backup.as_ref(), &cursor);
+        let at = cursor.key("include");
         let written = config.backup.as_ref().and_then(|backup| backup.include.clone()).unwrap_or_default();
-        self.ledger.note(&at, written.clone());
+        self.effective_values.note(&at, written.clone());
         let mut include = Vec::new();
         for (index, written) in written.iter().enumerate() {
             let at = at.index(index);
@@ -29,8 +29,9 @@ impl Settler<'_> {
         // What is included belongs to the registry, and so does its name, and not to another database that the command line names:
         // retention would count the archives of both as those of one.
         let registry = within(self.asked.root, Path::new(config.db_path()));
-        let is_registry =
-            self.asked.db.is_none() || files::are_same(&registry, db) || absolute(&registry).ok() == absolute(db).ok();
+        let is_registry = self.asked.db.is_none()
+            || files::is_same_file(&registry, db)
+            || absolute(&registry).ok() == absolute(db).ok();
         for (index, why) in backup::wrongly_included(&include, &registry, &settings.dir, false) {
             if let Some(at) = spots.get(index) {
                 self.fault(at, why);

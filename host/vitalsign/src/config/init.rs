@@ -11,7 +11,7 @@ pub const FILE: &str = super::CANDIDATES[1];
 
 /// What was found in a database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct DatabaseFacts {
     /// The database's path as it should stand in the configuration.
     pub db: String,
     /// Its `user_version`.
@@ -25,7 +25,7 @@ pub struct Found {
 ///
 /// It ends with a line break and passes the check.
 #[must_use]
-pub fn propose(facts: &Found) -> String {
+pub fn propose(facts: &DatabaseFacts) -> String {
     // SQLite compares table names without regard to ASCII case.
     let table = |usual: &str| facts.tables.iter().find(|name| name.eq_ignore_ascii_case(usual)).cloned();
     let registry = [

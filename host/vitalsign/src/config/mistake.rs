@@ -4,7 +4,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use super::locate::{Position, Source};
+use super::json_cursor::{ConfigText, Position};
 use vitalsign_base::value::printable;
 
 /// The longest line of source shown, in bytes.
@@ -14,7 +14,7 @@ const MAX_EXCERPT_BYTES: usize = 480;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// Where it stands; absent when no file is to blame.
-    pub place: Option<Place>,
+    pub place: Option<FilePosition>,
     /// The key path, such as `plugins[0].limits.timeoutMs`; empty for the file as a whole.
     pub key: String,
     /// What is wrong and what to do.
@@ -23,13 +23,13 @@ pub struct Mistake {
 
 /// A mistake whose line has not been looked up yet.
 #[derive(Debug)]
-pub(super) struct Unplaced {
+pub(super) struct UnlocatedMistake {
     at: Position,
     key: String,
     message: String,
 }
 
-impl Unplaced {
+impl UnlocatedMistake {
     pub(super) fn at(at: Position, key: &str, message: impl Into<String>) -> Self {
         Self { at, key: key.to_owned(), message: message.into() }
     }
@@ -37,7 +37,7 @@ impl Unplaced {
 
 /// A place in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FilePosition {
     /// The file.
     pub file: PathBuf,
     /// The line and column.
@@ -75,12 +75,12 @@ impl fmt::Display for Mistake {
     }
 }
 
-impl Place {
+impl FilePosition {
     /// The longest file name in a message, in bytes.
     pub(super) const MAX_FILE_BYTES: usize = 4096;
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FilePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = printable(&self.file.display().to_string(), Self::MAX_FILE_BYTES);
         write!(f, "{file}:{}:{}", self.at.line, self.at.column)
@@ -99,10 +99,10 @@ impl Mistakes {
     pub(super) const MAX_TOLD: usize = 20;
 
     /// The first of `all` with their places in `source`; looking a line up is too slow to do it for thousands.
-    pub(super) fn new(mut all: Vec<Unplaced>, source: Option<&Source>) -> Self {
+    pub(super) fn new(mut all: Vec<UnlocatedMistake>, source: Option<&ConfigText>) -> Self {
         all.sort_by_key(|mistake| mistake.at);
         let untold = all.len().saturating_sub(Self::MAX_TOLD);
-        let told = all.into_iter().take(Self::MAX_TOLD).map(|Unplaced { at, key, message }| Mistake {
+        let told = all.into_iter().take(Self::MAX_TOLD).map(|UnlocatedMistake { at, key, message }| Mistake {
             place: source.map(|source| source.place(at)),
             key,
             message,

@@ -1,6 +1,6 @@
 //! The configuration: which file, what is written in it, what holds in the end.
 //!
-//! `discover` finds the file, `raw` is the format, `shape` holds a file against it, `unit` reads text with units, `settled`
+//! `discover` finds the file, `raw` is the format, `shape` holds a file against it, `unit` reads text with units, `effective`
 //! fills in and judges, `review` judges what plugins say of theirs, `show` lists the result. Prints nothing, and asks for the environment and the working directory to be handed in.
 //! Values are taken as they are written: `${NAME}` is never expanded.
 
@@ -8,14 +8,14 @@ mod archives;
 mod assertions;
 mod defaults;
 mod discover;
+mod effective;
 mod include;
 mod init;
-mod locate;
+mod json_cursor;
 mod mistake;
 mod raw;
 mod review;
-mod settled;
-mod shape;
+mod schema_check;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -23,14 +23,14 @@ mod unit;
 
 use std::{io, path::PathBuf};
 
-pub use discover::{Asked, CANDIDATES, ServeFlags, VARIABLE};
-pub use init::{FILE as INIT_FILE, Found, propose};
-pub use locate::{Position, Source};
-pub use mistake::{Mistake, Mistakes, Place};
+pub use discover::{CANDIDATES, ConfigRequest, ServeFlags, VARIABLE};
+pub use effective::{EffectiveConfig, GuardSettings, LOCK_FILE};
+pub use init::{DatabaseFacts, FILE as INIT_FILE, propose};
+pub use json_cursor::{ConfigText, Position};
+pub use mistake::{FilePosition, Mistake, Mistakes};
 pub use review::review;
-pub use settled::{GuardSettings, LOCK_FILE, Settled};
-pub use show::{Origin, Shown, render_text};
-use vitalsign_check::Row;
+pub use show::{EffectiveValue, ValueSource, render_text};
+use vitalsign_check::CheckInfo;
 
 /// The largest configuration file: 1 MiB, some thousand plugins.
 pub const MAX_BYTES: u64 = 1 << 20;
@@ -52,7 +52,7 @@ pub enum Error {
         /// The file.
         file: PathBuf,
         /// Who asked for it.
-        by: Origin,
+        by: ValueSource,
         /// What the system said.
         source: io::Error,
     },
@@ -75,7 +75,7 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Root { .. } => Some("give an existing folder with `--root`"),
-            Self::Named { by: Origin::Variable(_), .. } => {
+            Self::Named { by: ValueSource::Variable(_), .. } => {
                 Some("correct the variable or unset it; a relative path starts from `--root`")
             }
             Self::Named { .. } => Some("check the path; a relative path starts from `--root`"),
@@ -98,33 +98,33 @@ impl Error {
 ///
 /// # Errors
 /// [`Error`] when a file that was asked for is missing, when one cannot be read, or when what is written is wrong.
-pub fn load(asked: &Asked<'_>) -> Result<Settled, Error> {
+pub fn load(asked: &ConfigRequest<'_>) -> Result<EffectiveConfig, Error> {
     let Some(choice) = discover::choose(asked)? else {
-        return settle(None, asked);
+        return resolve(None, asked);
     };
     let file = choice.file;
     let text = match vitalsign_base::files::read_text(&file, MAX_BYTES) {
         Ok(text) => text,
         Err(source) => return Err(Error::Unreadable { file, source }),
     };
-    settle(Some((&Source { file, text }, choice.by)), asked)
+    resolve(Some((&ConfigText { file, text }, choice.by)), asked)
 }
 
 /// What holds without a configuration file. Opens nothing.
 ///
 /// # Errors
 /// [`Error`] when what the command line asks for is wrong.
-pub fn defaults(asked: &Asked<'_>) -> Result<Settled, Error> {
-    settle(None, asked)
+pub fn defaults(asked: &ConfigRequest<'_>) -> Result<EffectiveConfig, Error> {
+    resolve(None, asked)
 }
 
-fn settle(file: Option<(&Source, Origin)>, asked: &Asked<'_>) -> Result<Settled, Error> {
-    settled::settle(file, asked, &builtins()).map_err(Error::Wrong)
+fn resolve(file: Option<(&ConfigText, ValueSource)>, asked: &ConfigRequest<'_>) -> Result<EffectiveConfig, Error> {
+    effective::resolve(file, asked, &builtins()).map_err(Error::Wrong)
 }
 
 /// Every check that is not a plugin, in name order.
-fn builtins() -> Vec<Row> {
-    let mut rows: Vec<Row> = crate::checks::rows().chain([crate::backup::ROW]).collect();
+fn builtins() -> Vec<CheckInfo> {
+    let mut rows: Vec<CheckInfo> = crate::checks::rows().chain([crate::backup::ROW]).collect();
     rows.sort_by_key(|row| row.name);
     rows
 }
@@ -137,6 +137,6 @@ pub fn schema() -> serde_json::Value {
 
 /// Every settled value with its origin, in the order of the format.
 #[must_use]
-pub fn show(settled: &Settled) -> &[Shown] {
-    &settled.shown
+pub fn show(effective: &EffectiveConfig) -> &[EffectiveValue] {
+    &effective.shown
 }

@@ -1,7 +1,7 @@
 //! The configuration as it is written: every key, its type, its range and what it means.
 //!
 //! The one source of truth for the format: the JSON Schema that users see, and that files are compared with, is
-//! generated from these types. Fills in no default and judges nothing; `settled` does.
+//! generated from these types. Fills in no default and judges nothing; `effective` does.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::{defaults, unit};
 use crate::checks;
 use vitalsign_archive::Compression;
-use vitalsign_check::{Row, report::Weight};
+use vitalsign_check::{CheckInfo, report::Weight};
 
 /// The smallest and the largest value of a key, in the unit that its name ends with.
 struct Range {
@@ -412,7 +412,7 @@ pub(super) enum Details {
 }
 
 /// The JSON Schema of the configuration, with the configuration of each built-in check in its place.
-pub(super) fn schema(builtins: &[Row]) -> Value {
+pub(super) fn schema(builtins: &[CheckInfo]) -> Value {
     let mut generator =
         SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator();
     let configs: Vec<(&str, Schema)> =

@@ -4,10 +4,10 @@
 //! Knows no plugin; it is told what became of each.
 
 use super::{
-    Error, Settled,
-    locate::{Kind, Node, Position, Spot},
+    EffectiveConfig, Error,
+    json_cursor::{Cursor, JsonKind, JsonNode, Position},
     mistake::Mistakes,
-    shape,
+    schema_check,
 };
 use crate::backup::wrongly_included;
 
@@ -16,22 +16,22 @@ use crate::backup::wrongly_included;
 ///
 /// # Errors
 /// [`Error::Wrong`] with everything that is wrong, each with its place in the file.
-pub fn review(settled: &Settled, asked: &[Result<String, String>]) -> Result<(), Error> {
-    let written = settled.written.as_deref();
-    let top = Spot::top(written.map(|(source, tree)| (source, tree)));
-    let nothing = Node { at: Position::START, kind: Kind::Object(Vec::new()) };
+pub fn review(effective: &EffectiveConfig, asked: &[Result<String, String>]) -> Result<(), Error> {
+    let written = effective.written.as_deref();
+    let top = Cursor::top(written.map(|(source, tree)| (source, tree)));
+    let nothing = JsonNode { at: Position::START, kind: JsonKind::Object(Vec::new()) };
     let mut wrong = Vec::new();
     for (index, schema) in asked.iter().enumerate() {
-        let spot = top.key("plugins").index(index);
+        let cursor = top.key("plugins").index(index);
         match schema.as_deref().map(serde_json::from_str) {
-            Err(why) => wrong.push(spot.key("component").mistake(why.as_str())),
-            Ok(Ok(schema)) => shape::compare(&schema, &spot.key("config").or(&nothing), &mut wrong),
+            Err(why) => wrong.push(cursor.key("component").mistake(why.as_str())),
+            Ok(Ok(schema)) => schema_check::compare(&schema, &cursor.key("config").or(&nothing), &mut wrong),
             // A schema that is none says nothing of the configuration; what the plugin itself makes of it is seen when it runs.
             Ok(Err(_)) => {}
         }
     }
-    let backup = &settled.backup;
-    for (index, why) in wrongly_included(backup.included(), &settled.db, &backup.dir, true) {
+    let backup = &effective.backup;
+    for (index, why) in wrongly_included(backup.included(), &effective.db, &backup.dir, true) {
         wrong.push(top.key("backup").key("include").index(index).mistake(why));
     }
     if wrong.is_empty() { Ok(()) } else { Err(Error::Wrong(Mistakes::new(wrong, written.map(|(source, _)| source)))) }

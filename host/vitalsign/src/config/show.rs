@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::{
-    locate::{Position, Spot},
-    mistake::Place,
+    json_cursor::{Cursor, Position},
+    mistake::FilePosition,
 };
 use vitalsign_base::value::printable;
 
@@ -20,7 +20,7 @@ const MAX_COLUMN: usize = 60;
 
 /// Where a settled value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ValueSource {
     /// Nobody said otherwise.
     Default,
     /// Written in the configuration file, at this line and column.
@@ -33,25 +33,27 @@ pub enum Origin {
     Found,
 }
 
-impl Origin {
-    /// Where the value at `spot` comes from.
-    pub(super) fn of(spot: &Spot<'_>) -> Self {
-        spot.written().map_or(Self::Default, |(source, at)| Self::File(source.file.display().to_string(), at))
+impl ValueSource {
+    /// Where the value at `cursor` comes from.
+    pub(super) fn of(cursor: &Cursor<'_>) -> Self {
+        cursor.written().map_or(Self::Default, |(source, at)| Self::File(source.file.display().to_string(), at))
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File(file, at) => write!(f, "{}:{}:{}", printable(file, Place::MAX_FILE_BYTES), at.line, at.column),
+            Self::File(file, at) => {
+                write!(f, "{}:{}:{}", printable(file, FilePosition::MAX_FILE_BYTES), at.line, at.column)
+            }
             Self::Flag(name) | Self::Variable(name) => f.write_str(name),
             Self::Found => f.write_str("found"),
         }
     }
 }
 
-impl Serialize for Origin {
+impl Serialize for ValueSource {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
     }
@@ -59,39 +61,39 @@ impl Serialize for Origin {
 
 /// One settled value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Shown {
+pub struct EffectiveValue {
     /// The key path; in parentheses for what has no key in the file.
     pub key: String,
     /// The value.
     pub value: Value,
     /// Where it comes from.
-    pub origin: Origin,
+    pub origin: ValueSource,
 }
 
 /// Collects every settled value on its way to where it is used, so that none can be left out.
 #[derive(Debug, Default)]
-pub(super) struct Ledger(pub(super) Vec<Shown>);
+pub(super) struct EffectiveValues(pub(super) Vec<EffectiveValue>);
 
-impl Ledger {
-    /// Notes the value of the key at `spot`.
-    pub(super) fn note(&mut self, spot: &Spot<'_>, value: impl Into<Value>) {
-        self.entry(spot.path(), value, Origin::of(spot));
+impl EffectiveValues {
+    /// Notes the value of the key at `cursor`.
+    pub(super) fn note(&mut self, cursor: &Cursor<'_>, value: impl Into<Value>) {
+        self.entry(cursor.path(), value, ValueSource::of(cursor));
     }
 
     /// Notes a path.
-    pub(super) fn path(&mut self, key: &str, path: &Path, origin: Origin) {
+    pub(super) fn path(&mut self, key: &str, path: &Path, origin: ValueSource) {
         self.entry(key, path.display().to_string(), origin);
     }
 
     /// Notes a value from elsewhere than the key's place in the file.
-    pub(super) fn entry(&mut self, key: &str, value: impl Into<Value>, origin: Origin) {
-        self.0.push(Shown { key: key.to_owned(), value: value.into(), origin });
+    pub(super) fn entry(&mut self, key: &str, value: impl Into<Value>, origin: ValueSource) {
+        self.0.push(EffectiveValue { key: key.to_owned(), value: value.into(), origin });
     }
 }
 
 /// The list for reading: key, value and origin in three columns.
 #[must_use]
-pub fn render_text(rows: &[Shown]) -> String {
+pub fn render_text(rows: &[EffectiveValue]) -> String {
     let cells: Vec<[String; 3]> = rows
         .iter()
         .map(|row| [row.key.clone(), printable(&row.value.to_string(), MAX_VALUE_BYTES), row.origin.to_string()])

@@ -5,8 +5,8 @@ use std::{ffi::OsString, fs, path::Path, time::Duration};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{backup::Keep, serve};
-use vitalsign_check::{Row, Schedule, report::Weight};
+use crate::{backup::RetentionRules, serve};
+use vitalsign_check::{CheckInfo, Schedule, report::Weight};
 
 mod sql;
 mod wrong;
@@ -25,7 +25,7 @@ const CONTRACT: &str = r#"{
 }"#;
 
 /// Built-in checks of our own, so that what is tested here does not change with the real ones.
-fn builtins() -> Vec<Row> {
+fn builtins() -> Vec<CheckInfo> {
     #[derive(serde::Deserialize, schemars::JsonSchema)]
     #[serde(rename_all = "camelCase", deny_unknown_fields)]
     #[expect(dead_code, reason = "only what it accepts matters")]
@@ -50,7 +50,7 @@ fn builtins() -> Vec<Row> {
         }
     }
     ["disk", "wal"]
-        .map(|name| Row {
+        .map(|name| CheckInfo {
             name,
             schedule,
             config_schema: schemars::SchemaGenerator::subschema_for::<WalConfig>,
@@ -64,8 +64,8 @@ fn no_env(_: &str) -> Option<OsString> {
     None
 }
 
-fn usual() -> Asked<'static> {
-    Asked { root: Path::new("."), config: None, db: None, serve: None, env: &no_env }
+fn usual() -> ConfigRequest<'static> {
+    ConfigRequest { root: Path::new("."), config: None, db: None, serve: None, env: &no_env }
 }
 
 fn flags(listen: Option<&str>) -> ServeFlags {
@@ -77,25 +77,25 @@ fn flags(listen: Option<&str>) -> ServeFlags {
     ServeFlags { listen: listen.map(|text| text.parse().unwrap()), allow_public_details: false, look_up }
 }
 
-fn settled(text: &str, asked: &Asked<'_>) -> Result<Settled, Mistakes> {
-    let source = Source { file: "c.json".into(), text: text.to_owned() };
-    settled::settle(Some((&source, Origin::Found)), asked, &builtins())
+fn effective(text: &str, asked: &ConfigRequest<'_>) -> Result<EffectiveConfig, Mistakes> {
+    let source = ConfigText { file: "c.json".into(), text: text.to_owned() };
+    effective::resolve(Some((&source, ValueSource::Found)), asked, &builtins())
 }
 
 #[test]
 fn details_for_everybody_need_a_flag_where_somebody_else_can_connect() {
     let text = r#"{"server": {"listen": "0.0.0.0:8080"}}"#;
-    let serve = |flags: &ServeFlags| settled(text, &Asked { serve: Some(flags), ..usual() });
+    let serve = |flags: &ServeFlags| effective(text, &ConfigRequest { serve: Some(flags), ..usual() });
     insta::assert_snapshot!(serve(&flags(None)).unwrap_err().render(), @r#"
 c.json:1:23: server.listen: listening on 0.0.0.0:8080 with `"details": "always"` would show paths, SQL and facts about this host to whoever can connect; set `server.details` to `never` or `token`, or pass `--allow-public-details`
   1 | {"server": {"listen": "0.0.0.0:8080"}}
     |                       ^
 "#);
     assert!(serve(&ServeFlags { allow_public_details: true, ..flags(None) }).is_ok());
-    assert!(settled(text, &usual()).is_ok(), "a command that does not serve has nothing to refuse");
+    assert!(effective(text, &usual()).is_ok(), "a command that does not serve has nothing to refuse");
     for listen in ["[::]:80", "192.0.2.1:80", ":80", "registry.example:80"] {
         let flags = flags(Some(listen));
-        let wrong = settled("{}", &Asked { serve: Some(&flags), ..usual() }).unwrap_err().to_string();
+        let wrong = effective("{}", &ConfigRequest { serve: Some(&flags), ..usual() }).unwrap_err().to_string();
         assert!(wrong.contains("--allow-public-details") && wrong.starts_with("c.json:1:1: --listen: "), "{wrong}");
     }
     for harmless in [
@@ -106,21 +106,21 @@ c.json:1:23: server.listen: listening on 0.0.0.0:8080 with `"details": "always"`
         r#"{"server": {"listen": ":8080", "details": "token", "tokenFile": "t"}}"#,
     ] {
         let flags = flags(None);
-        assert!(settled(harmless, &Asked { serve: Some(&flags), ..usual() }).is_ok(), "{harmless}");
+        assert!(effective(harmless, &ConfigRequest { serve: Some(&flags), ..usual() }).is_ok(), "{harmless}");
     }
 }
 
 #[test]
 fn a_name_to_listen_on_is_looked_up_only_to_serve() {
     let text = r#"{"server": {"listen": "nowhere:8080"}}"#;
-    assert!(settled(text, &usual()).unwrap().server.addresses.is_empty());
+    assert!(effective(text, &usual()).unwrap().server.addresses.is_empty());
     let flags = flags(None);
-    let asked = Asked { serve: Some(&flags), ..usual() };
-    insta::assert_snapshot!(settled(text, &asked).unwrap_err(), @"c.json:1:23: server.listen: no address is found for `nowhere:8080`: no such name; give an IP address, or correct the name");
-    let settled = settled(r#"{"server": {"listen": "localhost:8080"}}"#, &asked).unwrap();
-    let addresses: Vec<String> = settled.server.addresses.iter().map(ToString::to_string).collect();
+    let asked = ConfigRequest { serve: Some(&flags), ..usual() };
+    insta::assert_snapshot!(effective(text, &asked).unwrap_err(), @"c.json:1:23: server.listen: no address is found for `nowhere:8080`: no such name; give an IP address, or correct the name");
+    let effective = effective(r#"{"server": {"listen": "localhost:8080"}}"#, &asked).unwrap();
+    let addresses: Vec<String> = effective.server.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["[::1]:8080", "127.0.0.1:8080"]);
-    assert_eq!(show(&settled).iter().find(|row| row.key == "server.listen").unwrap().value, "localhost:8080");
+    assert_eq!(show(&effective).iter().find(|row| row.key == "server.listen").unwrap().value, "localhost:8080");
 }
 
 #[test]
@@ -130,19 +130,19 @@ fn text_with_a_unit_is_the_number_that_it_stands_for() {
       "plugins": [ { "name": "mine", "component": "m.wasm", "config": { "graceSeconds": "5s" }, "limits": { "timeoutMs": "3s", "memoryBytes": "32MiB" } } ],
       "backup": { "maxAgeSeconds": "26h", "maxWalGrowthBytes": "1GB" }
     }"#;
-    let settled = settled(text, &usual()).unwrap();
-    assert_eq!(settled.checks.min_free_bytes, 3 << 29);
-    let disk = &settled.checks.checks["disk"];
+    let effective = effective(text, &usual()).unwrap();
+    assert_eq!(effective.checks.min_free_bytes, 3 << 29);
+    let disk = &effective.checks.checks["disk"];
     assert_eq!(
         (disk.overrides.interval, disk.overrides.timeout),
         (Some(Duration::from_secs(120)), Some(Duration::from_millis(1500)))
     );
     assert_eq!(disk.config, json!({ "warnBytes": 1000 }));
-    let plugin = &settled.plugins[0];
+    let plugin = &effective.plugins[0];
     assert_eq!((plugin.limits.time, plugin.limits.memory_bytes), (Duration::from_secs(3), 32 << 20));
     assert_eq!(plugin.config, json!({ "graceSeconds": "5s" }), "a plugin's own configuration is its own affair");
-    assert_eq!(settled.backup.max_age, Some(Duration::from_secs(93_600)));
-    let shown = |key: &str| show(&settled).iter().find(|row| row.key == key).unwrap().value.clone();
+    assert_eq!(effective.backup.max_age, Some(Duration::from_secs(93_600)));
+    let shown = |key: &str| show(&effective).iter().find(|row| row.key == key).unwrap().value.clone();
     assert_eq!(
         (shown("backup.maxAgeSeconds"), shown("backup.maxWalGrowthBytes")),
         (json!(93_600), json!(1_000_000_000))
@@ -166,8 +166,8 @@ fn what_plugins_say_of_their_configuration_is_held_against_it() {
     .to_string();
     let judged = |config: &str, schema: &str| {
         let text = format!(r#"{{"plugins": [{{"name": "rules", "component": "r.wasm"{config}}}]}}"#);
-        let settled = settled(&text, &usual()).unwrap();
-        match review(&settled, &[Ok(schema.to_owned())]) {
+        let effective = effective(&text, &usual()).unwrap();
+        match review(&effective, &[Ok(schema.to_owned())]) {
             Ok(()) => "accepted".to_owned(),
             Err(wrong) => wrong.to_string(),
         }
@@ -206,24 +206,24 @@ c.json:1:65: plugins[0].config: an object `{…}` is expected, not a list
     ] {
         assert_eq!(judged(r#", "config": {"a": 1}"#, odd), "accepted", "{odd}");
     }
-    let settled = settled(r#"{"plugins": [{"name": "rules", "component": "r.wasm"}]}"#, &usual()).unwrap();
-    insta::assert_snapshot!(review(&settled, &[Err("r.wasm is not WebAssembly".to_owned())]).unwrap_err(), @"c.json:1:45: plugins[0].component: r.wasm is not WebAssembly");
+    let effective = effective(r#"{"plugins": [{"name": "rules", "component": "r.wasm"}]}"#, &usual()).unwrap();
+    insta::assert_snapshot!(review(&effective, &[Err("r.wasm is not WebAssembly".to_owned())]).unwrap_err(), @"c.json:1:45: plugins[0].component: r.wasm is not WebAssembly");
 }
 
 #[test]
 fn the_contract_is_accepted_letter_for_letter() {
-    let settled = settled(CONTRACT, &usual()).unwrap();
-    assert_eq!(settled.db, Path::new("var/registry.sqlite"));
-    assert_eq!(settled.lock_file, Path::new("vitalsign.lock"));
-    assert_eq!(settled.checks.expected_schema_version, Some(1));
-    assert_eq!(settled.checks.min_free_bytes, 268_435_456);
-    let disk = &settled.checks.checks["disk"];
+    let effective = effective(CONTRACT, &usual()).unwrap();
+    assert_eq!(effective.db, Path::new("var/registry.sqlite"));
+    assert_eq!(effective.lock_file, Path::new("vitalsign.lock"));
+    assert_eq!(effective.checks.expected_schema_version, Some(1));
+    assert_eq!(effective.checks.min_free_bytes, 268_435_456);
+    let disk = &effective.checks.checks["disk"];
     assert_eq!(
         (disk.overrides.weight, disk.overrides.interval),
         (Some(Weight::Critical), Some(Duration::from_secs(15)))
     );
     assert_eq!(disk.config, json!({}));
-    let [plugin] = settled.plugins.as_slice() else { panic!("one plugin") };
+    let [plugin] = effective.plugins.as_slice() else { panic!("one plugin") };
     assert_eq!(
         (plugin.name.as_str(), plugin.grants),
         ("provenance-chain", vitalsign_plugin_runtime::Grants { registry: true })
@@ -231,25 +231,25 @@ fn the_contract_is_accepted_letter_for_letter() {
     assert_eq!(plugin.limits, vitalsign_plugin_runtime::Limits::default());
     assert_eq!(plugin.schedule.timeout, plugin.limits.time);
     assert_eq!(plugin.schedule.weight, Weight::Ordinary);
-    let keep = Keep { last: 7, daily: 7, weekly: 5, monthly: 12, ..Keep::default() };
-    assert_eq!(settled.backup.keep, Some(keep));
-    assert_eq!(settled.backup.max_age, Some(Duration::from_secs(93_600)));
-    assert_eq!(settled.server.details, serve::Details::Always);
+    let keep = RetentionRules { last: 7, daily: 7, weekly: 5, monthly: 12, ..RetentionRules::default() };
+    assert_eq!(effective.backup.keep, Some(keep));
+    assert_eq!(effective.backup.max_age, Some(Duration::from_secs(93_600)));
+    assert_eq!(effective.server.details, serve::DetailsPolicy::Always);
 }
 
 #[test]
 fn values_are_taken_as_they_are_written() {
-    let settled = settled(r#"{"dbPath": "${HOME}/$x/~/a", "$schema": "./s.json"}"#, &usual()).unwrap();
-    assert_eq!(settled.db, Path::new("${HOME}/$x/~/a"));
+    let effective = effective(r#"{"dbPath": "${HOME}/$x/~/a", "$schema": "./s.json"}"#, &usual()).unwrap();
+    assert_eq!(effective.db, Path::new("${HOME}/$x/~/a"));
 }
 
 #[test]
 fn archives_are_verified_again_where_they_are_made_or_somebody_asks() {
     let day = Duration::from_secs(24 * 3600);
     let of = |backup: &str| {
-        let settled = settled(&format!(r#"{{"backup": {backup}}}"#), &usual()).unwrap();
-        let reverify = settled.backup.reverify.map(|reverify| (reverify.every, reverify.budget.as_secs()));
-        (reverify, settled.backup.max_proof_age)
+        let effective = effective(&format!(r#"{{"backup": {backup}}}"#), &usual()).unwrap();
+        let reverify = effective.backup.reverify.map(|reverify| (reverify.every, reverify.budget.as_secs()));
+        (reverify, effective.backup.max_proof_age)
     };
     assert_eq!(of("{}"), (None, None));
     assert_eq!(of(r#"{"schedule": "@daily"}"#), (Some((day, 600)), Some(60 * day)));
@@ -258,7 +258,8 @@ fn archives_are_verified_again_where_they_are_made_or_somebody_asks() {
     let own = r#"{"verifyIntervalSeconds": "1w", "verifyBudgetSeconds": "1h", "maxProofAgeSeconds": "90d"}"#;
     assert_eq!(of(own), (Some((7 * day, 3600)), Some(90 * day)));
     assert_eq!(of(r#"{"maxProofAgeSeconds": "90d"}"#), (None, Some(90 * day)), "some other timer verifies them");
-    let wrong = |identity: &str| settled(&format!(r#"{{"backup": {{"identity": "{identity}"}}}}"#), &usual()).is_err();
+    let wrong =
+        |identity: &str| effective(&format!(r#"{{"backup": {{"identity": "{identity}"}}}}"#), &usual()).is_err();
     assert!(["", " a", "a\\u0007"].into_iter().all(wrong) && !wrong("the payments of Süd"));
 }
 
@@ -266,7 +267,10 @@ fn archives_are_verified_again_where_they_are_made_or_somebody_asks() {
 fn the_name_of_the_registry_is_not_that_of_another_database() {
     let named = |db: Option<&'static str>| {
         let text = r#"{"dbPath": "var/r.sqlite", "backup": {"identity": "payments"}}"#;
-        settled(text, &Asked { db: db.map(Path::new), root: Path::new("/srv"), ..usual() }).unwrap().backup.identity
+        effective(text, &ConfigRequest { db: db.map(Path::new), root: Path::new("/srv"), ..usual() })
+            .unwrap()
+            .backup
+            .identity
     };
     let payments = Some("payments".to_owned());
     assert_eq!(
@@ -279,8 +283,8 @@ fn the_name_of_the_registry_is_not_that_of_another_database() {
 fn a_plugin_is_scheduled_like_any_check() {
     let text = r#"{"plugins": [{"name": "mine", "component": "m.wasm", "limits": {"timeoutMs": 30}}],
                    "health": {"checks": {"mine": {"critical": true, "intervalSeconds": 5, "enabled": false}}}}"#;
-    let settled = settled(text, &Asked { root: Path::new("/srv"), ..usual() }).unwrap();
-    let plugin = &settled.plugins[0];
+    let effective = effective(text, &ConfigRequest { root: Path::new("/srv"), ..usual() }).unwrap();
+    let plugin = &effective.plugins[0];
     assert_eq!((plugin.written.as_str(), plugin.component.as_path()), ("m.wasm", Path::new("/srv/m.wasm")));
     assert_eq!(plugin.config, json!({}), "a config type whose fields all have defaults reads this, and not null");
     assert_eq!((plugin.schedule.weight, plugin.schedule.enabled), (Weight::Critical, false));
@@ -298,8 +302,8 @@ fn every_settled_value_is_shown_with_its_origin() {
   "backup": { "keep": { "last": 2 } },
   "server": { "details": "token", "tokenEnv": "TOKEN" }
 }"#;
-    let asked = Asked { db: Some(Path::new("other.db")), root: Path::new("/srv"), ..usual() };
-    insta::assert_snapshot!(render_text(show(&settled(text, &asked).unwrap())), @r#"
+    let asked = ConfigRequest { db: Some(Path::new("other.db")), root: Path::new("/srv"), ..usual() };
+    insta::assert_snapshot!(render_text(show(&effective(text, &asked).unwrap())), @r#"
     (config file)                        "c.json"                           found
     (lock file)                          "vitalsign.lock"                   default
     dbPath                               "/srv/other.db"                    --db
@@ -375,15 +379,15 @@ fn every_settled_value_is_shown_with_its_origin() {
 #[test]
 fn without_a_file_everything_is_at_its_default() {
     let dir = tempfile::tempdir().unwrap();
-    let settled = load(&Asked { root: dir.path(), ..usual() }).unwrap();
-    assert_eq!(settled.config_file, None);
-    assert_eq!(settled.db, dir.path().join("var/registry.sqlite"));
-    assert_eq!(settled.lock_file, dir.path().join("vitalsign.lock"));
-    assert_eq!(settled.backup.dir, dir.path().join("artifacts/registry/backups"));
-    assert_eq!(settled.backup.keep, None);
-    assert_eq!(settled.server.listen.to_string(), "127.0.0.1:8080");
-    assert!(show(&settled).iter().all(|row| row.origin == Origin::Default), "{:#?}", show(&settled));
-    assert!(settled.plugins.is_empty());
+    let effective = load(&ConfigRequest { root: dir.path(), ..usual() }).unwrap();
+    assert_eq!(effective.config_file, None);
+    assert_eq!(effective.db, dir.path().join("var/registry.sqlite"));
+    assert_eq!(effective.lock_file, dir.path().join("vitalsign.lock"));
+    assert_eq!(effective.backup.dir, dir.path().join("artifacts/registry/backups"));
+    assert_eq!(effective.backup.keep, None);
+    assert_eq!(effective.server.listen.to_string(), "127.0.0.1:8080");
+    assert!(show(&effective).iter().all(|row| row.origin == ValueSource::Default), "{:#?}", show(&effective));
+    assert!(effective.plugins.is_empty());
 }
 
 #[test]
@@ -397,9 +401,9 @@ fn the_file_is_found_where_the_contract_says() {
     };
     let chosen = |config: Option<&str>, variable: &'static str| {
         let env = move |name: &str| (name == VARIABLE).then(|| OsString::from(variable));
-        let settled = load(&Asked { root, config: config.map(Path::new), env: &env, ..usual() }).unwrap();
-        let by = show(&settled)[0].origin.to_string();
-        (settled.config_file.unwrap().strip_prefix(root).unwrap().display().to_string(), by)
+        let effective = load(&ConfigRequest { root, config: config.map(Path::new), env: &env, ..usual() }).unwrap();
+        let by = show(&effective)[0].origin.to_string();
+        (effective.config_file.unwrap().strip_prefix(root).unwrap().display().to_string(), by)
     };
     let is = |name: &str, by: &str| (name.to_owned(), by.to_owned());
     write("registry.config.json");
@@ -410,14 +414,14 @@ fn the_file_is_found_where_the_contract_says() {
     assert_eq!(chosen(None, "by/variable.json"), is("by/variable.json", "VITALSIGN_CONFIG"));
     write("by/flag.json");
     assert_eq!(chosen(Some("by/flag.json"), "by/variable.json"), is("by/flag.json", "--config"));
-    let settled = load(&Asked { root, config: Some(Path::new("by/flag.json")), ..usual() }).unwrap();
-    assert_eq!(settled.lock_file, root.join("by/vitalsign.lock"), "beside the configuration");
-    assert_eq!(settled.db, root.join("var/registry.sqlite"), "relative to the root, not to the configuration");
+    let effective = load(&ConfigRequest { root, config: Some(Path::new("by/flag.json")), ..usual() }).unwrap();
+    assert_eq!(effective.lock_file, root.join("by/vitalsign.lock"), "beside the configuration");
+    assert_eq!(effective.db, root.join("var/registry.sqlite"), "relative to the root, not to the configuration");
 }
 
 /// What is said, causes and hint included, with the folder's name taken out.
 fn told(root: &Path, config: Option<&str>, env: &dyn Fn(&str) -> Option<OsString>) -> String {
-    let error = load(&Asked { root, config: config.map(Path::new), env, ..usual() }).unwrap_err();
+    let error = load(&ConfigRequest { root, config: config.map(Path::new), env, ..usual() }).unwrap_err();
     let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
     format!("{error}{cause}\n{}\n", error.hint().unwrap_or("-")).replace(&root.display().to_string(), "ROOT")
 }
@@ -470,9 +474,13 @@ it is a symbolic link to a file that does not exist; correct or remove it
     fs::remove_file(root.join("registry.config.json")).unwrap();
     std::os::unix::fs::symlink("real.json", root.join("registry.config.json")).unwrap();
     fs::write(root.join("real.json"), "{\"dbPath\": \"x\"}").unwrap();
-    assert_eq!(load(&Asked { root, ..usual() }).unwrap().db, root.join("x"), "a link that leads to a file is one");
+    assert_eq!(
+        load(&ConfigRequest { root, ..usual() }).unwrap().db,
+        root.join("x"),
+        "a link that leads to a file is one"
+    );
     fs::write(root.join("app"), "a file where a folder could be").unwrap();
-    assert!(load(&Asked { root, ..usual() }).is_ok());
+    assert!(load(&ConfigRequest { root, ..usual() }).is_ok());
 }
 
 /// Every property in `schema` with its key path.
@@ -543,11 +551,11 @@ fn the_schema_knows_every_key_of_the_contract_and_every_built_in_check() {
 #[test]
 fn the_defaults_in_the_schema_are_the_settled_ones() {
     let text = r#"{"plugins": [{"name": "mine", "component": "m.wasm"}], "backup": {"keep": {"last": 1}}}"#;
-    let settled = settled(text, &usual()).unwrap();
+    let effective = effective(text, &usual()).unwrap();
     let mut all = Vec::new();
     properties(&raw::schema(&builtins()), "", &mut all);
     let mut compared = 0;
-    for row in show(&settled).iter().filter(|row| row.origin == Origin::Default) {
+    for row in show(&effective).iter().filter(|row| row.origin == ValueSource::Default) {
         let path = row.key.replace("[0]", "[]");
         if let Some(default) = all.iter().find(|(key, _)| *key == path).and_then(|(_, one)| one.get("default")) {
             assert_eq!(default, &row.value, "{path}");
@@ -560,7 +568,7 @@ fn the_defaults_in_the_schema_are_the_settled_ones() {
 #[test]
 fn a_proposed_configuration_passes_the_check() {
     let tables = ["Records", "other", "provenance"].map(str::to_owned).to_vec();
-    let full = propose(&Found { db: "data/my \"db\".sqlite".to_owned(), schema_version: 7, tables });
+    let full = propose(&DatabaseFacts { db: "data/my \"db\".sqlite".to_owned(), schema_version: 7, tables });
     insta::assert_snapshot!(full, @r#"
 {
   "dbPath": "data/my \"db\".sqlite",
@@ -571,13 +579,13 @@ fn a_proposed_configuration_passes_the_check() {
   }
 }
 "#);
-    let bare = propose(&Found { db: "x".to_owned(), ..Found::default() });
+    let bare = propose(&DatabaseFacts { db: "x".to_owned(), ..DatabaseFacts::default() });
     insta::assert_snapshot!(bare, @r#"
 {
   "dbPath": "x"
 }
 "#);
     assert!(full.ends_with("}\n"));
-    assert_eq!(settled(&full, &usual()).unwrap().checks.records_table.name, "Records");
-    assert_eq!(settled(&bare, &usual()).unwrap().checks.records_table.name, "records");
+    assert_eq!(effective(&full, &usual()).unwrap().checks.records_table.name, "Records");
+    assert_eq!(effective(&bare, &usual()).unwrap().checks.records_table.name, "records");
 }

@@ -6,7 +6,7 @@
 use jiff::{Span, SpanRelativeTo};
 use serde_json::{Map, Number, Value, json};
 
-use super::locate::{Kind, Node};
+use super::json_cursor::{JsonKind, JsonNode};
 use vitalsign_base::value::printable;
 
 /// The longest text with a unit, in bytes: `1w 2d 3h 4min 5s 6ms` has 20.
@@ -137,14 +137,14 @@ pub(super) fn of_text(key: &str, schema: &Value) -> Option<Unit> {
 }
 
 /// What is written at `node`, with a number in the place of each text with a unit. It has been held against `schema` before.
-pub(super) fn numbers(node: &Node, schema: &Value) -> Value {
+pub(super) fn numbers(node: &JsonNode, schema: &Value) -> Value {
     match &node.kind {
-        Kind::Scalar(value) => value.clone(),
-        Kind::Array(list) => {
+        JsonKind::Scalar(value) => value.clone(),
+        JsonKind::Array(list) => {
             let items = schema.get("items").unwrap_or(&Value::Null);
             list.iter().map(|node| numbers(node, items)).collect()
         }
-        Kind::Object(members) => {
+        JsonKind::Object(members) => {
             let one = |key: &str| {
                 let known = schema.get("properties").and_then(|known| known.get(key));
                 known.or_else(|| schema.get("additionalProperties")).unwrap_or(&Value::Null)
@@ -152,7 +152,7 @@ pub(super) fn numbers(node: &Node, schema: &Value) -> Value {
             let members = members.iter().map(|member| {
                 let schema = one(&member.key);
                 let value = match (&member.value.kind, of_text(&member.key, schema)) {
-                    (Kind::Scalar(Value::String(text)), Some(unit)) => {
+                    (JsonKind::Scalar(Value::String(text)), Some(unit)) => {
                         unit.parse(text).map_or_else(|_| text.as_str().into(), |number| Number::from(number).into())
                     }
                     _ => numbers(&member.value, schema),

@@ -1,7 +1,7 @@
 //! Reports to render in tests.
 
 use vitalsign_base::value::{Digest, Name};
-use vitalsign_check::report::{Entry, Finding, Measure, Origin, Registry, Report, Status, Subject, Weight};
+use vitalsign_check::report::{Entry, Finding, Measure, Origin, RegistrySection, Report, Status, Subject, Weight};
 
 pub(super) fn entry(name: &str, status: Status, summary: &str, findings: Vec<Finding>) -> Entry {
     Entry {
@@ -22,7 +22,7 @@ pub(super) fn entry(name: &str, status: Status, summary: &str, findings: Vec<Fin
 
 pub(super) fn report(entries: Vec<Entry>) -> Report {
     let subject = Subject { database: "/srv/registry/registry.sqlite".to_owned(), host: "db-1".to_owned() };
-    Report::new(&subject, Registry::default(), entries, "2025-10-27T16:43:49Z".parse().unwrap())
+    Report::new(&subject, RegistrySection::default(), entries, "2025-10-27T16:43:49Z".parse().unwrap())
 }
 
 fn finding(status: Status, message: &str) -> Finding {

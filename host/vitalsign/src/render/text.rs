@@ -56,21 +56,22 @@ const BOLD: Style = Style::new().bold();
 /// Writes the report as text.
 #[must_use]
 pub fn render(report: &Report, style: &TextStyle) -> String {
-    let mut page = Page::new(style);
+    let mut page = TextPage::new(style);
     page.paragraph(&format!("{:<7}  ", word(report.status)), colour(worst(report.status)), &verdict(report), BOLD);
     page.detail("", &about(report), DIM);
     page.out.push('\n');
     let shared = shared(report);
     let names = report.checks.iter().map(|entry| entry.name.as_str().len()).max().unwrap_or(0).min(MAX_NAME_COLUMN);
-    let mut blocks: Vec<Block<'_>> = shared.iter().map(|(finding, entries)| Block::Shared(finding, entries)).collect();
-    let alone = |entry: &&Entry| !worth_showing(entry).all(|finding| shared.contains_key(&Key::of(finding)));
+    let mut blocks: Vec<Paragraph<'_>> =
+        shared.iter().map(|(finding, entries)| Paragraph::Shared(finding, entries)).collect();
+    let alone = |entry: &&Entry| !worth_showing(entry).all(|finding| shared.contains_key(&FindingKey::of(finding)));
     let rest = report.checks.iter().filter(|entry| worth_showing(entry).next().is_none() || alone(entry));
-    blocks.extend(rest.map(Block::One));
-    blocks.sort_by_key(Block::rank);
+    blocks.extend(rest.map(Paragraph::One));
+    blocks.sort_by_key(Paragraph::rank);
     for block in &blocks {
         match block {
-            Block::Shared(key, entries) => several(&mut page, key, entries),
-            Block::One(entry) => one(&mut page, entry, names, &shared),
+            Paragraph::Shared(key, entries) => several(&mut page, key, entries),
+            Paragraph::One(entry) => one(&mut page, entry, names, &shared),
         }
     }
     page.out.push('\n');
@@ -80,29 +81,29 @@ pub fn render(report: &Report, style: &TextStyle) -> String {
 
 /// What makes two findings of two checks the same for a reader.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key<'a> {
+struct FindingKey<'a> {
     message: &'a str,
     subject: Option<&'a str>,
     hint: Option<&'a str>,
     of_database: bool,
 }
 
-impl<'a> Key<'a> {
+impl<'a> FindingKey<'a> {
     fn of(finding: &'a Finding) -> Self {
-        let of_database = finding.bearing.of_database;
+        let of_database = finding.consequences.of_database;
         Self { message: &finding.message, subject: unsaid(finding), hint: finding.hint.as_deref(), of_database }
     }
 }
 
-type Shared<'a> = BTreeMap<Key<'a>, Vec<&'a Entry>>;
+type SharedFindings<'a> = BTreeMap<FindingKey<'a>, Vec<&'a Entry>>;
 
 /// One paragraph: a check, or a finding that several checks share.
-enum Block<'a> {
-    Shared(&'a Key<'a>, &'a [&'a Entry]),
+enum Paragraph<'a> {
+    Shared(&'a FindingKey<'a>, &'a [&'a Entry]),
     One(&'a Entry),
 }
 
-impl Block<'_> {
+impl Paragraph<'_> {
     /// The worst first, then by name.
     fn rank(&self) -> (Reverse<(Severity, Status)>, String) {
         let entries = match self {
@@ -122,10 +123,10 @@ fn worth_showing(entry: &Entry) -> impl Iterator<Item = &Finding> {
 }
 
 /// The findings that more than one check has, word for word: one missing file is one trouble, not seven.
-fn shared(report: &Report) -> Shared<'_> {
-    let mut all = Shared::new();
+fn shared(report: &Report) -> SharedFindings<'_> {
+    let mut all = SharedFindings::new();
     for entry in report.checks.iter().filter(|entry| entry.severity() > Severity::Ok) {
-        let own: BTreeSet<Key<'_>> = worth_showing(entry).map(Key::of).collect();
+        let own: BTreeSet<FindingKey<'_>> = worth_showing(entry).map(FindingKey::of).collect();
         for key in own {
             all.entry(key).or_default().push(entry);
         }
@@ -194,7 +195,7 @@ fn worst(severity: Severity) -> Status {
     }
 }
 
-fn one(page: &mut Page, entry: &Entry, names: usize, shared: &Shared<'_>) {
+fn one(page: &mut TextPage, entry: &Entry, names: usize, shared: &SharedFindings<'_>) {
     let summary = printable(&entry.summary, MAX_TEXT_BYTES);
     let word = entry.status.as_str();
     let lead = format!("{word:<7}  {:<names$}  ", entry.name.as_str());
@@ -202,7 +203,7 @@ fn one(page: &mut Page, entry: &Entry, names: usize, shared: &Shared<'_>) {
     if entry.status == Status::Error && entry.weight == Weight::Advisory {
         page.detail("", "advisory: counts as a warning at most", DIM);
     }
-    let own: Vec<&Finding> = worth_showing(entry).filter(|one| !shared.contains_key(&Key::of(one))).collect();
+    let own: Vec<&Finding> = worth_showing(entry).filter(|one| !shared.contains_key(&FindingKey::of(one))).collect();
     let shown = own.get(..MAX_FINDINGS).unwrap_or(&own);
     for (at, finding) in shown.iter().enumerate() {
         let message = if finding.message == entry.summary { "" } else { finding.message.as_str() };
@@ -225,7 +226,7 @@ fn one(page: &mut Page, entry: &Entry, names: usize, shared: &Shared<'_>) {
     }
 }
 
-fn several(page: &mut Page, key: &Key<'_>, entries: &[&Entry]) {
+fn several(page: &mut TextPage, key: &FindingKey<'_>, entries: &[&Entry]) {
     let worst = entries.iter().map(|entry| entry.status).max().unwrap_or(Status::Unknown);
     let all: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
     page.paragraph(&format!("{:<7}  ", worst.as_str()), colour(worst), &all.join(", "), BOLD);
@@ -240,7 +241,7 @@ fn unsaid(finding: &Finding) -> Option<&str> {
     finding.subject.as_deref().filter(|subject| !finding.message.contains(subject))
 }
 
-fn said(page: &mut Page, word: &str, message: &str, subject: Option<&str>) {
+fn said(page: &mut TextPage, word: &str, message: &str, subject: Option<&str>) {
     if message.is_empty() && subject.is_none() {
         return;
     }
@@ -300,7 +301,7 @@ fn rounded(number: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn footer(page: &mut Page, report: &Report) {
+fn footer(page: &mut TextPage, report: &Report) {
     for entry in &report.checks {
         let Origin::Plugin { component, digest } = &entry.origin else { continue };
         let digest = match digest {
@@ -337,7 +338,7 @@ fn colour(status: Status) -> Style {
 }
 
 /// Lines of text, filled to a width.
-struct Page {
+struct TextPage {
     out: String,
     width: usize,
     colour: bool,
@@ -346,7 +347,7 @@ struct Page {
     hints: BTreeMap<String, String>,
 }
 
-impl Page {
+impl TextPage {
     fn new(style: &TextStyle) -> Self {
         let width = style.width.max(MIN_WIDTH);
         let indent = if width >= INDENT.len() + MIN_COLUMN { INDENT } else { NARROW_INDENT };

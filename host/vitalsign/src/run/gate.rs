@@ -6,7 +6,7 @@ use vitalsign_check::report::{DEPENDS_ON_DATABASE, Entry, Finding, Report, Sever
 
 /// What the gate decides, in sentences that begin with the name of the check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Gate {
+pub struct GateDecision {
     /// Why the program is not started. Empty: it is.
     pub refused: Vec<String>,
     /// What stands against a start and does not keep the program from starting.
@@ -17,8 +17,8 @@ pub struct Gate {
 /// error refuses the start, except where the program itself repairs what was found by starting, or where `excused` says that
 /// it does not matter this time.
 #[must_use]
-pub fn gate(report: &Report, excused: impl Fn(&Entry, &Finding) -> bool) -> Gate {
-    let mut gate = Gate::default();
+pub fn gate(report: &Report, excused: impl Fn(&Entry, &Finding) -> bool) -> GateDecision {
+    let mut gate = GateDecision::default();
     let is_bad = |entry: &&Entry| entry.weight == Weight::Critical && entry.severity() == Severity::Error;
     for entry in report.checks.iter().filter(is_bad) {
         let mut is_explained = false;
@@ -28,7 +28,7 @@ pub fn gate(report: &Report, excused: impl Fn(&Entry, &Finding) -> bool) -> Gate
             if finding.code == DEPENDS_ON_DATABASE {
                 continue;
             }
-            let side = if finding.bearing.repaired_by_start || excused(entry, finding) {
+            let side = if finding.consequences.repaired_by_start || excused(entry, finding) {
                 &mut gate.noted
             } else {
                 &mut gate.refused
@@ -49,7 +49,7 @@ pub fn gate(report: &Report, excused: impl Fn(&Entry, &Finding) -> bool) -> Gate
 mod tests {
     use super::*;
     use vitalsign_base::value::Name;
-    use vitalsign_check::report::{Origin, Registry, Status, Subject};
+    use vitalsign_check::report::{Origin, RegistrySection, Status, Subject};
 
     fn report(findings: Vec<(&str, Weight, Finding)>) -> Report {
         let entries = findings.into_iter().map(|(name, weight, finding)| Entry {
@@ -67,7 +67,7 @@ mod tests {
             age_ms: None,
         });
         let at = "2025-10-27T12:00:00Z".parse().unwrap();
-        Report::new(&Subject::default(), Registry::default(), entries.collect(), at)
+        Report::new(&Subject::default(), RegistrySection::default(), entries.collect(), at)
     }
 
     /// What is refused, and what is noted.

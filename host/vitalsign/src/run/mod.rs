@@ -3,9 +3,9 @@
 //! Names no check and knows no output format. A check is given a thread of its own and a time limit; whatever it does there
 //! (block, spin, panic, never return) delays nothing but itself. Reading what was found never runs anything.
 
-mod choice;
 mod gate;
-mod hold;
+mod hysteresis;
+mod selection;
 mod slot;
 mod spread;
 #[cfg(test)]
@@ -20,9 +20,9 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at},
 };
 
-pub use choice::{Chosen, NoSuchCheck, Selection};
-pub use gate::{Gate, gate};
-use slot::{Busy, Flight, Moment, Slot, Wait};
+pub use gate::{GateDecision, gate};
+pub use selection::{Chosen, Selection, SelectionError};
+use slot::{AnswerGuard, Busy, Moment, RunPermit, Slot};
 
 use vitalsign_base::{
     clock::{Clock, Deadline, Stopwatch, Timestamp},
@@ -30,7 +30,7 @@ use vitalsign_base::{
 };
 use vitalsign_check::{
     BoxFuture, Check, Context, Outcome,
-    report::{Entry, Finding, Registry, Report, Status, Subject, Weight},
+    report::{Entry, Finding, RegistrySection, Report, Status, Subject, Weight},
 };
 
 /// Runs that are started at one time. More would queue for the processor and the disk, and miss their deadlines there.
@@ -87,7 +87,7 @@ fn built(mut builder: tokio::runtime::Builder) -> io::Result<tokio::runtime::Run
 
 /// Where a run is executed.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum Executor {
     /// On a blocking thread of its own.
     Thread,
     /// As a task, so that tests can let time stand still.
@@ -95,8 +95,8 @@ enum Place {
     Task,
 }
 
-impl Place {
-    fn launch(self, check: Arc<dyn Check>, context: Context, flight: Flight) -> JoinHandle<(Outcome, Duration)> {
+impl Executor {
+    fn launch(self, check: Arc<dyn Check>, context: Context, flight: RunPermit) -> JoinHandle<(Outcome, Duration)> {
         let run = async move {
             // Named here so that the slot stays taken until the run has ended, by return or by panic.
             let _flight = flight;
@@ -117,14 +117,14 @@ impl Place {
 
 /// How long a run waits for [`Check::prepare`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Patience {
+enum PrepareLimit {
     /// In a round: until it ends, by its own limit or with the round, if that has an end.
     Round(Option<Instant>),
     /// On a schedule: the check's time limit. It is run again once it is ready.
     Schedule,
 }
 
-impl Patience {
+impl PrepareLimit {
     /// The time that the check may take, if it has a limit: what is left of the round, but for the share that
     /// checks need to say what they were doing.
     fn left(self) -> Option<Duration> {
@@ -134,7 +134,7 @@ impl Patience {
 }
 
 /// A preparation that had not ended when the check was run, and goes on.
-type Unfinished = Option<BoxFuture<'static, ()>>;
+type PendingPreparation = Option<BoxFuture<'static, ()>>;
 
 /// A check's status has changed, after hysteresis.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,28 +153,33 @@ pub struct Change {
 pub struct Runner {
     slots: Vec<Arc<Slot>>,
     subject: Subject,
-    base: Registry,
+    base: RegistrySection,
     clock: Arc<dyn Clock>,
     places: Arc<Semaphore>,
     version: watch::Sender<u64>,
     changes: broadcast::Sender<Change>,
-    place: Place,
+    place: Executor,
 }
 
 impl Runner {
     /// A runner of `checks`, whose names are unique, on `subject`. `base` is what is known of the registry before any check
     /// has run.
     #[must_use]
-    pub fn new(checks: Vec<Arc<dyn Check>>, subject: Subject, base: Registry, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self::build(checks, subject, base, clock, Place::Thread))
+    pub fn new(
+        checks: Vec<Arc<dyn Check>>,
+        subject: Subject,
+        base: RegistrySection,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        Arc::new(Self::build(checks, subject, base, clock, Executor::Thread))
     }
 
     fn build(
         mut checks: Vec<Arc<dyn Check>>,
         subject: Subject,
-        base: Registry,
+        base: RegistrySection,
         clock: Arc<dyn Clock>,
-        place: Place,
+        place: Executor,
     ) -> Self {
         checks.sort_by(|a, b| a.spec().name.cmp(&b.spec().name));
         let places = Arc::new(Semaphore::new(MAX_CONCURRENT));
@@ -186,9 +191,9 @@ impl Runner {
     /// Looks a selection up.
     ///
     /// # Errors
-    /// [`NoSuchCheck`] for a name that no check has, a group that no check is in, or when no check is meant.
-    pub fn choose(&self, selection: &Selection) -> Result<Chosen, NoSuchCheck> {
-        choice::choose(self.slots.iter().map(|slot| slot.spec()), selection)
+    /// [`SelectionError`] for a name that no check has, a group that no check is in, or when no check is meant.
+    pub fn choose(&self, selection: &Selection) -> Result<Chosen, SelectionError> {
+        selection::choose(self.slots.iter().map(|slot| slot.spec()), selection)
     }
 
     /// Every check that is enabled.
@@ -226,7 +231,7 @@ impl Runner {
     }
 
     async fn run_all(self: &Arc<Self>, chosen: &Chosen, until: Option<Instant>) {
-        let runs: Vec<_> = chosen.0.iter().map(|at| self.begin(*at, Patience::Round(until))).collect();
+        let runs: Vec<_> = chosen.0.iter().map(|at| self.begin(*at, PrepareLimit::Round(until))).collect();
         for run in runs {
             // An error means that the runtime is going down; the entry says then that the check has not run.
             let _ended = run.await;
@@ -277,15 +282,19 @@ impl Runner {
     /// What is known of one check that is enabled. Runs nothing.
     ///
     /// # Errors
-    /// [`NoSuchCheck`] when there is none of this name, or it is not enabled.
-    pub fn entry(&self, name: &str) -> Result<Entry, NoSuchCheck> {
+    /// [`SelectionError`] when there is none of this name, or it is not enabled.
+    pub fn entry(&self, name: &str) -> Result<Entry, SelectionError> {
         let enabled = || self.slots.iter().filter(|slot| slot.spec().schedule.enabled);
         match enabled().find(|slot| slot.spec().name.as_str() == name) {
             Some(slot) => Ok(slot.view(Instant::now(), None).0),
             None => {
                 let selection = Selection { only: vec![name.to_owned()], ..Selection::default() };
-                let chosen = choice::choose(enabled().map(|slot| slot.spec()), &selection);
-                Err(chosen.err().unwrap_or(NoSuchCheck::Name { word: name.to_owned(), near: None, known: Vec::new() }))
+                let chosen = selection::choose(enabled().map(|slot| slot.spec()), &selection);
+                Err(chosen.err().unwrap_or(SelectionError::Name {
+                    word: name.to_owned(),
+                    near: None,
+                    known: Vec::new(),
+                }))
             }
         }
     }
@@ -305,7 +314,7 @@ impl Runner {
         let start = Instant::now();
         tokio::time::sleep_until(start + first).await;
         // An error means that the runtime is going down.
-        let mut unfinished = self.begin(at, Patience::Schedule).await.ok().flatten();
+        let mut unfinished = self.begin(at, PrepareLimit::Schedule).await.ok().flatten();
         let mut ticks = interval_at(start + second, period);
         // A start that comes late moves the later ones, so that none is made up for.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -329,20 +338,20 @@ impl Runner {
                 () = again => {}
                 () = ready => {}
             }
-            unfinished = self.begin(at, Patience::Schedule).await.ok().flatten();
+            unfinished = self.begin(at, PrepareLimit::Schedule).await.ok().flatten();
         }
     }
 
     /// Begins one run as a task of its own: whoever stops waiting for it must not keep it from being accounted for.
-    fn begin(self: &Arc<Self>, at: usize, patience: Patience) -> JoinHandle<Unfinished> {
-        tokio::spawn(Arc::clone(self).run_one(at, patience))
+    fn begin(self: &Arc<Self>, at: usize, prepare_limit: PrepareLimit) -> JoinHandle<PendingPreparation> {
+        tokio::spawn(Arc::clone(self).run_one(at, prepare_limit))
     }
 
-    /// Runs one check once, or says why not; returns when there is an answer: when the preparation has ended, or `patience`
+    /// Runs one check once, or says why not; returns when there is an answer: when the preparation has ended, or `prepare_limit`
     /// with it, and then at the run's deadline at the latest.
-    async fn run_one(self: Arc<Self>, at: usize, patience: Patience) -> Unfinished {
+    async fn run_one(self: Arc<Self>, at: usize, prepare_limit: PrepareLimit) -> PendingPreparation {
         let slot = self.slots.get(at)?;
-        let (flight, wait) = match slot.board(self.clock.now()) {
+        let (flight, wait) = match slot.start_run(self.clock.now()) {
             Ok(flight) => flight,
             Err(Busy::Stuck(since)) => {
                 self.record(slot, still_running(since), Duration::ZERO, None);
@@ -358,17 +367,24 @@ impl Runner {
         let limit = slot.spec().schedule.timeout;
         let unfinished = match slot.check.prepare() {
             None => None,
-            Some(preparation) => prepared(preparation, patience, limit).await,
+            Some(preparation) => prepared(preparation, prepare_limit, limit).await,
         };
-        self.fly(slot, flight, wait, limit, patience).await;
+        self.execute(slot, flight, wait, limit, prepare_limit).await;
         unfinished
     }
 
     /// Runs a check that is prepared, and records what it says or what has to be said in its place.
-    async fn fly(&self, slot: &Slot, flight: Flight, wait: Wait, limit: Duration, patience: Patience) {
+    async fn execute(
+        &self,
+        slot: &Slot,
+        flight: RunPermit,
+        wait: AnswerGuard,
+        limit: Duration,
+        prepare_limit: PrepareLimit,
+    ) {
         // The semaphore is never closed; without a permit the run would still be right, only not counted.
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        let limit = limit.min(patience.left().unwrap_or(Duration::MAX));
+        let limit = limit.min(prepare_limit.left().unwrap_or(Duration::MAX));
         let (started, last) = (Instant::now(), limit.saturating_add(ANSWER_GRACE));
         let context = Context { deadline: Deadline::after(limit) };
         let mut run = self.place.launch(Arc::clone(&slot.check), context, flight);
@@ -387,7 +403,7 @@ impl Runner {
         }
     }
 
-    fn record(&self, slot: &Slot, outcome: Outcome, took: Duration, wait: Option<Wait>) {
+    fn record(&self, slot: &Slot, outcome: Outcome, took: Duration, wait: Option<AnswerGuard>) {
         if let Some(change) = slot.record(outcome, took, Moment { wall: self.clock.now(), steady: Instant::now() }) {
             // Nobody may be listening.
             let _ = self.changes.send(change);
@@ -414,11 +430,15 @@ impl Drop for Background {
     }
 }
 
-/// Waits for a preparation as long as `patience` lasts; what comes back goes on.
-async fn prepared(mut preparation: BoxFuture<'static, ()>, patience: Patience, limit: Duration) -> Unfinished {
-    let most = match patience {
-        Patience::Round(_) => patience.left(),
-        Patience::Schedule => Some(limit),
+/// Waits for a preparation as long as `prepare_limit` lasts; what comes back goes on.
+async fn prepared(
+    mut preparation: BoxFuture<'static, ()>,
+    prepare_limit: PrepareLimit,
+    limit: Duration,
+) -> PendingPreparation {
+    let most = match prepare_limit {
+        PrepareLimit::Round(_) => prepare_limit.left(),
+        PrepareLimit::Schedule => Some(limit),
     };
     match most {
         None => preparation.await,

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Change,
-    hold::{Held, Hold, Thresholds, Verdict},
+    hysteresis::{Hysteresis, HysteresisResult, PendingChange, StreakThresholds},
 };
 use vitalsign_base::{clock::Timestamp, value};
 use vitalsign_check::{
@@ -25,41 +25,41 @@ pub(super) const STALE_GRACE: Duration = Duration::from_secs(5);
 /// One check and what is known of it.
 pub(super) struct Slot {
     pub(super) check: Arc<dyn Check>,
-    state: Mutex<State>,
+    state: Mutex<SlotState>,
 }
 
 #[derive(Default)]
-struct State {
+struct SlotState {
     /// Since when a run has been under way; until it has really ended, however late.
     running: Option<Timestamp>,
     /// Whether the answer of that run is still waited for.
     awaited: bool,
-    latest: Option<Latest>,
-    hold: Hold,
+    latest: Option<LastResult>,
+    hysteresis: Hysteresis,
 }
 
-struct Latest {
+struct LastResult {
     outcome: Outcome,
     raw_status: Status,
-    verdict: Verdict,
+    verdict: HysteresisResult,
     took: Duration,
     at: Timestamp,
     ended: Instant,
 }
 
 /// The right to run a check; there is one a slot. It goes with the run and is given back when that has really ended.
-pub(super) struct Flight(Arc<Slot>);
+pub(super) struct RunPermit(Arc<Slot>);
 
-impl Drop for Flight {
+impl Drop for RunPermit {
     fn drop(&mut self) {
         self.0.state().running = None;
     }
 }
 
 /// The promise to bring a run's answer, or another in its place. It stays with whoever waits.
-pub(super) struct Wait(Arc<Slot>);
+pub(super) struct AnswerGuard(Arc<Slot>);
 
-impl Drop for Wait {
+impl Drop for AnswerGuard {
     fn drop(&mut self) {
         self.0.state().awaited = false;
     }
@@ -91,12 +91,12 @@ impl Slot {
     }
 
     // No code that can panic runs under the lock, so a poisoned one holds nothing half-written.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SlotState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the right to run the check.
-    pub(super) fn board(self: &Arc<Self>, now: Timestamp) -> Result<(Flight, Wait), Busy> {
+    pub(super) fn start_run(self: &Arc<Self>, now: Timestamp) -> Result<(RunPermit, AnswerGuard), Busy> {
         let mut state = self.state();
         match state.running {
             _ if state.awaited => Err(Busy::Awaited),
@@ -104,7 +104,7 @@ impl Slot {
             None => {
                 state.running = Some(now);
                 state.awaited = true;
-                Ok((Flight(Arc::clone(self)), Wait(Arc::clone(self))))
+                Ok((RunPermit(Arc::clone(self)), AnswerGuard(Arc::clone(self))))
             }
         }
     }
@@ -123,18 +123,18 @@ impl Slot {
     /// Takes in what a run said, or what has to be said in its place. Says when the status that counts has changed by it.
     pub(super) fn record(&self, outcome: Outcome, took: Duration, now: Moment) -> Option<Change> {
         let schedule = &self.spec().schedule;
-        let thresholds = Thresholds { failure: schedule.failure_threshold, success: schedule.success_threshold };
+        let thresholds = StreakThresholds { failure: schedule.failure_threshold, success: schedule.success_threshold };
         let raw_status = outcome.status();
         let mut state = self.state();
         let before = state.latest.as_ref().map(|latest| latest.verdict.effective);
-        let verdict = state.hold.take(raw_status, thresholds);
+        let verdict = state.hysteresis.take(raw_status, thresholds);
         let change = (before != Some(verdict.effective)).then(|| Change {
             check: self.spec().name.clone(),
             before,
             now: verdict.effective,
             summary: outcome.summary.clone(),
         });
-        state.latest = Some(Latest { outcome, raw_status, verdict, took, at: now.wall, ended: now.steady });
+        state.latest = Some(LastResult { outcome, raw_status, verdict, took, at: now.wall, ended: now.steady });
         change
     }
 
@@ -145,7 +145,7 @@ impl Slot {
 
     /// Whether the last run could not read the database as a whole: it was missing, locked or the like.
     pub(super) fn found_no_database(&self) -> bool {
-        let is_whole = |finding: &Finding| finding.bearing.of_database && finding.status >= Status::Unknown;
+        let is_whole = |finding: &Finding| finding.consequences.of_database && finding.status >= Status::Unknown;
         self.state().latest.as_ref().is_some_and(|latest| latest.outcome.findings.iter().any(is_whole))
     }
 
@@ -203,17 +203,17 @@ impl Slot {
 }
 
 /// The finding that says why a check's last result does not count yet.
-fn explain(held: Held, latest: &Latest) -> Finding {
+fn explain(held: PendingChange, latest: &LastResult) -> Finding {
     let counts = latest.verdict.effective;
     let (word, said) = (counts.as_str(), latest.raw_status.as_str());
     match held {
-        Held::Recovering(so_far, of) => {
+        PendingChange::Recovering(so_far, of) => {
             let text = format!(
                 "still counts as {word}, though the last run said {said}: {so_far} of {of} better results in a row"
             );
             Finding::new(counts, "recovering", text)
         }
-        Held::Worsening(so_far, of) => {
+        PendingChange::Worsening(so_far, of) => {
             let text = format!(
                 "still counts as {word}, though the last run said {said}: {so_far} of {of} worse results in a row"
             );

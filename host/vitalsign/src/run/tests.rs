@@ -15,13 +15,13 @@ use vitalsign_check::{
     report::{Fact, Origin, Severity, Weight},
 };
 
-type Answer = Box<dyn Fn(u32) -> BoxFuture<'static, Outcome> + Send + Sync>;
+type ProbeAnswer = Box<dyn Fn(u32) -> BoxFuture<'static, Outcome> + Send + Sync>;
 
 /// A check that counts its runs and answers with a closure that is given that count.
 struct Probe {
     spec: Spec,
     runs: AtomicU32,
-    answer: Answer,
+    answer: ProbeAnswer,
 }
 
 impl Check for Probe {
@@ -46,13 +46,13 @@ fn schedule() -> Schedule {
     }
 }
 
-fn probe(name: &str, schedule: Schedule, answer: Answer) -> Arc<Probe> {
+fn probe(name: &str, schedule: Schedule, answer: ProbeAnswer) -> Arc<Probe> {
     let spec = Spec { name: Name::parse(name).unwrap(), origin: Origin::Builtin, schedule };
     Arc::new(Probe { spec, runs: AtomicU32::new(0), answer })
 }
 
 /// Answers with these statuses, the last one for ever.
-fn saying(statuses: &'static [Status]) -> Answer {
+fn saying(statuses: &'static [Status]) -> ProbeAnswer {
     Box::new(|run| {
         let status = *statuses.get(run as usize - 1).or(statuses.last()).unwrap();
         let outcome = Outcome::of(Finding::new(status, "said", "said so"));
@@ -60,14 +60,14 @@ fn saying(statuses: &'static [Status]) -> Answer {
     })
 }
 
-fn hanging() -> Answer {
+fn hanging() -> ProbeAnswer {
     Box::new(|_| Box::pin(std::future::pending()))
 }
 
-fn runner(checks: &[&Arc<Probe>], place: Place) -> Arc<Runner> {
+fn runner(checks: &[&Arc<Probe>], place: Executor) -> Arc<Runner> {
     let checks = checks.iter().map(|check| Arc::clone(check) as Arc<dyn Check>).collect();
     let clock = Arc::new(FixedClock("2025-10-27T12:00:00Z".parse().unwrap()));
-    Arc::new(Runner::build(checks, Subject::default(), Registry::default(), clock, place))
+    Arc::new(Runner::build(checks, Subject::default(), RegistrySection::default(), clock, place))
 }
 
 fn runs(probe: &Arc<Probe>) -> u32 {
@@ -80,7 +80,7 @@ fn code(runner: &Runner, name: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn before_the_first_run_nothing_counts_as_healthy() {
-    let runner = runner(&[&probe("wal", schedule(), saying(&[Status::Ok]))], Place::Task);
+    let runner = runner(&[&probe("wal", schedule(), saying(&[Status::Ok]))], Executor::Task);
     let report = runner.report();
     assert_eq!(report.status, Severity::Error);
     assert_eq!(report.errors, ["wal: has not run yet"]);
@@ -92,11 +92,11 @@ async fn before_the_first_run_nothing_counts_as_healthy() {
 async fn a_round_runs_what_was_chosen_and_a_look_runs_nothing() {
     let a = probe("a", schedule(), saying(&[Status::Ok]));
     let b = probe("b", Schedule { enabled: false, ..schedule() }, saying(&[Status::Warn]));
-    let runner = runner(&[&b, &a], Place::Task);
+    let runner = runner(&[&b, &a], Executor::Task);
     let all = runner.choose(&Selection::default()).unwrap();
     let report = runner.round(&all).await;
     assert_eq!((report.checks.len(), report.registry.records), (1, Some(7)));
-    assert_eq!(gate(&report, |_, _| false), Gate::default());
+    assert_eq!(gate(&report, |_, _| false), GateDecision::default());
     let only = runner.choose(&Selection { only: vec!["b".to_owned()], ..Selection::default() }).unwrap();
     assert_eq!(runner.round(&only).await.status, Severity::Warn);
     let version = runner.version();
@@ -111,7 +111,7 @@ async fn a_round_runs_what_was_chosen_and_a_look_runs_nothing() {
 async fn a_hung_check_delays_nothing_and_its_slot_stays_taken() {
     let good = probe("good", schedule(), saying(&[Status::Ok]));
     let hung = probe("hung", schedule(), hanging());
-    let runner = runner(&[&good, &hung], Place::Task);
+    let runner = runner(&[&good, &hung], Executor::Task);
     let all = runner.choose(&Selection::default()).unwrap();
     let report = runner.round(&all).await;
     assert_eq!(report.errors, ["hung: gave no answer within 2 s (timeoutMs)"]);
@@ -128,7 +128,7 @@ async fn a_hung_check_delays_nothing_and_its_slot_stays_taken() {
 async fn a_round_with_a_limit_reports_on_every_check() {
     let good = probe("good", schedule(), saying(&[Status::Ok]));
     let hung = probe("hung", schedule(), hanging());
-    let runner = runner(&[&good, &hung], Place::Task);
+    let runner = runner(&[&good, &hung], Executor::Task);
     let all = runner.choose(&Selection::default()).unwrap();
     let started = Instant::now();
     let report = runner.round_within(&all, Duration::from_secs(1)).await;
@@ -159,7 +159,7 @@ async fn a_check_is_told_that_the_round_ends_before_its_own_limit() {
     let told = Arc::new(Told(spec, Mutex::default()));
     let clock = Arc::new(FixedClock("2025-10-27T12:00:00Z".parse().unwrap()));
     let checks: Vec<Arc<dyn Check>> = vec![Arc::clone(&told) as Arc<dyn Check>];
-    let runner = Arc::new(Runner::build(checks, Subject::default(), Registry::default(), clock, Place::Task));
+    let runner = Arc::new(Runner::build(checks, Subject::default(), RegistrySection::default(), clock, Executor::Task));
     let all = runner.choose(&Selection::default()).unwrap();
     runner.round_within(&all, Duration::from_secs(1)).await;
     runner.round_within(&all, Duration::from_secs(60)).await;
@@ -172,7 +172,7 @@ async fn each_change_of_what_counts_is_told_once() {
     use Status::{Error, Ok};
     let held = Schedule { failure_threshold: 2, ..schedule() };
     let check = probe("disk", held, saying(&[Ok, Ok, Error, Error, Error, Ok]));
-    let runner = runner(&[&check], Place::Task);
+    let runner = runner(&[&check], Executor::Task);
     let all = runner.choose(&Selection::default()).unwrap();
     let mut changes = runner.changes();
     for _ in 0..6 {
@@ -191,7 +191,7 @@ async fn a_check_that_found_no_database_looks_again_soon() {
     let missing = || Outcome::of(Finding::new(Status::Error, "missing", "there is no database").of_database());
     let answer = move |run| if run <= 3 { missing() } else { Outcome::new("fine") };
     let check = probe("deep", seldom, Box::new(move |run| Box::pin(std::future::ready(answer(run)))));
-    let runner = runner(&[&check], Place::Task);
+    let runner = runner(&[&check], Executor::Task);
     let _background = runner.start();
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!((runs(&check), runner.report().status), (3, Severity::Error));
@@ -203,7 +203,7 @@ async fn a_check_that_found_no_database_looks_again_soon() {
 async fn critical_checks_start_with_the_schedule() {
     let critical = probe("z", schedule(), saying(&[Status::Ok]));
     let other = probe("a", Schedule { weight: Weight::Ordinary, ..schedule() }, saying(&[Status::Ok]));
-    let runner = runner(&[&critical, &other], Place::Task);
+    let runner = runner(&[&critical, &other], Executor::Task);
     let _background = runner.start();
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!((runs(&critical), runs(&other)), (1, 0));
@@ -226,7 +226,7 @@ async fn a_late_answer_is_nobodys_and_frees_the_slot() {
             })
         }),
     );
-    let runner = runner(&[&check], Place::Task);
+    let runner = runner(&[&check], Executor::Task);
     let all = runner.choose(&Selection::default()).unwrap();
     runner.round(&all).await;
     late.notify_one();
@@ -251,7 +251,7 @@ async fn two_rounds_at_once_share_one_run() {
             })
         }),
     );
-    let runner = runner(&[&check], Place::Task);
+    let runner = runner(&[&check], Executor::Task);
     let all = runner.choose(&Selection::default()).unwrap();
     let open = async {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -264,7 +264,7 @@ async fn two_rounds_at_once_share_one_run() {
 #[tokio::test(start_paused = true)]
 async fn a_round_that_is_dropped_leaves_its_runs_accounted_for() {
     let check = probe("hung", schedule(), hanging());
-    let runner = runner(&[&check], Place::Task);
+    let runner = runner(&[&check], Executor::Task);
     let all = runner.choose(&Selection::default()).unwrap();
     assert!(timeout(Duration::from_millis(1), runner.round(&all)).await.is_err());
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -278,7 +278,7 @@ async fn a_panic_is_a_result_and_the_next_run_goes_on() {
         schedule(),
         Box::new(|run| Box::pin(async move { if run == 1 { panic!("boom \x1b") } else { Outcome::new("fine") } })),
     );
-    for place in [Place::Task, Place::Thread] {
+    for place in [Executor::Task, Executor::Thread] {
         let runner = runner(&[&check], place);
         check.runs.store(0, Ordering::Relaxed);
         let all = runner.choose(&Selection::default()).unwrap();
@@ -293,7 +293,7 @@ async fn hung_checks_do_not_keep_the_others_from_starting() {
     let good = probe("z-good", schedule(), saying(&[Status::Ok]));
     let mut checks: Vec<_> = hung.iter().collect();
     checks.push(&good);
-    let runner = runner(&checks, Place::Task);
+    let runner = runner(&checks, Executor::Task);
     let all = runner.choose(&Selection::default()).unwrap();
     let started = Instant::now();
     let round = tokio::spawn({
@@ -312,7 +312,7 @@ async fn hung_checks_do_not_keep_the_others_from_starting() {
 async fn the_schedule_runs_start_to_start_and_ends_when_dropped() {
     let check = probe("wal", schedule(), saying(&[Status::Ok]));
     let off = probe("off", Schedule { enabled: false, ..schedule() }, saying(&[Status::Ok]));
-    let runner = runner(&[&check, &off], Place::Task);
+    let runner = runner(&[&check, &off], Executor::Task);
     let background = runner.start();
     tokio::time::sleep(spread::FIRST_WITHIN).await;
     assert_eq!(runs(&check), 1, "the first run comes soon");
@@ -328,7 +328,7 @@ async fn the_schedule_runs_start_to_start_and_ends_when_dropped() {
 #[tokio::test(start_paused = true)]
 async fn a_run_under_way_is_accounted_for_when_the_schedule_ends() {
     let check = probe("hung", schedule(), hanging());
-    let runner = runner(&[&check], Place::Task);
+    let runner = runner(&[&check], Executor::Task);
     let background = runner.start();
     tokio::time::sleep(spread::FIRST_WITHIN).await;
     assert_eq!(runs(&check), 1);
@@ -351,7 +351,7 @@ async fn late_runs_are_not_made_up_for() {
             })
         }),
     );
-    let runner = runner(&[&check], Place::Task);
+    let runner = runner(&[&check], Executor::Task);
     let _background = runner.start();
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert!((9..=11).contains(&runs(&check)), "{} runs", runs(&check));
@@ -360,7 +360,7 @@ async fn late_runs_are_not_made_up_for() {
 #[tokio::test(start_paused = true)]
 async fn a_result_past_its_age_is_unknown_whatever_it_said() {
     let check = probe("wal", schedule(), saying(&[Status::Ok]));
-    let runner = runner(&[&check], Place::Task);
+    let runner = runner(&[&check], Executor::Task);
     let all = runner.choose(&Selection::default()).unwrap();
     assert_eq!(runner.round(&all).await.registry.records, Some(7));
     let version = runner.version();
@@ -382,7 +382,7 @@ async fn hysteresis_holds_and_says_so() {
     use Status::{Error, Ok, Unknown};
     let held = Schedule { failure_threshold: 2, success_threshold: 3, ..schedule() };
     let check = probe("disk", held, saying(&[Ok, Error, Unknown, Ok, Ok, Ok]));
-    let runner = runner(&[&check], Place::Task);
+    let runner = runner(&[&check], Executor::Task);
     let all = runner.choose(&Selection::default()).unwrap();
     let mut seen = Vec::new();
     for _ in 0..6 {
@@ -441,7 +441,8 @@ fn unprepared() -> (Arc<Probe>, Arc<watch::Sender<bool>>, Arc<Runner>) {
     let ready = Arc::new(watch::Sender::new(false));
     let check = Arc::new(Prepared { probe: Arc::clone(&probe), ready: Arc::clone(&ready) });
     let clock = Arc::new(FixedClock("2025-10-27T12:00:00Z".parse().unwrap()));
-    let runner = Arc::new(Runner::build(vec![check], Subject::default(), Registry::default(), clock, Place::Task));
+    let runner =
+        Arc::new(Runner::build(vec![check], Subject::default(), RegistrySection::default(), clock, Executor::Task));
     (probe, ready, runner)
 }
 
@@ -471,7 +472,7 @@ async fn what_a_long_round_found_first_is_not_old_in_its_own_report() {
             })
         }),
     );
-    let runner = runner(&[&quick, &slow], Place::Task);
+    let runner = runner(&[&quick, &slow], Executor::Task);
     let all = runner.choose(&Selection::default()).unwrap();
     for report in [runner.round(&all).await, runner.round_within(&all, Duration::from_secs(300)).await] {
         assert_eq!((report.status, code(&runner, "quick").as_str()), (Severity::Ok, "stale"), "{:?}", report.errors);
@@ -518,7 +519,7 @@ async fn a_thread_that_blocks_is_given_up_on() {
         }),
     );
     let good = probe("good", schedule(), saying(&[Status::Ok]));
-    let runner = runner(&[&check, &good], Place::Thread);
+    let runner = runner(&[&check, &good], Executor::Thread);
     let all = runner.choose(&Selection::default()).unwrap();
     let round = tokio::spawn({
         let (runner, all) = (Arc::clone(&runner), all.clone());
@@ -543,11 +544,11 @@ async fn a_thread_that_blocks_is_given_up_on() {
 async fn a_corrupt_database_is_critical_whichever_check_finds_it() {
     let corrupt = |text: &str| Outcome::of(Finding::new(Status::Error, "corrupt", text).corrupt());
     let found = corrupt("page 7 is not a page");
-    let finds: Answer = Box::new(move |_| Box::pin(std::future::ready(found.clone())));
+    let finds: ProbeAnswer = Box::new(move |_| Box::pin(std::future::ready(found.clone())));
     let ordinary = Schedule { weight: Weight::Ordinary, ..schedule() };
     let ready = Schedule { groups: vec!["ready".to_owned()], ..schedule() };
     let checks = [probe("records", ordinary, finds), probe("wal", ready, saying(&[Status::Ok]))];
-    let runner = runner(&[&checks[0], &checks[1]], Place::Task);
+    let runner = runner(&[&checks[0], &checks[1]], Executor::Task);
     let all = runner.choose(&Selection::default()).unwrap();
     assert_eq!(runner.round(&all).await.checks[0].weight, Weight::Critical);
     let group = Selection { group: Some("ready".to_owned()), ..Selection::default() };

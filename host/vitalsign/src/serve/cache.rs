@@ -34,19 +34,19 @@ impl Rendered {
 }
 
 /// The rendered report on some checks.
-pub(super) struct Cache {
+pub(super) struct ReportCache {
     /// Which checks; `None` for every one that is enabled.
     chosen: Option<Chosen>,
-    kept: Mutex<Option<Kept>>,
+    kept: Mutex<Option<CachedReport>>,
 }
 
-struct Kept {
+struct CachedReport {
     rendered: Rendered,
     version: u64,
     until: Instant,
 }
 
-impl Cache {
+impl ReportCache {
     pub(super) fn new(chosen: Option<Chosen>) -> Self {
         Self { chosen, kept: Mutex::new(None) }
     }
@@ -65,7 +65,7 @@ impl Cache {
                     None => runner.report(),
                 };
                 let rendered = Rendered::of(&report);
-                *kept = Some(Kept { rendered: rendered.clone(), version, until: now + MAX_AGE });
+                *kept = Some(CachedReport { rendered: rendered.clone(), version, until: now + MAX_AGE });
                 rendered
             }
         }

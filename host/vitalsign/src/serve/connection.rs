@@ -34,7 +34,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{app, host};
+use super::{host, routes};
 
 /// How long the head of a request may take, from its first byte. Every head here is one packet, and a probe gives up after
 /// a few seconds itself.
@@ -66,12 +66,12 @@ pub(super) const MAX_HEADERS: usize = 64;
 
 /// What holds for all connections of a server at the moment.
 #[derive(Default)]
-pub(super) struct Rules {
+pub(super) struct ConnectionRules {
     state: AtomicU8,
     changed: Notify,
 }
 
-impl Rules {
+impl ConnectionRules {
     const CROWDED: u8 = 1;
     const STOPPING: u8 = 2;
     const OVER: u8 = 4;
@@ -86,14 +86,14 @@ impl Rules {
     }
 
     /// No place is left: whoever has been idle for some seconds is closed.
-    pub(super) fn crowd(&self) {
+    pub(super) fn set_crowded(&self) {
         if !self.has(Self::CROWDED) {
             self.set(Self::CROWDED);
         }
     }
 
     /// There is room again.
-    pub(super) fn relax(&self) {
+    pub(super) fn clear_crowded(&self) {
         if self.has(Self::CROWDED) {
             self.state.fetch_and(!Self::CROWDED, Ordering::Relaxed);
         }
@@ -126,12 +126,12 @@ enum Phase {
 }
 
 /// What a connection waits for, and since when; shared by its socket, its requests and its limits.
-struct Course {
+struct ConnectionTimer {
     began: Instant,
     now: Mutex<(Phase, Instant)>,
 }
 
-impl Course {
+impl ConnectionTimer {
     fn start() -> Self {
         let began = Instant::now();
         Self { began, now: Mutex::new((Phase::Idle, began)) }
@@ -166,13 +166,13 @@ impl Course {
     }
 
     /// The moment at which the connection has waited for too long.
-    fn end(&self, rules: &Rules) -> Instant {
-        if rules.has(Rules::OVER) {
+    fn end(&self, rules: &ConnectionRules) -> Instant {
+        if rules.has(ConnectionRules::OVER) {
             return self.began;
         }
         let (phase, since) = *self.lock();
         let limit = match phase {
-            Phase::Idle if rules.has(Rules::CROWDED) => CROWDED_IDLE_LIMIT,
+            Phase::Idle if rules.has(ConnectionRules::CROWDED) => CROWDED_IDLE_LIMIT,
             Phase::Idle => IDLE_LIMIT,
             Phase::Head => HEAD_LIMIT,
             Phase::Making | Phase::Sending => ANSWER_LIMIT,
@@ -183,15 +183,15 @@ impl Course {
     }
 
     /// Whether the next answer is the last.
-    fn closes(&self, rules: &Rules) -> bool {
-        rules.has(Rules::STOPPING) || self.began.elapsed() >= LIFE
+    fn closes(&self, rules: &ConnectionRules) -> bool {
+        rules.has(ConnectionRules::STOPPING) || self.began.elapsed() >= LIFE
     }
 }
 
 /// The socket, which notes what passes through it.
 struct Socket {
     stream: TcpStream,
-    course: Arc<Course>,
+    timer: Arc<ConnectionTimer>,
 }
 
 impl AsyncRead for Socket {
@@ -199,7 +199,7 @@ impl AsyncRead for Socket {
         let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, into);
         if into.filled().len() > before {
-            self.course.step(Phase::Idle, Phase::Head);
+            self.timer.step(Phase::Idle, Phase::Head);
         }
         read
     }
@@ -209,7 +209,7 @@ impl Socket {
     /// Bytes that the client took count as life, so that only silence is held against it.
     fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(written, Poll::Ready(Ok(count)) if count > 0) {
-            let mut now = self.course.lock();
+            let mut now = self.timer.lock();
             if matches!(now.0, Phase::Idle | Phase::Making | Phase::Sending) {
                 now.1 = Instant::now();
             }
@@ -239,14 +239,14 @@ impl AsyncWrite for Socket {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.course.step(Phase::Sending, Phase::Idle);
+        self.timer.step(Phase::Sending, Phase::Idle);
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.course.lock().0 != Phase::Leaving {
+        if self.timer.lock().0 != Phase::Leaving {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            *self.course.lock() = (Phase::Leaving, Instant::now());
+            *self.timer.lock() = (Phase::Leaving, Instant::now());
         }
         let mut unread = [0; 1024];
         // Bounded by the limit on this phase.
@@ -261,14 +261,14 @@ impl AsyncWrite for Socket {
 }
 
 /// Serves one connection until its client closes it, a limit is reached, or the rules say that it is over.
-pub(super) async fn serve(stream: TcpStream, router: Router, rules: Arc<Rules>) {
+pub(super) async fn serve(stream: TcpStream, router: Router, rules: Arc<ConnectionRules>) {
     // Answers are small and whole; waiting for more to send only delays them.
     let _best_effort = stream.set_nodelay(true);
-    let shared = Arc::new(Course::start());
-    let (course, rules) = (&*shared, &*rules);
+    let shared = Arc::new(ConnectionTimer::start());
+    let (timer, rules) = (&*shared, &*rules);
     let router = TowerToHyperService::new(router);
-    let requests = service_fn(|request| answer(request, &router, course, rules));
-    let socket = TokioIo::new(Socket { stream, course: Arc::clone(&shared) });
+    let requests = service_fn(|request| answer(request, &router, timer, rules));
+    let socket = TokioIo::new(Socket { stream, timer: Arc::clone(&shared) });
     let mut serving = pin!(
         http1::Builder::new()
             .header_read_timeout(None)
@@ -279,7 +279,7 @@ pub(super) async fn serve(stream: TcpStream, router: Router, rules: Arc<Rules>) 
             .serve_connection(socket, requests)
     );
     let mut changed = pin!(rules.changed.notified());
-    let mut alarm = pin!(sleep_until(course.end(rules)));
+    let mut alarm = pin!(sleep_until(timer.end(rules)));
     poll_fn(|cx| {
         if let Poll::Ready(ended) = serving.as_mut().poll(cx) {
             if let Err(error) = ended {
@@ -292,7 +292,7 @@ pub(super) async fn serve(stream: TcpStream, router: Router, rules: Arc<Rules>) 
         }
         // The alarm is moved only when it rings, or would ring too late: not at each request.
         loop {
-            let end = course.end(rules);
+            let end = timer.end(rules);
             if Instant::now() >= end {
                 return Poll::Ready(());
             }
@@ -311,18 +311,18 @@ pub(super) async fn serve(stream: TcpStream, router: Router, rules: Arc<Rules>) 
 async fn answer(
     request: Request<Incoming>,
     router: &TowerToHyperService<Router>,
-    course: &Course,
-    rules: &Rules,
+    timer: &ConnectionTimer,
+    rules: &ConnectionRules,
 ) -> Result<Response<Body>, Infallible> {
-    course.make();
+    timer.make();
     let fault = host::fault(request.version(), request.headers());
     let mut answer = match fault {
         None => router.call(request).await?,
-        Some(why) => app::bad_request(why),
+        Some(why) => routes::bad_request(why),
     };
-    if fault.is_some() || course.closes(rules) {
+    if fault.is_some() || timer.closes(rules) {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    course.send();
+    timer.send();
     Ok(answer)
 }

@@ -3,11 +3,11 @@
 //! The only room that knows axum. A GET reads what the runner last saw and never runs a check.
 
 mod access;
-mod app;
 mod cache;
 mod connection;
 mod host;
 mod listen;
+mod routes;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -15,9 +15,9 @@ mod tests;
 use std::{net::SocketAddr, path::PathBuf};
 
 pub use access::{Access, Token};
-pub use app::{App, app};
 pub use listen::{BadListen, BindError, Listen, bind, is_public, look_up};
-pub use server::{Stop, serve};
+pub use routes::{Routes, routes};
+pub use server::{Shutdown, serve};
 
 /// What the server is configured with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +27,12 @@ pub struct Settings {
     /// The addresses that this stands for; none where nothing is to be served, since a name would have to be looked up.
     pub addresses: Vec<SocketAddr>,
     /// Who is shown more than the status.
-    pub details: Details,
+    pub details: DetailsPolicy,
 }
 
 /// Who is shown more than `status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Details {
+pub enum DetailsPolicy {
     /// Everybody who can connect.
     Always,
     /// Nobody.

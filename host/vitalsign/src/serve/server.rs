@@ -13,8 +13,8 @@ use tokio::{
 };
 
 use super::{
-    App,
-    connection::{self, Rules},
+    Routes,
+    connection::{self, ConnectionRules},
 };
 
 /// Connections at one time, where the system gives descriptors for twice as many; further ones wait in its queue. A
@@ -37,17 +37,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a server is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub enum Shutdown {
     /// `/readyz` falls at once, and everything is still answered for 5 s: for orchestrators.
-    Gently,
+    Gracefully,
     /// No new connection from now on: for a person at a terminal.
     Now,
 }
 
-/// Serves `app` on all of `listeners` until `stop` says how to end. From then on each answer is the last on its connection
+/// Serves `routes` on all of `listeners` until `stop` says how to end. From then on each answer is the last on its connection
 /// and says so; connections that ask nothing more are closed after 9 s at most, or after 1 s when it is to stop now.
-pub async fn serve(listeners: Vec<TcpListener>, app: App, stop: impl Future<Output = Stop>) {
-    serve_with(listeners, app, stop, most_connections()).await;
+pub async fn serve(listeners: Vec<TcpListener>, routes: Routes, stop: impl Future<Output = Shutdown>) {
+    serve_with(listeners, routes, stop, most_connections()).await;
 }
 
 /// As many connections as leave the checks at least as many descriptors, after asking the system for all it gives.
@@ -60,38 +60,43 @@ fn most_connections() -> usize {
 }
 
 /// [`serve`] with at most `most` connections at one time.
-pub(super) async fn serve_with(listeners: Vec<TcpListener>, app: App, stop: impl Future<Output = Stop>, most: usize) {
-    let house = House { router: app.router(), places: Arc::new(Semaphore::new(most)), most, rules: Arc::default() };
+pub(super) async fn serve_with(
+    listeners: Vec<TcpListener>,
+    routes: Routes,
+    stop: impl Future<Output = Shutdown>,
+    most: usize,
+) {
+    let app = App { router: routes.router(), places: Arc::new(Semaphore::new(most)), most, rules: Arc::default() };
     let stopping = async {
         let how = stop.await;
-        app.begin_stopping();
-        house.rules.stop();
-        if how == Stop::Gently {
+        routes.begin_stopping();
+        app.rules.stop();
+        if how == Shutdown::Gracefully {
             sleep(NOTICE).await;
         }
         how
     };
     let how = tokio::select! {
-        () = house.accept(&listeners) => Stop::Now,
+        () = app.accept(&listeners) => Shutdown::Now,
         how = stopping => how,
     };
-    listeners.into_iter().for_each(|listener| house.accept_the_last(listener));
-    let drain = if how == Stop::Gently { DRAIN } else { QUICK_DRAIN };
+    listeners.into_iter().for_each(|listener| app.accept_pending(listener));
+    let drain = if how == Shutdown::Gracefully { DRAIN } else { QUICK_DRAIN };
     // Every place is free again once every connection has ended.
     let all = u32::try_from(most).unwrap_or(u32::MAX);
-    drop(timeout(drain, house.places.acquire_many(all)).await);
-    house.rules.end();
+    drop(timeout(drain, app.places.acquire_many(all)).await);
+    app.rules.end();
 }
 
 /// What every connection is given, and how many there may be.
-struct House {
+struct App {
     router: Router,
     places: Arc<Semaphore>,
     most: usize,
-    rules: Arc<Rules>,
+    rules: Arc<ConnectionRules>,
 }
 
-impl House {
+impl App {
     /// Takes connections for as long as it is polled.
     async fn accept(&self, listeners: &[TcpListener]) {
         let mut turn = 0;
@@ -114,11 +119,11 @@ impl House {
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             if self.places.available_permits() > self.most / 4 {
-                self.rules.relax();
+                self.rules.clear_crowded();
             }
             return Some(place);
         }
-        self.rules.crowd();
+        self.rules.set_crowded();
         Arc::clone(&self.places).acquire_owned().await.ok()
     }
 
@@ -131,7 +136,7 @@ impl House {
     }
 
     /// Takes what the system has accepted already and would reset when the listener is closed.
-    fn accept_the_last(&self, listener: TcpListener) {
+    fn accept_pending(&self, listener: TcpListener) {
         let Ok(listener) = listener.into_std() else { return };
         while let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             let Ok((stream, _)) = listener.accept() else { return };

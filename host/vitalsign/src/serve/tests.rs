@@ -27,7 +27,7 @@ use crate::run::{Runner, Selection};
 use vitalsign_base::{clock::FixedClock, value::Name};
 use vitalsign_check::{
     BoxFuture, Check, Context, Outcome, READY_GROUP, Schedule, Spec,
-    report::{Fact, Finding, Measure, Origin, Registry, Status, Subject, Weight},
+    report::{Fact, Finding, Measure, Origin, RegistrySection, Status, Subject, Weight},
 };
 
 /// What must never be seen without the right to details.
@@ -88,7 +88,7 @@ impl World {
         let (disk, wal) = (probe("disk", disk, true, group), probe("wal", wal, false, "other"));
         let checks = vec![Arc::clone(&disk) as Arc<dyn Check>, Arc::clone(&wal) as Arc<dyn Check>];
         let clock = Arc::new(FixedClock("2025-10-27T12:00:00Z".parse().unwrap()));
-        let runner = Runner::new(checks, Subject::default(), Registry::default(), clock);
+        let runner = Runner::new(checks, Subject::default(), RegistrySection::default(), clock);
         Self { disk, wal, runner }
     }
 
@@ -103,12 +103,12 @@ impl World {
         world
     }
 
-    fn app(&self, access: Access) -> App {
-        app(Arc::clone(&self.runner), access)
+    fn app(&self, access: Access) -> Routes {
+        routes(Arc::clone(&self.runner), access)
     }
 }
 
-async fn ask(app: &App, request: Request<Body>) -> (StatusCode, String) {
+async fn ask(app: &Routes, request: Request<Body>) -> (StatusCode, String) {
     let answer = app.router().oneshot(request).await.unwrap();
     for (name, value) in
         [("content-type", "application/json"), ("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
@@ -120,7 +120,7 @@ async fn ask(app: &App, request: Request<Body>) -> (StatusCode, String) {
     (code, String::from_utf8(body.to_vec()).unwrap())
 }
 
-async fn get(app: &App, path: &str) -> (u16, String) {
+async fn get(app: &Routes, path: &str) -> (u16, String) {
     let (code, body) = ask(app, Request::get(path).body(Body::empty()).unwrap()).await;
     (code.as_u16(), body)
 }
@@ -163,8 +163,8 @@ async fn every_route_answers_every_status_in_every_mode() {
             for (path, (code, word), has_details) in routes {
                 let (found, body) = get(&app, path).await;
                 assert_eq!((found, status(&body).as_str()), (code, word), "{path} for {disk:?} and {wal:?}");
-                let bare = format!(r#"{{"status":"{word}"}}"#);
-                assert_eq!(body != bare, detailed && has_details, "{path}: {body}");
+                let status_only = format!(r#"{{"status":"{word}"}}"#);
+                assert_eq!(body != status_only, detailed && has_details, "{path}: {body}");
             }
         }
     }
@@ -301,14 +301,14 @@ async fn nothing_to_look_at_is_not_ready() {
 }
 
 /// A server and where it listens.
-async fn started(stop: impl Future<Output = Stop> + Send + 'static, places: usize) -> (SocketAddr, JoinHandle<()>) {
+async fn started(stop: impl Future<Output = Shutdown> + Send + 'static, places: usize) -> (SocketAddr, JoinHandle<()>) {
     let app = World::looked(Status::Ok, Status::Ok).await.app(Access::Always);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (address, tokio::spawn(server::serve_with(vec![listener], app, stop, places)))
 }
 
-async fn served(stop: impl Future<Output = Stop> + Send + 'static) -> (TcpStream, JoinHandle<()>) {
+async fn served(stop: impl Future<Output = Shutdown> + Send + 'static) -> (TcpStream, JoinHandle<()>) {
     let (address, server) = started(stop, 16).await;
     (TcpStream::connect(address).await.unwrap(), server)
 }
@@ -343,7 +343,7 @@ async fn a_connection_is_kept_alive_until_the_server_stops() {
         let answer = ask_livez(&mut stream).await;
         assert!(answer.starts_with(OK) && !answer.contains(CLOSE), "{answer}");
     }
-    stop.send(Stop::Now).unwrap();
+    stop.send(Shutdown::Now).unwrap();
     assert!(is_closed(&mut stream).await);
     server.await.unwrap();
 }
@@ -357,7 +357,7 @@ async fn after_a_gentle_stop_each_answer_is_the_last_of_its_connection() {
     assert!(!ask_livez(&mut before).await.contains(CLOSE));
     let mut silent = TcpStream::connect(address).await.unwrap();
     let began = tokio::time::Instant::now();
-    stop.send(Stop::Gently).unwrap();
+    stop.send(Shutdown::Gracefully).unwrap();
     tokio::task::yield_now().await;
     let mut later = TcpStream::connect(address).await.unwrap();
     later.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
@@ -380,7 +380,7 @@ async fn what_was_asked_in_the_moment_of_the_stop_is_answered() {
     // These are accepted by the system, and by the server only when it runs again, which is after the stop.
     let std = |_| std::net::TcpStream::connect(address).unwrap();
     let waiting: Vec<_> = (0..8).map(std).collect();
-    stop.send(Stop::Now).unwrap();
+    stop.send(Shutdown::Now).unwrap();
     for stream in waiting {
         stream.set_nonblocking(true).unwrap();
         let answer = ask_livez(&mut TcpStream::from_std(stream).unwrap()).await;

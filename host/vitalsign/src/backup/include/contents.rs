@@ -16,7 +16,7 @@ pub(super) const MAX_FAULTS: usize = 20;
 /// What a path that is included was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(in crate::backup) enum Kind {
+pub(in crate::backup) enum IncludedKind {
     /// A SQLite database.
     Database,
     /// Any other file.
@@ -32,9 +32,9 @@ pub(in crate::backup) enum Kind {
 #[serde(rename_all = "camelCase", default)]
 pub(in crate::backup) struct Contents {
     /// The paths that were included.
-    pub(in crate::backup) entries: Vec<Entry>,
+    pub(in crate::backup) entries: Vec<IncludedEntry>,
     /// The databases among the files, by the names of their members.
-    pub(in crate::backup) databases: BTreeMap<String, Database>,
+    pub(in crate::backup) databases: BTreeMap<String, IncludedDatabase>,
     /// What is wrong with any of it.
     pub(in crate::backup) faults: Vec<String>,
     /// What no archive holds, such as sockets.
@@ -43,9 +43,9 @@ pub(in crate::backup) struct Contents {
 
 /// A path that was included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::backup) struct Entry {
+pub(in crate::backup) struct IncludedEntry {
     pub(in crate::backup) name: String,
-    pub(in crate::backup) kind: Kind,
+    pub(in crate::backup) kind: IncludedKind,
     /// Every folder, itself included, seen from it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(in crate::backup) folders: Vec<Folder>,
@@ -78,7 +78,7 @@ pub(in crate::backup) struct Link {
 /// A database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::backup) struct Database {
+pub(in crate::backup) struct IncludedDatabase {
     pub(in crate::backup) sqlite: SqliteFacts,
     /// Rows in all of its tables; `None` where one of them cannot be counted.
     pub(in crate::backup) rows: Option<u64>,
@@ -125,7 +125,7 @@ impl Contents {
             let known: BTreeSet<_> = entry.folders.iter().map(|folder| folder.path.as_str()).collect();
             let folders = entry.folders.iter().map(|folder| &folder.path);
             for path in folders.chain(entry.links.iter().map(|link| &link.path)) {
-                let is_whole = path.is_empty() && entry.kind == Kind::Folder;
+                let is_whole = path.is_empty() && entry.kind == IncludedKind::Folder;
                 // What is above must be a folder: below a link it would be made where that leads, and from there lead on.
                 let is_below = path.rsplit_once('/').is_none_or(|(above, _)| known.contains(above));
                 if !(is_whole || is_inside(path)) || !is_below || !taken.insert(path) {
@@ -141,7 +141,7 @@ impl Contents {
                     return Err(refused(format!("has a link to `{target}`, which leads out of its folder")));
                 }
             }
-            let is_folder = entry.kind == Kind::Folder;
+            let is_folder = entry.kind == IncludedKind::Folder;
             if is_folder != entry.folders.iter().any(|folder| folder.path.is_empty())
                 || !(is_folder || entry.folders.is_empty() && entry.links.is_empty())
             {
@@ -154,7 +154,8 @@ impl Contents {
 
     /// All folders, named as members are.
     pub(super) fn folders(&self) -> BTreeSet<String> {
-        let of = |entry: &Entry| entry.folders.iter().map(|one| named(&entry.name, &one.path)).collect::<Vec<_>>();
+        let of =
+            |entry: &IncludedEntry| entry.folders.iter().map(|one| named(&entry.name, &one.path)).collect::<Vec<_>>();
         self.entries.iter().flat_map(of).collect()
     }
 
@@ -167,8 +168,8 @@ impl Contents {
     pub(in crate::backup) fn has(&self, member: &str) -> bool {
         let Some(inside) = member.strip_prefix(INCLUDE).and_then(|rest| rest.strip_prefix('/')) else { return false };
         self.entries.iter().any(|entry| match (inside.strip_prefix(&entry.name), entry.kind) {
-            (Some(""), Kind::Database | Kind::File) => true,
-            (Some(rest), Kind::Folder) => rest.starts_with('/'),
+            (Some(""), IncludedKind::Database | IncludedKind::File) => true,
+            (Some(rest), IncludedKind::Folder) => rest.starts_with('/'),
             _ => false,
         })
     }

@@ -15,25 +15,25 @@ use std::{
 
 use super::{
     Include,
-    contents::{Contents, Database, Entry, Folder, Kind, Link, stays_inside},
+    contents::{Contents, Folder, IncludedDatabase, IncludedEntry, IncludedKind, Link, stays_inside},
 };
 use crate::backup::{
-    Failure, Progress,
-    create::room,
+    Error, Progress,
+    create::require_space,
     journal,
-    kept::SIDES,
-    record::{Judged, Structure},
-    snapshot::{About, INDEX_LIMIT, facts_of, judged},
+    manifest::{Examination, Structure},
+    replaced_folder::SIDES,
+    snapshot::{BackupContext, INDEX_LIMIT, facts_of, judged},
     spool::Spool,
     unpack::{MAX_LIST_BYTES, STEP_BYTES},
 };
 use vitalsign_archive::{CONTENTS, DATABASE_MAGIC, Header, INCLUDE, MAX_INCLUDED, MAX_INCLUDED_NAME_BYTES, Writer};
 use vitalsign_base::{
     clock::Deadline,
-    files::{self, Node, Stat},
+    files::{self, FolderEntry, Stat},
     value::bytes,
 };
-use vitalsign_sqlite::{Depth, HoldLimits, Registry, SecondTruth, Snapshot, Trouble};
+use vitalsign_sqlite::{Database, Depth, DetachedProcess, Snapshot, TransactionLimits};
 
 /// How often a file may change while it is read.
 const MAX_TRIES: u32 = 5;
@@ -57,11 +57,11 @@ const RESERVE_BYTES: u64 = 16 << 20;
 /// Writes everything that is included, and its description.
 pub(in crate::backup) fn gather(
     include: &[Include],
-    about: &About<'_>,
+    about: &BackupContext<'_>,
     writer: &mut Writer,
-    (out, limits): (&Path, HoldLimits),
+    (out, limits): (&Path, TransactionLimits),
     progress: &dyn Progress,
-) -> Result<Contents, Failure> {
+) -> Result<Contents, Error> {
     let mut gatherer = Gatherer {
         about,
         writer,
@@ -88,14 +88,14 @@ pub(in crate::backup) fn gather(
     let text = contents.render();
     let header = about.header(CONTENTS, Some(text.len() as u64));
     let ended = writer.begin(header).and_then(|()| writer.write(text.as_bytes())).and_then(|()| writer.end());
-    ended.map(|_| contents).map_err(|error| Failure::io("write the archive in", out, error))
+    ended.map(|_| contents).map_err(|error| Error::io("write the archive in", out, error))
 }
 
 struct Gatherer<'a> {
-    about: &'a About<'a>,
+    about: &'a BackupContext<'a>,
     writer: &'a mut Writer,
     out: &'a Path,
-    limits: HoldLimits,
+    limits: TransactionLimits,
     progress: &'a dyn Progress,
     contents: Contents,
     /// What is counted against the limits.
@@ -107,34 +107,35 @@ struct Gatherer<'a> {
 
 /// Where a file is: its root is a folder below which no link is followed.
 #[derive(Clone, Copy)]
-struct At<'a> {
+struct IncludedFile<'a> {
     root: &'a Path,
     inside: &'a Path,
     member: &'a str,
 }
 
-impl At<'_> {
+impl IncludedFile<'_> {
     fn path(&self) -> PathBuf {
         self.root.join(self.inside)
     }
 }
 
 /// A file that was read.
-enum Had {
+enum FileContent {
     Small(Vec<u8>),
     Large(File, Option<tempfile::TempDir>),
 }
 
 impl Gatherer<'_> {
-    fn one(&mut self, include: &Include) -> Result<(), Failure> {
+    fn one(&mut self, include: &Include) -> Result<(), Error> {
         let path = super::rules::real(&include.path);
         let name = &include.name;
-        let mut entry = Entry { name: name.clone(), kind: Kind::Missing, folders: Vec::new(), links: Vec::new() };
+        let mut entry =
+            IncludedEntry { name: name.clone(), kind: IncludedKind::Missing, folders: Vec::new(), links: Vec::new() };
         match files::node(&path) {
-            Ok(Some(Node::File(stat))) => {
+            Ok(Some(FolderEntry::File(stat))) => {
                 let member = format!("{INCLUDE}/{name}");
                 let inside = PathBuf::from(path.file_name().unwrap_or_default());
-                let at = At { root: files::folder_of(&path), inside: &inside, member: &member };
+                let at = IncludedFile { root: files::folder_of(&path), inside: &inside, member: &member };
                 let faults = self.contents.faults.len();
                 match self.file(&at, &stat, &[])? {
                     Some(kind) => entry.kind = kind,
@@ -145,8 +146,8 @@ impl Gatherer<'_> {
                     None => {}
                 }
             }
-            Ok(Some(Node::Folder(stat))) => {
-                entry.kind = Kind::Folder;
+            Ok(Some(FolderEntry::Folder(stat))) => {
+                entry.kind = IncludedKind::Folder;
                 self.folder(&path, Path::new(""), &stat, &mut entry, 0)?;
             }
             Ok(Some(_)) => self.contents.fault(&format!("`{name}` is neither a file nor a folder")),
@@ -162,9 +163,9 @@ impl Gatherer<'_> {
         root: &Path,
         inside: &Path,
         stat: &Stat,
-        entry: &mut Entry,
+        entry: &mut IncludedEntry,
         depth: usize,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Error> {
         let Some(path) = inside.to_str() else { return Ok(()) };
         self.count(path, 0)?;
         let Stat { uid, gid, mode, .. } = *stat;
@@ -208,14 +209,14 @@ impl Gatherer<'_> {
             }
             let shown = format!("`{}`", Path::new(&entry.name).join(inside).display());
             match node {
-                Node::File(stat) => {
+                FolderEntry::File(stat) => {
                     let member = format!("{INCLUDE}/{}/{}", entry.name, inside.display());
                     let own: Vec<_> =
                         sides.iter().filter(|(of, _)| of == inside).map(|(_, side)| side.clone()).collect();
-                    self.file(&At { root, inside, member: &member }, stat, &own)?;
+                    self.file(&IncludedFile { root, inside, member: &member }, stat, &own)?;
                 }
-                Node::Folder(stat) => self.folder(root, inside, stat, entry, depth + 1)?,
-                Node::Link(target) => match (inside.to_str(), target.to_str()) {
+                FolderEntry::Folder(stat) => self.folder(root, inside, stat, entry, depth + 1)?,
+                FolderEntry::Link(target) => match (inside.to_str(), target.to_str()) {
                     (Some(path), Some(to)) if stays_inside(path, to) => {
                         self.count(path, 0)?;
                         let (uid, gid) = (stat.uid, stat.gid);
@@ -225,7 +226,7 @@ impl Gatherer<'_> {
                         "{shown} is a symbolic link that leads out of its folder, so it is not in the archive"
                     )),
                 },
-                Node::Other(_) => {
+                FolderEntry::Other(_) => {
                     let what = format!("{shown} is a socket, a pipe or a device");
                     tracing::warn!("{what}, which no archive holds; it is left out");
                     self.contents.leaves_out(&what);
@@ -236,7 +237,7 @@ impl Gatherer<'_> {
     }
 
     /// One more member, folder or link, with so many bytes.
-    fn count(&mut self, name: &str, bytes: u64) -> Result<(), Failure> {
+    fn count(&mut self, name: &str, bytes: u64) -> Result<(), Error> {
         self.members += 1;
         // A digest, two spaces, a line break; and as much for what describes a folder or a link.
         self.list_bytes += name.len() as u64 + 100;
@@ -249,7 +250,7 @@ impl Gatherer<'_> {
             let (one, all) = (self::bytes(MAX_FILE_BYTES), self::bytes(MAX_TOTAL_BYTES));
             format!("what `backup.include` names has a file of more than {one}, or more than {all} in all")
         } else if self.progress.is_cancelled() {
-            return Err(Failure::Interrupted);
+            return Err(Error::Interrupted);
         } else {
             return Ok(());
         };
@@ -257,7 +258,7 @@ impl Gatherer<'_> {
     }
 
     /// A file, or the database in it with what lies beside it. Gives what it was; `None` where it is not in the archive.
-    fn file(&mut self, at: &At<'_>, stat: &Stat, sides: &[PathBuf]) -> Result<Option<Kind>, Failure> {
+    fn file(&mut self, at: &IncludedFile<'_>, stat: &Stat, sides: &[PathBuf]) -> Result<Option<IncludedKind>, Error> {
         self.count(at.member, stat.bytes)?;
         let shown = shown(at.member);
         if stat.id == self.about.stat.id {
@@ -268,28 +269,28 @@ impl Gatherer<'_> {
         }
         if is_database(at.root, at.inside) {
             match self.database(at, stat)? {
-                Ok(()) => return Ok(Some(Kind::Database)),
-                Err(trouble) => {
+                Ok(()) => return Ok(Some(IncludedKind::Database)),
+                Err(error) => {
                     let beside = if sides.is_empty() { "" } else { ", with what lies beside it" };
-                    self.contents.fault(&format!("the database {shown} was copied as a file{beside}: {trouble}"));
+                    self.contents.fault(&format!("the database {shown} was copied as a file{beside}: {error}"));
                 }
             }
             for side in sides {
                 let name = side.file_name().unwrap_or_default().to_string_lossy();
                 let folder = at.member.rsplit_once('/').map_or("", |(folder, _)| folder);
                 let member = format!("{folder}/{name}");
-                self.plain(&At { root: at.root, inside: side, member: &member })?;
+                self.plain(&IncludedFile { root: at.root, inside: side, member: &member })?;
             }
         }
-        Ok(self.plain(at)?.then_some(Kind::File))
+        Ok(self.plain(at)?.then_some(IncludedKind::File))
     }
 
     /// A file as it is; gives whether it is in the archive.
-    fn plain(&mut self, at: &At<'_>) -> Result<bool, Failure> {
+    fn plain(&mut self, at: &IncludedFile<'_>) -> Result<bool, Error> {
         let shown = shown(at.member);
         let mut last = None;
         for _ in 0..MAX_TRIES {
-            match self.had(at)? {
+            match self.read_file(at)? {
                 Ok((had, stat, true)) => {
                     self.member(at, &stat, had)?;
                     return Ok(true);
@@ -313,18 +314,18 @@ impl Gatherer<'_> {
     }
 
     /// Reads a file once, and says whether it held still. The inner error comes from the file, the outer one is final.
-    fn had(&self, at: &At<'_>) -> Result<io::Result<(Had, Stat, bool)>, Failure> {
+    fn read_file(&self, at: &IncludedFile<'_>) -> Result<io::Result<(FileContent, Stat, bool)>, Error> {
         let (mut file, before) = match files::open_beneath(at.root, at.inside) {
             Ok(opened) => opened,
             Err(error) => return Ok(Err(error)),
         };
-        let writing = |error| Failure::io("write a copy of an included file to", self.out, error);
+        let writing = |error| Error::io("write a copy of an included file to", self.out, error);
         let mut had = if before.bytes <= MAX_HELD_BYTES {
-            Had::Small(Vec::with_capacity(usize::try_from(before.bytes).unwrap_or(0)))
+            FileContent::Small(Vec::with_capacity(usize::try_from(before.bytes).unwrap_or(0)))
         } else {
-            room(self.out, before.bytes.saturating_mul(2).saturating_add(RESERVE_BYTES))?;
+            require_space(self.out, before.bytes.saturating_mul(2).saturating_add(RESERVE_BYTES))?;
             let folder = files::temporary_folder(self.out).map_err(writing)?;
-            Had::Large(files::create_private(&folder.path().join("file")).map_err(writing)?, Some(folder))
+            FileContent::Large(files::create_private(&folder.path().join("file")).map_err(writing)?, Some(folder))
         };
         let (mut step, mut left) = (vec![0; STEP_BYTES], before.bytes);
         while left > 0 {
@@ -337,11 +338,11 @@ impl Gatherer<'_> {
             };
             left -= read.len() as u64;
             match &mut had {
-                Had::Small(bytes) => bytes.extend_from_slice(read),
-                Had::Large(file, _) => file.write_all(read).map_err(writing)?,
+                FileContent::Small(bytes) => bytes.extend_from_slice(read),
+                FileContent::Large(file, _) => file.write_all(read).map_err(writing)?,
             }
             if self.progress.is_cancelled() {
-                return Err(Failure::Interrupted);
+                return Err(Error::Interrupted);
             }
         }
         let still = || -> io::Result<bool> {
@@ -354,8 +355,8 @@ impl Gatherer<'_> {
         Ok(Ok((had, read, still)))
     }
 
-    fn member(&mut self, at: &At<'_>, stat: &Stat, had: Had) -> Result<(), Failure> {
-        let writing = |error| Failure::io("write the archive in", self.out, error);
+    fn member(&mut self, at: &IncludedFile<'_>, stat: &Stat, had: FileContent) -> Result<(), Error> {
+        let writing = |error| Error::io("write the archive in", self.out, error);
         let header = Header {
             name: at.member.to_owned(),
             bytes: Some(stat.bytes),
@@ -366,8 +367,8 @@ impl Gatherer<'_> {
         };
         self.writer.begin(header).map_err(writing)?;
         match had {
-            Had::Small(bytes) => self.writer.write(&bytes).map_err(writing)?,
-            Had::Large(mut file, _folder) => {
+            FileContent::Small(bytes) => self.writer.write(&bytes).map_err(writing)?,
+            FileContent::Large(mut file, _folder) => {
                 file.rewind().map_err(writing)?;
                 let mut step = vec![0; STEP_BYTES];
                 loop {
@@ -376,7 +377,7 @@ impl Gatherer<'_> {
                         count => self.writer.write(step.get(..count).unwrap_or_default()).map_err(writing)?,
                     }
                     if self.progress.is_cancelled() {
-                        return Err(Failure::Interrupted);
+                        return Err(Error::Interrupted);
                     }
                 }
             }
@@ -385,38 +386,40 @@ impl Gatherer<'_> {
     }
 
     /// A database, from one read transaction. The inner error comes from the database, the outer one is final.
-    fn database(&mut self, at: &At<'_>, stat: &Stat) -> Result<Result<(), Trouble>, Failure> {
+    fn database(&mut self, at: &IncludedFile<'_>, stat: &Stat) -> Result<Result<(), vitalsign_sqlite::Error>, Error> {
         let shown = shown(at.member);
-        let registry = Registry::new(at.path());
-        let held = registry.hold_or_join(self.limits, |snapshot| {
+        let registry = Database::new(at.path());
+        let held = registry.long_read_or_join(self.limits, |snapshot| {
             // SQLite follows links, and one may have been put in the way since.
             if !files::is_open_beneath(at.root, at.inside).unwrap_or(false) {
-                return Err(Trouble::Changing(at.path()));
+                return Err(vitalsign_sqlite::Error::Changing(at.path()));
             }
             let facts = snapshot.facts()?;
             let needed = (facts.page_bytes * facts.pages).saturating_mul(2).saturating_add(RESERVE_BYTES);
-            match room(self.out, needed) {
+            match require_space(self.out, needed) {
                 Ok(()) => Spool::of(snapshot, self.out, self.progress),
                 Err(failure) => Ok(Err(failure)),
             }
         });
-        let truth = registry.second_truths(self.others).into_iter().find(SecondTruth::loses_rows);
+        let truth = registry.detached_processes(self.others).into_iter().find(DetachedProcess::loses_rows);
         // Its files are read next, and no lock of this process may be on them then.
         drop(registry);
         let spool = match held {
             Ok(spool) => spool?,
-            Err(_) if self.progress.is_cancelled() => return Err(Failure::Interrupted),
-            Err(trouble) => match self.settled(at)? {
+            Err(_) if self.progress.is_cancelled() => return Err(Error::Interrupted),
+            Err(error) => match self.checkpointed_copy(at)? {
                 Some(spool) => {
                     // A process that was killed leaves it so, and nobody has it open: the files are all there is.
-                    if !matches!(trouble, Trouble::WalWithoutShm(_) | Trouble::HotJournal(_)) {
-                        self.contents.fault(&format!(
-                            "the database {shown} was copied with its log as they lay there: {trouble}"
-                        ));
+                    if !matches!(
+                        error,
+                        vitalsign_sqlite::Error::WalWithoutShm(_) | vitalsign_sqlite::Error::HotJournal(_)
+                    ) {
+                        self.contents
+                            .fault(&format!("the database {shown} was copied with its log as they lay there: {error}"));
                     }
                     spool
                 }
-                None => return Ok(Err(trouble)),
+                None => return Ok(Err(error)),
             },
         };
         if let Some(truth) = truth {
@@ -430,21 +433,21 @@ impl Gatherer<'_> {
         });
         let (judged, sqlite, rows) = match looked {
             Ok(looked) => looked,
-            Err(_) if self.progress.is_cancelled() => return Err(Failure::Interrupted),
-            Err(trouble) => return Ok(Err(trouble)),
+            Err(_) if self.progress.is_cancelled() => return Err(Error::Interrupted),
+            Err(error) => return Ok(Err(error)),
         };
         let not_checked = match &judged {
-            Ok(Judged { structure: Structure::NotChecked(why), .. }) => Some(why.clone()),
-            Ok(Judged { checked, .. }) => checked.why_not.clone(),
+            Ok(Examination { structure: Structure::NotChecked(why), .. }) => Some(why.clone()),
+            Ok(Examination { checked, .. }) => checked.why_not.clone(),
             Err(_) => None,
         };
         if let Some(fault) = said(&shown, judged)? {
             self.contents.fault(&fault);
         }
-        let writing = |error| Failure::io("write the archive in", self.out, error);
+        let writing = |error| Error::io("write the archive in", self.out, error);
         let (file, copied) = spool.opened().map_err(writing)?;
-        self.member(at, &Stat { bytes: copied, ..*stat }, Had::Large(file, None))?;
-        self.contents.databases.insert(at.member.to_owned(), Database { sqlite, rows, not_checked });
+        self.member(at, &Stat { bytes: copied, ..*stat }, FileContent::Large(file, None))?;
+        self.contents.databases.insert(at.member.to_owned(), IncludedDatabase { sqlite, rows, not_checked });
         Ok(Ok(()))
     }
 }
@@ -452,21 +455,21 @@ impl Gatherer<'_> {
 impl Gatherer<'_> {
     /// A copy of the files of a database that SQLite does not read where it is, with its log folded in there. `None` where they
     /// changed meanwhile, or make no database.
-    fn settled(&self, at: &At<'_>) -> Result<Option<Spool>, Failure> {
-        let writing = |error| Failure::io("write a copy of an included database to", self.out, error);
+    fn checkpointed_copy(&self, at: &IncludedFile<'_>) -> Result<Option<Spool>, Error> {
+        let writing = |error| Error::io("write a copy of an included database to", self.out, error);
         let folder = files::temporary_folder(self.out).map_err(writing)?;
         // SQLite follows no link on its way to what it writes here.
         let path = files::resolved(folder.path()).map_err(writing)?.join("database");
         let mut seen = Vec::new();
         for side in ["", "-wal", "-journal"] {
             let inside = files::beside(at.inside, side);
-            let from = At { inside: &inside, ..*at };
-            match self.had(&from)? {
+            let from = IncludedFile { inside: &inside, ..*at };
+            match self.read_file(&from)? {
                 Ok((had, stat, true)) => {
                     let mut to = files::create_private(&files::beside(&path, side)).map_err(writing)?;
                     match had {
-                        Had::Small(bytes) => to.write_all(&bytes).map_err(writing)?,
-                        Had::Large(mut file, _) => {
+                        FileContent::Small(bytes) => to.write_all(&bytes).map_err(writing)?,
+                        FileContent::Large(mut file, _) => {
                             file.rewind().and_then(|()| io::copy(&mut file, &mut to)).map(drop).map_err(writing)?;
                         }
                     }
@@ -481,29 +484,29 @@ impl Gatherer<'_> {
             (Err(error), None) => error.kind() == io::ErrorKind::NotFound,
             _ => false,
         });
-        Ok((held && vitalsign_sqlite::settle(&path).is_ok()).then(|| Spool::at(path, folder)))
+        Ok((held && vitalsign_sqlite::checkpoint(&path).is_ok()).then(|| Spool::at(path, folder)))
     }
 }
 
-fn too_many() -> Failure {
+fn too_many() -> Error {
     too_much(&format!("what `backup.include` names has more than {MAX_INCLUDED} files, folders and links"))
 }
 
-fn too_much(what: &str) -> Failure {
-    Failure::refused(
+fn too_much(what: &str) -> Error {
+    Error::refused(
         format!("{what}; no archive was made"),
         "include less of it, and back the rest up with a program that is made for files",
     )
 }
 
 /// What a look through an included database found, as a fault of the archive if it is one.
-pub(super) fn said(shown: &str, judged: Result<Judged, Failure>) -> Result<Option<String>, Failure> {
+pub(super) fn said(shown: &str, judged: Result<Examination, Error>) -> Result<Option<String>, Error> {
     match judged {
-        Ok(Judged { structure: Structure::Flawed(faults), .. }) => {
+        Ok(Examination { structure: Structure::Flawed(faults), .. }) => {
             Ok(Some(format!("the database {shown} has faults: {}", faults.join("; "))))
         }
         Ok(_) => Ok(None),
-        Err(Failure::Structure { problems, .. }) => {
+        Err(Error::Structure { problems, .. }) => {
             Ok(Some(format!("the database {shown} is damaged: {}", problems.join("; "))))
         }
         Err(failure) => Err(failure),
@@ -531,9 +534,12 @@ fn is_database(root: &Path, inside: &Path) -> bool {
 }
 
 /// What lies beside the databases in a folder, each with the path of its database.
-fn sides_of_databases(root: &Path, found: &[(PathBuf, Node)]) -> Vec<(PathBuf, PathBuf)> {
-    let files: BTreeSet<_> =
-        found.iter().filter(|(_, node)| matches!(node, Node::File(_))).map(|(inside, _)| inside.as_path()).collect();
+fn sides_of_databases(root: &Path, found: &[(PathBuf, FolderEntry)]) -> Vec<(PathBuf, PathBuf)> {
+    let files: BTreeSet<_> = found
+        .iter()
+        .filter(|(_, node)| matches!(node, FolderEntry::File(_)))
+        .map(|(inside, _)| inside.as_path())
+        .collect();
     let database = |side: &Path| {
         let name = side.as_os_str().as_bytes();
         let of = SIDES.iter().find_map(|ending| name.strip_suffix(ending.as_bytes()))?;

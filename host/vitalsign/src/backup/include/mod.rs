@@ -9,18 +9,18 @@ mod contents;
 mod rules;
 
 mod gather;
-mod put;
+mod restore;
 
-mod lay;
+mod unpack;
 
 use std::path::{Component, Path, PathBuf};
 
 pub(super) use contents::Contents;
 pub(super) use gather::gather;
-pub(super) use lay::{Places, checked, hold, target};
-pub(super) use put::{Plan, Stages};
-pub use put::{Put, Putting};
+pub use restore::{IncludeDestination, RestoredPath};
+pub(super) use restore::{IncludePlan, StagedPaths};
 pub use rules::wrongly_included;
+pub(super) use unpack::{UnpackTargets, checked, hold, target};
 
 use vitalsign_archive::IncludedPath;
 

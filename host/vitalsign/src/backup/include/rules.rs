@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use super::Include;
-use crate::backup::kept::SIDES;
-use vitalsign_base::files::{self, Node};
+use crate::backup::replaced_folder::SIDES;
+use vitalsign_base::files::{self, FolderEntry};
 
 /// Which of the paths cannot be included with the database `db` into archives in `dir`, and why.
 ///
@@ -22,7 +22,7 @@ pub fn wrongly_included(include: &[Include], db: &Path, dir: &Path, links_count:
         let others = || include.iter().zip(&paths).enumerate().filter(|(other, _)| *other != index);
         let twice = others().find(|(other, (it, its))| *other < index && (it.name == one.name || *its == path));
         let above = others().find(|(_, (_, its))| path != *its && path.starts_with(its));
-        let why = if links_count && matches!(files::node(&one.path), Ok(Some(Node::Link(_)))) {
+        let why = if links_count && matches!(files::node(&one.path), Ok(Some(FolderEntry::Link(_)))) {
             "it is a symbolic link; write the path that it leads to".to_owned()
         } else if belongs_to(path, &db) {
             "it is the database of the registry, or belongs to it, and every archive contains that anyway; remove it"

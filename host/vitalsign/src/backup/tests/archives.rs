@@ -2,15 +2,15 @@
 
 use std::{fs, time::Duration};
 
-use super::{Bench, Kind, REGISTRY, told};
+use super::{ErrorKind, REGISTRY, TestRegistry, told};
 use crate::{backup::Verdict, testing::Scene};
 use vitalsign_archive::{Compression, Tag};
-use vitalsign_sqlite::HoldLimits;
+use vitalsign_sqlite::TransactionLimits;
 
 #[test]
 fn nothing_is_ever_overwritten() {
-    let bench = Bench::with(REGISTRY);
-    let name = |made: crate::backup::Made| made.path.file_name().unwrap().to_str().unwrap().to_owned();
+    let bench = TestRegistry::with(REGISTRY);
+    let name = |made: crate::backup::CreatedBackup| made.path.file_name().unwrap().to_str().unwrap().to_owned();
     let first = bench.back_up(|_| ()).unwrap();
     let bytes = fs::read(&first.path).unwrap();
     let tagged = bench.back_up(|request| request.tag = Some(Tag::parse("nightly").unwrap())).unwrap();
@@ -28,7 +28,7 @@ fn nothing_is_ever_overwritten() {
 
 #[test]
 fn the_record_and_the_ledger_say_what_was_found() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let made = bench.back_up(|_| ()).unwrap();
     let record: serde_json::Value =
         serde_json::from_slice(&fs::read(made.path.with_extension("gz.json")).unwrap()).unwrap();
@@ -51,13 +51,13 @@ fn the_record_and_the_ledger_say_what_was_found() {
 
 #[test]
 fn where_no_backup_can_be_made() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     fs::write(bench.path("file"), "").unwrap();
     let out = bench.path("file");
     let (kind, text) = told(&bench, bench.back_up_of(&bench.db(), &out, |_| ()));
     assert_eq!(
         (kind, text.as_str()),
-        (Kind::Refused, "DIR/file is not a folder, so archives cannot be written there; nothing was changed")
+        (ErrorKind::Refused, "DIR/file is not a folder, so archives cannot be written there; nothing was changed")
     );
     for (name, sentence) in
         [("gone", "there is no database at `DIR/gone`"), ("out", "`DIR/out` is a directory, not a database")]
@@ -65,14 +65,14 @@ fn where_no_backup_can_be_made() {
         fs::create_dir_all(bench.path("out")).unwrap();
         let db = bench.path(name);
         let (kind, text) = told(&bench, bench.back_up_of(&db, &bench.path("out"), |_| ()));
-        assert_eq!((kind, text.as_str()), (Kind::Environment, sentence));
+        assert_eq!((kind, text.as_str()), (ErrorKind::Environment, sentence));
     }
     assert_eq!(bench.archives(), 0);
 }
 
 #[test]
 fn what_only_the_registrys_own_program_knows_is_no_damage() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let conn = rusqlite::Connection::open(bench.db()).unwrap();
     conn.create_scalar_function("own", 1, rusqlite::functions::FunctionFlags::SQLITE_DETERMINISTIC, |_| Ok(1)).unwrap();
     conn.execute_batch(
@@ -93,10 +93,10 @@ fn a_backup_that_reaches_a_limit_leaves_no_archive() {
     let _writer = scene.other_process(
         "WITH RECURSIVE s(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM s WHERE v < 20000) INSERT INTO records SELECT v, v FROM s",
     );
-    let bench = Bench::empty();
+    let bench = TestRegistry::empty();
     let limited =
         |limits| told(&bench, bench.back_up_of(&scene.path(), &bench.path("out"), |request| request.limits = limits));
-    let (kind, text) = limited(HoldLimits { time: Duration::ZERO, wal_growth: u64::MAX });
-    assert_eq!((kind, text.contains("was stopped after 0 ms")), (Kind::Environment, true), "{text}");
+    let (kind, text) = limited(TransactionLimits { time: Duration::ZERO, wal_growth: u64::MAX });
+    assert_eq!((kind, text.contains("was stopped after 0 ms")), (ErrorKind::Environment, true), "{text}");
     assert_eq!(bench.archives(), 0);
 }

@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Bench, REGISTRY, at};
+use super::{REGISTRY, TestRegistry, at};
 use crate::backup::{LastRun, attempt::Attempt};
 use vitalsign_base::files;
 
 /// What the check says of the bench's database and its folder `out`.
-fn says(bench: &Bench) -> String {
+fn says(bench: &TestRegistry) -> String {
     said(&bench.db(), &bench.path("out")).replace(bench.folder.path().to_str().unwrap(), "DIR")
 }
 
@@ -26,7 +26,7 @@ fn markers(folder: PathBuf) -> Vec<PathBuf> {
 }
 
 /// Makes a backup of a database that is none for a moment.
-fn fail(bench: &Bench) {
+fn fail(bench: &TestRegistry) {
     let good = bench.read("r.sqlite");
     fs::write(bench.db(), "no database at all").unwrap();
     bench.back_up(|_| ()).unwrap_err();
@@ -35,7 +35,7 @@ fn fail(bench: &Bench) {
 
 #[test]
 fn a_failure_is_remembered_until_a_backup_succeeds() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     bench.back_up(|_| ()).unwrap();
     assert!(says(&bench).starts_with("ok"), "{}", says(&bench));
     assert_eq!(markers(bench.path("out")), Vec::<PathBuf>::new());
@@ -58,7 +58,7 @@ fn a_failure_is_remembered_until_a_backup_succeeds() {
 
 #[test]
 fn one_database_of_two_in_a_folder_fails_alone() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     bench.back_up(|_| ()).unwrap();
     let other = bench.path("other.sqlite");
     fs::write(&other, "no database at all").unwrap();
@@ -69,12 +69,13 @@ fn one_database_of_two_in_a_folder_fails_alone() {
 
 #[test]
 fn what_is_refused_is_no_failure_and_forgets_none() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     bench.back_up(|_| ()).unwrap();
-    let ground = vitalsign_sqlite::Registry::new(bench.db()).ground().unwrap();
+    let database_files = vitalsign_sqlite::Database::new(bench.db()).database_files().unwrap();
     let refused = || {
-        let lock = super::super::create::lock(&ground.real, &ground.database, &std::env::temp_dir()).unwrap();
-        assert_eq!(bench.back_up(|_| ()).unwrap_err().kind(), super::Kind::Refused);
+        let lock =
+            super::super::create::lock(&database_files.real, &database_files.database, &std::env::temp_dir()).unwrap();
+        assert_eq!(bench.back_up(|_| ()).unwrap_err().kind(), super::ErrorKind::Refused);
         drop(lock);
     };
     refused();
@@ -85,13 +86,13 @@ fn what_is_refused_is_no_failure_and_forgets_none() {
     // A refusal after the marker was put gives back what was known before.
     let mut attempt = Attempt::new(&bench.db(), &bench.path("out"));
     attempt.begin(&at("2026-11-24T13:00:00Z"));
-    attempt.end(Some(&crate::backup::Failure::refused("no", "")), &at("2026-11-24T13:00:00Z"));
+    attempt.end(Some(&crate::backup::Error::refused("no", "")), &at("2026-11-24T13:00:00Z"));
     assert!(says(&bench).contains("2026-11-24T12:00:00Z failed: "), "{}", says(&bench));
 }
 
 #[test]
 fn one_that_is_killed_is_remembered_and_one_that_runs_is_not_a_failure() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     bench.back_up(|_| ()).unwrap();
     let mut running = Attempt::new(&bench.db(), &bench.path("out"));
     running.begin(&at("2026-11-24T13:00:00Z"));
@@ -112,7 +113,7 @@ fn one_that_is_killed_is_remembered_and_one_that_runs_is_not_a_failure() {
 
 #[test]
 fn a_folder_that_cannot_be_used_is_remembered_beside_the_database() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     // As an archive folder whose file system is not mounted: what is at its place is no folder that can be made into one.
     fs::write(bench.path("mount"), "").unwrap();
     let out = bench.path("mount/out");
@@ -131,7 +132,7 @@ fn a_folder_that_cannot_be_used_is_remembered_beside_the_database() {
 
 #[test]
 fn a_note_that_cannot_be_read_counts_as_a_failure() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     fail(&bench);
     let [marker] = markers(bench.path("out")).try_into().unwrap();
     let found = fs::metadata(&marker).unwrap();
@@ -145,15 +146,15 @@ fn a_note_that_cannot_be_read_counts_as_a_failure() {
 
 #[test]
 fn the_longest_names_fit() {
-    let bench = Bench::empty();
+    let bench = TestRegistry::empty();
     let deep = (0..14).fold(bench.path("out"), |path, _| path.join("\"".repeat(200)));
     let mut attempt = Attempt::new(&deep.join("r.sqlite"), &bench.path("out"));
     fs::create_dir(bench.path("out")).unwrap();
     attempt.begin(&at("2026-11-24T12:00:00Z"));
     let long = "\"".repeat(5000);
-    attempt.end(Some(&crate::backup::Failure::refused(long.clone(), long.clone())), &at("2026-11-24T12:00:00Z"));
+    attempt.end(Some(&crate::backup::Error::refused(long.clone(), long.clone())), &at("2026-11-24T12:00:00Z"));
     assert_eq!(markers(bench.path("out")), Vec::<PathBuf>::new());
-    let failure = crate::backup::Failure::Structure { what: long.clone(), problems: vec![long], hint: "" };
+    let failure = crate::backup::Error::Structure { what: long.clone(), problems: vec![long], hint: "" };
     let mut attempt = Attempt::new(&deep.join("r.sqlite"), &bench.path("out"));
     attempt.begin(&at("2026-11-24T12:00:00Z"));
     attempt.end(Some(&failure), &at("2026-11-24T12:00:00Z"));

@@ -2,14 +2,14 @@
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
-use super::{Bench, REGISTRY, at};
-use crate::backup::{BackupCheck, Keep, LastRun, Settings, Silent, list, plan, verify};
+use super::{REGISTRY, TestRegistry, at};
+use crate::backup::{BackupCheck, LastRun, RetentionRules, Settings, Silent, list, plan, verify};
 use vitalsign_archive::Compression;
 use vitalsign_base::clock::Deadline;
 use vitalsign_check::{Check as _, Context, Overrides};
-use vitalsign_sqlite::HoldLimits;
+use vitalsign_sqlite::TransactionLimits;
 
-fn says(bench: &Bench, configured: bool, now: &str, last: LastRun) -> String {
+fn says(bench: &TestRegistry, configured: bool, now: &str, last: LastRun) -> String {
     said(bench.db(), bench.path("out"), configured, now, last).replace(bench.folder.path().to_str().unwrap(), "DIR")
 }
 
@@ -33,7 +33,7 @@ pub(super) fn settings(dir: PathBuf) -> Settings {
         schedule: None,
         reverify: None,
         max_proof_age: None,
-        limits: HoldLimits { time: Duration::from_secs(1), wal_growth: 0 },
+        limits: TransactionLimits { time: Duration::from_secs(1), wal_growth: 0 },
     }
 }
 
@@ -59,7 +59,7 @@ pub(super) fn said_of(settings: Settings, db: PathBuf, now: &str, last: LastRun)
 
 #[test]
 fn young_proven_and_whole() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let none = LastRun::default;
     insta::assert_snapshot!(says(&bench, false, "2026-11-24T12:00:00Z", none()), @"
     skipped: there is no backup in DIR/out, and the configuration does not ask for any
@@ -103,7 +103,7 @@ fn young_proven_and_whole() {
 #[test]
 fn unproven_or_suddenly_small() {
     let bench =
-        Bench::with(&format!("{REGISTRY} CREATE TABLE large(a); INSERT INTO large VALUES (randomblob(100000))"));
+        TestRegistry::with(&format!("{REGISTRY} CREATE TABLE large(a); INSERT INTO large VALUES (randomblob(100000))"));
     bench.back_up(|_| ()).unwrap();
     bench.sql("DELETE FROM large; VACUUM");
     bench.back_up(|request| request.verify = false).unwrap();
@@ -116,7 +116,7 @@ fn unproven_or_suddenly_small() {
 
 #[test]
 fn of_a_database_of_the_same_path_on_another_host() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let made = bench.back_up(|_| ()).unwrap();
     let record = bench.path("out").join(format!("{}.json", made.record.archive));
     let mut known: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
@@ -145,7 +145,7 @@ fn of_a_database_of_the_same_path_on_another_host() {
 
 #[test]
 fn a_database_that_the_operator_names_is_known_by_that() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let made = bench.back_up(|request| request.identity = Some("payments")).unwrap();
     assert_eq!(made.record.identity.as_deref(), Some("payments"));
     let verified = verify(&made.path, false, &bench.path(""), &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
@@ -177,7 +177,7 @@ fn a_database_that_the_operator_names_is_known_by_that() {
 
 #[test]
 fn records_that_are_gone_until_somebody_accepts_it() {
-    let bench = Bench::with(&format!(
+    let bench = TestRegistry::with(&format!(
         "{REGISTRY} WITH RECURSIVE s(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM s WHERE v < 498)
          INSERT INTO records SELECT v, '' FROM s;"
     ));
@@ -195,7 +195,7 @@ fn records_that_are_gone_until_somebody_accepts_it() {
     // The next backup is like the one before it, and the records are still missing.
     let kept = || {
         let all = list(&bench.path("out"), true).unwrap();
-        let plan = plan(&all, Keep { last: 1, ..Keep::default() }, at("2026-11-24T13:00:00Z").0);
+        let plan = plan(&all, RetentionRules { last: 1, ..RetentionRules::default() }, at("2026-11-24T13:00:00Z").0);
         plan.iter().map(|one| one.kept.join(", ")).collect::<Vec<_>>()
     };
     bench.back_up(|_| ()).unwrap();
@@ -230,7 +230,7 @@ fn missing_records_are_not_to_be_restored_from_a_damaged_archive_while_another_h
              INSERT INTO records SELECT v, '' FROM s;"
         )
     };
-    let bench = Bench::with(&format!("{REGISTRY} {}", rows(1, 498)));
+    let bench = TestRegistry::with(&format!("{REGISTRY} {}", rows(1, 498)));
     bench.back_up(|_| ()).unwrap();
     bench.sql(&rows(1001, 1010));
     let rotten = bench.back_up(|_| ()).unwrap();
@@ -244,7 +244,7 @@ fn missing_records_are_not_to_be_restored_from_a_damaged_archive_while_another_h
     bench.back_up(|_| ()).unwrap();
     let seen = || {
         let all = list(&bench.path("out"), true).unwrap();
-        let plan = plan(&all, Keep { last: 1, ..Keep::default() }, at("2026-11-24T13:00:00Z").0);
+        let plan = plan(&all, RetentionRules { last: 1, ..RetentionRules::default() }, at("2026-11-24T13:00:00Z").0);
         let kept = plan.iter().map(|one| one.kept.join(", ")).collect::<Vec<_>>();
         let says = says(&bench, true, "2026-11-24T13:00:00Z", LastRun::default());
         (says.lines().find(|line| line.contains("rows-lost")).map(str::to_owned), kept)

@@ -2,16 +2,16 @@
 
 use std::{fs, io::Write as _, path::Path};
 
-use super::{Bench, Kind, REGISTRY, is_long, told};
-use crate::backup::{Failure, Silent, Standing, Verdict, list, tests::at, verify};
+use super::{ErrorKind, REGISTRY, TestRegistry, is_long, told};
+use crate::backup::{ArchiveState, Error, Silent, Verdict, list, tests::at, verify};
 use vitalsign_archive::Compression;
 
-fn small() -> Bench {
-    Bench::with(&format!("PRAGMA page_size = 512; {REGISTRY}"))
+fn small() -> TestRegistry {
+    TestRegistry::with(&format!("PRAGMA page_size = 512; {REGISTRY}"))
 }
 
 /// Restores what `bytes` are: refused as damaged, or the very same database and export.
-fn refused_or_identical(bench: &Bench, bytes: &[u8], whole: &(Vec<u8>, Vec<u8>), what: &str) -> bool {
+fn refused_or_identical(bench: &TestRegistry, bytes: &[u8], whole: &(Vec<u8>, Vec<u8>), what: &str) -> bool {
     let path = bench.path("bad.tar");
     fs::write(&path, bytes).unwrap();
     let found = bench.restored(&path, "back", |_| ());
@@ -24,7 +24,7 @@ fn refused_or_identical(bench: &Bench, bytes: &[u8], whole: &(Vec<u8>, Vec<u8>),
             true
         }
         Err(failure) => {
-            assert_eq!(failure.kind(), Kind::Damaged, "{what}: {failure}");
+            assert_eq!(failure.kind(), ErrorKind::Damaged, "{what}: {failure}");
             for name in ["back", "back.jsonl", ".back.vitalsign-restoring"] {
                 assert!(!bench.path(name).exists(), "{what}: {name} was left behind");
             }
@@ -76,7 +76,7 @@ fn every_flip_and_every_cut_is_refused_or_restored_identical() {
 
 #[test]
 fn verify_names_the_member_and_the_bytes_and_writes_it_down() {
-    let bench = Bench::with(&format!(
+    let bench = TestRegistry::with(&format!(
         "{REGISTRY} WITH RECURSIVE s(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM s WHERE v < 3000)
          INSERT INTO records SELECT v, hex(randomblob(500)) FROM s;"
     ));
@@ -93,40 +93,40 @@ fn verify_names_the_member_and_the_bytes_and_writes_it_down() {
         bad[good.len() / 2] ^= 64;
         fs::write(&made.path, &bad).unwrap();
         let (kind, text) = told(&bench, verify(&made.path, false, &scratch, &clock, &Silent));
-        assert_eq!(kind, Kind::Damaged);
+        assert_eq!(kind, ErrorKind::Damaged);
         assert!(text.contains("is damaged: `r.sqlite`, bytes 1048576 to 2097151"), "{text}");
         let listed = list(&bench.path("out"), false).unwrap();
         let one = listed.iter().find(|one| one.path == made.path).unwrap();
-        assert_eq!(one.standing, Standing::Damaged);
+        assert_eq!(one.standing, ArchiveState::Damaged);
         assert!(one.flaw.as_ref().unwrap().contains("bytes 1048576"), "{one:?}");
         // A repaired archive has to be read before it counts again.
         fs::write(&made.path, &good).unwrap();
         let standing =
             || list(&bench.path("out"), false).unwrap().iter().find(|one| one.path == made.path).unwrap().standing;
-        assert_eq!(standing(), Standing::Damaged);
+        assert_eq!(standing(), ArchiveState::Damaged);
         verify(&made.path, false, &scratch, &clock, &Silent).unwrap();
-        assert_eq!(standing(), Standing::Verified);
+        assert_eq!(standing(), ArchiveState::Verified);
     }
 }
 
 #[test]
 fn a_damaged_database_is_said_and_kept_raw_if_asked() {
-    let bench = Bench::with(&format!("PRAGMA page_size = 512; {REGISTRY}"));
+    let bench = TestRegistry::with(&format!("PRAGMA page_size = 512; {REGISTRY}"));
     let mut bytes = fs::read(bench.db()).unwrap();
     let good = bytes.clone();
     // The root page of an index: its cells point into nowhere.
     bytes[512 * 2..512 * 3].fill(0xee);
     fs::write(bench.db(), &bytes).unwrap();
     let (kind, text) = told(&bench, bench.back_up(|_| ()));
-    assert_eq!(kind, Kind::Damaged, "{text}");
+    assert_eq!(kind, ErrorKind::Damaged, "{text}");
     assert_eq!(list(&bench.path("out"), false).unwrap(), []);
     let made = bench.back_up(|request| request.raw = true).unwrap();
     assert_eq!((made.record.verdict, made.record.sha256.is_some()), (Verdict::Unverified, true));
-    assert_eq!(told(&bench, bench.restored(&made.path, "back", |_| ())).0, Kind::Damaged);
+    assert_eq!(told(&bench, bench.restored(&made.path, "back", |_| ())).0, ErrorKind::Damaged);
     assert!(!bench.path("back").exists());
     fs::write(bench.db(), &good[..700]).unwrap();
     let (kind, text) = told(&bench, bench.back_up(|_| ()));
-    assert_eq!((kind, text.contains("truncated")), (Kind::Damaged, true), "{text}");
+    assert_eq!((kind, text.contains("truncated")), (ErrorKind::Damaged, true), "{text}");
 }
 
 /// One entry of a tar: its header is given a type, a name, and a link.
@@ -159,13 +159,13 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     out.finish().unwrap()
 }
 
-fn refusal(bench: &Bench, bytes: &[u8]) -> String {
+fn refusal(bench: &TestRegistry, bytes: &[u8]) -> String {
     let path = bench.path("hostile.tar.gz");
     fs::write(&path, bytes).unwrap();
     let before = bench.everything();
     let found = bench.restored(&path, "back", |_| ());
     let (kind, text) = told(bench, found);
-    assert_eq!(kind, Kind::Damaged, "{text}");
+    assert_eq!(kind, ErrorKind::Damaged, "{text}");
     assert_eq!(before, bench.everything(), "{text}");
     text.replace("DIR/hostile.tar.gz ", "")
 }
@@ -321,8 +321,8 @@ fn archives_that_say_too_little_or_too_much() {
     a cut database: the database in is damaged: `r.sqlite` is corrupt: database disk image is malformed
     "###);
     let gone = bench.restored(Path::new("/nowhere/at/all.tar.gz"), "back", |_| ());
-    assert!(matches!(&gone, Err(failure @ Failure::Io { .. }) if failure.kind() == Kind::Environment), "{gone:?}");
-    assert_eq!(told(&bench, bench.restored(bench.folder.path(), "back", |_| ())).0, Kind::Environment);
+    assert!(matches!(&gone, Err(failure @ Error::Io { .. }) if failure.kind() == ErrorKind::Environment), "{gone:?}");
+    assert_eq!(told(&bench, bench.restored(bench.folder.path(), "back", |_| ())).0, ErrorKind::Environment);
 }
 
 #[test]

@@ -2,34 +2,34 @@
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
-use super::{Bench, Kind, MustMatch, Putting, REGISTRY, TABLES, content, restore, told};
+use super::{ErrorKind, IncludeDestination, MustMatch, REGISTRY, TABLES, TestRegistry, content, restore, told};
 use crate::{
-    backup::{Failure, Request, UndoRequest, journal, swap::Swap, tests::at, undo},
+    backup::{Error, Request, UndoRequest, journal, swap::Swap, tests::at, undo},
     testing::Scene,
 };
-use vitalsign_base::files::{Lock, beside};
+use vitalsign_base::files::{ProcessLock, beside};
 
 /// An archive with one more record than `r.sqlite` has, which is what a restore would change.
-fn archive(bench: &Bench) -> PathBuf {
+fn archive(bench: &TestRegistry) -> PathBuf {
     bench.sql("INSERT INTO records VALUES ('only in the backup', '')");
     let made = bench.back_up(|_| ()).unwrap();
     bench.sql("DELETE FROM records WHERE id = 'only in the backup'; VACUUM");
     made.path
 }
 
-fn force(bench: &Bench, archive: &std::path::Path) -> Result<crate::backup::Restored, Failure> {
+fn force(bench: &TestRegistry, archive: &std::path::Path) -> Result<crate::backup::Restored, Error> {
     bench.restored(archive, "r.sqlite", |request| request.force = true)
 }
 
 #[test]
 fn what_is_there_is_replaced_only_if_asked_and_brought_back() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let archive = archive(&bench);
     fs::write(bench.path("r.sqlite.jsonl"), "old log").unwrap();
     let old = bench.read("r.sqlite");
     let before = bench.everything();
     let (kind, text) = told(&bench, bench.restored(&archive, "r.sqlite", |_| ()));
-    assert_eq!((kind, text.as_str()), (Kind::Refused, "DIR/r.sqlite already exists; nothing was changed"));
+    assert_eq!((kind, text.as_str()), (ErrorKind::Refused, "DIR/r.sqlite already exists; nothing was changed"));
     bench.restored(&archive, "r.sqlite", |request| (request.force, request.dry_run) = (true, true)).unwrap();
     assert_eq!(before, bench.everything(), "a dry run changes nothing");
 
@@ -52,14 +52,14 @@ fn what_is_there_is_replaced_only_if_asked_and_brought_back() {
     bench.undone("r.sqlite").unwrap();
     assert!(bench.path("r.sqlite.jsonl").exists());
     let (kind, text) = told(&bench, bench.undone("other"));
-    assert_eq!((kind, text.contains("nothing to bring back")), (Kind::Refused, true), "{text}");
+    assert_eq!((kind, text.contains("nothing to bring back")), (ErrorKind::Refused, true), "{text}");
 }
 
 #[test]
 fn one_that_is_open_is_refused_even_with_force() {
     for journal in ["wal", "delete"] {
         let scene = Scene::with(&format!("PRAGMA journal_mode = {journal}; {REGISTRY}"));
-        let bench = Bench::with(REGISTRY);
+        let bench = TestRegistry::with(REGISTRY);
         let archive = archive(&bench);
         let mut other = scene.other_process("SELECT count(*) FROM records");
         for state in ["idle", "busy"] {
@@ -76,12 +76,12 @@ fn one_that_is_open_is_refused_even_with_force() {
                 tables: TABLES,
                 dry_run: false,
                 despite_faults: false,
-                include: Putting::Beside,
+                include: IncludeDestination::Beside,
                 scratch: &scratch,
             };
             let found = restore(&request, &at("2026-11-24T13:00:00Z"), &super::Silent);
             let (kind, text) = told(&bench, found);
-            assert_eq!(kind, Kind::Refused, "{journal} {state}: {text}");
+            assert_eq!(kind, ErrorKind::Refused, "{journal} {state}: {text}");
             assert!(text.contains("is open in") && text.contains("process"), "{text}");
             assert_eq!(before, scene.listing(), "{journal} {state}");
             if state == "idle" {
@@ -94,7 +94,7 @@ fn one_that_is_open_is_refused_even_with_force() {
 #[test]
 fn a_log_that_a_killed_registry_left_is_never_mixed_in() {
     let scene = Scene::with(&format!("PRAGMA journal_mode = wal; {REGISTRY}"));
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let archive = archive(&bench);
     scene.other_process("PRAGMA wal_autocheckpoint = 0; INSERT INTO records VALUES ('after the backup', '')").kill();
     assert!(fs::metadata(scene.side("-wal")).unwrap().len() > 0);
@@ -110,7 +110,7 @@ fn a_log_that_a_killed_registry_left_is_never_mixed_in() {
         tables: TABLES,
         dry_run: false,
         despite_faults: false,
-        include: Putting::Beside,
+        include: IncludeDestination::Beside,
         scratch: &scratch,
     };
     let done = restore(&request, &at("2026-11-24T13:00:00Z"), &super::Silent).unwrap();
@@ -126,7 +126,7 @@ fn a_log_that_a_killed_registry_left_is_never_mixed_in() {
 
 #[test]
 fn stale_files_where_no_database_is_are_moved_aside() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let archive = archive(&bench);
     for suffix in ["-wal", "-shm", "-journal"] {
         fs::write(bench.path(&format!("new{suffix}")), "stale").unwrap();
@@ -141,7 +141,7 @@ fn stale_files_where_no_database_is_are_moved_aside() {
 
 #[test]
 fn a_damaged_database_and_its_log_are_kept_as_they_are() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let archive = archive(&bench);
     fs::write(bench.db(), [7; 5000]).unwrap();
     fs::write(bench.path("r.sqlite-wal"), "not a log").unwrap();
@@ -155,7 +155,7 @@ fn a_damaged_database_and_its_log_are_kept_as_they_are() {
 
 #[test]
 fn links_folders_and_new_folders() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let archive = archive(&bench);
     fs::create_dir_all(bench.path("real/deep")).unwrap();
     fs::copy(bench.db(), bench.path("real/deep/db")).unwrap();
@@ -176,11 +176,11 @@ fn links_folders_and_new_folders() {
         ("folder/", "is not the path of a file"),
     ] {
         let (kind, text) = told(&bench, bench.restored(&archive, name, |request| request.force = true));
-        assert_eq!((kind, text.contains(says)), (Kind::Refused, true), "{text}");
+        assert_eq!((kind, text.contains(says)), (ErrorKind::Refused, true), "{text}");
     }
     let inside = archive.strip_prefix(bench.folder.path()).unwrap().to_str().unwrap();
     let (kind, text) = told(&bench, bench.restored(&archive, inside, |request| request.force = true));
-    assert_eq!((kind, text.contains("is the archive itself")), (Kind::Refused, true), "{text}");
+    assert_eq!((kind, text.contains("is the archive itself")), (ErrorKind::Refused, true), "{text}");
     assert_eq!(before, bench.everything());
     bench.restored(&archive, "new/folder/db", |_| ()).unwrap();
     assert!(content(&bench.path("new/folder/db")).contains("only in the backup"));
@@ -188,9 +188,9 @@ fn links_folders_and_new_folders() {
 
 #[test]
 fn one_at_a_time() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let archive = archive(&bench);
-    let held = Lock::take(&beside(&fs::canonicalize(bench.db()).unwrap(), ".vitalsign-lock")).unwrap().unwrap();
+    let held = ProcessLock::take(&beside(&fs::canonicalize(bench.db()).unwrap(), ".vitalsign-lock")).unwrap().unwrap();
     let before = bench.everything();
     let refused = [
         told(&bench, bench.back_up(|_: &mut Request<'_>| ())),
@@ -198,7 +198,7 @@ fn one_at_a_time() {
         told(&bench, bench.undone("r.sqlite")),
     ];
     for (kind, text) in refused {
-        assert_eq!(kind, Kind::Refused);
+        assert_eq!(kind, ErrorKind::Refused);
         assert_eq!(text, "another backup or restore of DIR/r.sqlite is running; nothing was changed");
     }
     assert_eq!(before, bench.everything());
@@ -211,12 +211,12 @@ fn one_at_a_time() {
 
 #[test]
 fn an_export_that_cannot_be_placed_leaves_the_database_as_it_was() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let archive = archive(&bench);
     fs::create_dir(bench.path("r.sqlite.jsonl")).unwrap();
     let before = bench.everything();
     let (kind, text) = told(&bench, force(&bench, &archive));
-    assert_eq!((kind, text.contains("is a folder")), (Kind::Refused, true), "{text}");
+    assert_eq!((kind, text.contains("is a folder")), (ErrorKind::Refused, true), "{text}");
     assert_eq!(before, bench.everything());
 }
 
@@ -237,13 +237,13 @@ fn a_database_in_use_at_the_last_moment_leaves_the_export_as_it_was() {
             real: &real,
             new: Some(&new),
             log: Some((Some(&new_log), &log)),
-            kind: journal::Kind::Restore,
+            kind: journal::SwapKind::Restore,
             at: "",
             by: "",
             from: None,
             include: &[],
         };
-        assert_eq!(crate::backup::swap::swap(&swap).unwrap_err().kind(), Kind::Refused);
+        assert_eq!(crate::backup::swap::swap(&swap).unwrap_err().kind(), ErrorKind::Refused);
         assert_eq!(fs::read_to_string(&log).ok().as_deref(), old);
         assert!(!scene.side(".replaced-1").exists() && !scene.side(".vitalsign-restore").exists());
     }
@@ -251,7 +251,7 @@ fn a_database_in_use_at_the_last_moment_leaves_the_export_as_it_was() {
 
 #[test]
 fn an_undo_brings_back_what_the_last_restore_replaced_and_nothing_older() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let archive = archive(&bench);
     let oldest = bench.read("r.sqlite");
     force(&bench, &archive).unwrap();
@@ -268,7 +268,7 @@ fn an_undo_brings_back_what_the_last_restore_replaced_and_nothing_older() {
 #[test]
 fn a_journal_that_is_kept_is_in_nobodys_way() {
     for mode in ["persist", "truncate"] {
-        let bench = Bench::with(REGISTRY);
+        let bench = TestRegistry::with(REGISTRY);
         let archive = archive(&bench);
         let sql = format!("PRAGMA journal_mode = {mode}; INSERT INTO records VALUES ('before', '')");
         bench.sql(&sql);
@@ -282,7 +282,7 @@ fn a_journal_that_is_kept_is_in_nobodys_way() {
 
 #[test]
 fn a_folder_may_hold_any_number_of_files() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let archive = archive(&bench);
     for number in 0..100_001 {
         fs::File::create(bench.path(&number.to_string())).unwrap();
@@ -294,13 +294,13 @@ fn a_folder_may_hold_any_number_of_files() {
 
 #[test]
 fn an_undo_at_a_link_to_a_file_that_is_lost_names_that_file() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let made = bench.back_up(|_| ()).unwrap();
     bench.restored(&made.path, "r.sqlite", |request| request.force = true).unwrap();
     symlink("r.sqlite", bench.path("link")).unwrap();
     fs::remove_file(bench.db()).unwrap();
     let found = told(&bench, bench.undone("link"));
-    assert_eq!(found.0, Kind::Refused);
+    assert_eq!(found.0, ErrorKind::Refused);
     assert!(
         found.1.ends_with("is a symbolic link to DIR/r.sqlite, which does not exist; nothing was changed"),
         "{found:?}"
@@ -311,7 +311,7 @@ fn an_undo_at_a_link_to_a_file_that_is_lost_names_that_file() {
 
 #[test]
 fn what_was_replaced_is_found_by_any_number_and_by_nothing_else() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let made = bench.back_up(|_| ()).unwrap();
     let replaced = |number: u32| bench.path(&format!("r.sqlite.replaced-{number}"));
     let restored = || bench.restored(&made.path, "r.sqlite", |request| request.force = true).map(|done| done.replaced);
@@ -331,5 +331,5 @@ fn what_was_replaced_is_found_by_any_number_and_by_nothing_else() {
     assert_eq!(found.iter().map(|one| Some(one.path.clone())).collect::<Vec<_>>(), [real(10_002), real(10_000)]);
     fs::rename(replaced(10_002), replaced(u32::MAX)).unwrap();
     let found = told(&bench, restored());
-    assert_eq!((found.0, content(&bench.db()) == newer), (Kind::Refused, true), "{found:?}");
+    assert_eq!((found.0, content(&bench.db()) == newer), (ErrorKind::Refused, true), "{found:?}");
 }

@@ -10,22 +10,22 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::{Bench, Kind, Putting, REGISTRY, content, told};
+use super::{ErrorKind, IncludeDestination, REGISTRY, TestRegistry, content, told};
 use crate::backup::{
-    Include, Made, Progress, Verdict, Verified, journal,
+    CreatedBackup, Include, Progress, Verdict, Verified, journal,
     journal::{Journal, Step},
-    kept::Note,
     prune_replaced, replaced,
+    replaced_folder::ReplacedNote,
     swap::{Exchange, Recovered, Swap, plan, recover},
     verify, wrongly_included,
 };
-use vitalsign_archive::{Compression, Header, METADATA, Source, Writer, walk};
+use vitalsign_archive::{ArchiveReader, Compression, Header, METADATA, Writer, walk};
 use vitalsign_base::clock::FixedClock;
 
 /// A registry with another database, of which rows are in the log only, and a folder with files, folders, links and a database of
 /// its own.
-pub(super) fn registry() -> Bench {
-    let bench = Bench::with(REGISTRY);
+pub(super) fn registry() -> TestRegistry {
+    let bench = TestRegistry::with(REGISTRY);
     let made = Connection::open(bench.path("made.db")).unwrap();
     made.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;
@@ -61,13 +61,13 @@ pub(super) fn sql(path: &Path, sql: &str) {
 }
 
 /// Lives as long as the test binary, as what a request is made of must.
-pub(super) fn include(bench: &Bench, names: &[&str]) -> &'static [Include] {
+pub(super) fn include(bench: &TestRegistry, names: &[&str]) -> &'static [Include] {
     names.iter().map(|name| Include::new(name, &bench.path(name)).unwrap()).collect::<Vec<_>>().leak()
 }
 
 pub(super) const ALL: [&str; 2] = ["sessions.db", "uploads"];
 
-pub(super) fn backed_up(bench: &Bench, names: &[&str]) -> Made {
+pub(super) fn backed_up(bench: &TestRegistry, names: &[&str]) -> CreatedBackup {
     let include = include(bench, names);
     bench.back_up(|request| request.include = include).unwrap()
 }
@@ -97,7 +97,7 @@ pub(super) fn tree(folder: &Path) -> Vec<(PathBuf, u32, i64, Vec<u8>)> {
     found
 }
 
-fn remove(bench: &Bench) {
+fn remove(bench: &TestRegistry) {
     for name in ["r.sqlite", "sessions.db", "sessions.db-wal", "sessions.db-shm"] {
         let _ = fs::remove_file(bench.path(name));
     }
@@ -120,8 +120,9 @@ fn what_is_included_is_verified_and_comes_back_as_it_was() {
     sql(&bench.path("sessions.db"), "INSERT INTO sessions VALUES (3, 'c')");
     remove(&bench);
     let include = include(&bench, &ALL);
-    let restored =
-        bench.restored(&made.path, "r.sqlite", |request| request.include = Putting::ByName(include)).unwrap();
+    let restored = bench
+        .restored(&made.path, "r.sqlite", |request| request.include = IncludeDestination::ByName(include))
+        .unwrap();
     assert_eq!(restored.include.iter().map(|put| (put.replaces, put.is_there)).collect::<Vec<_>>(), [(false, true); 2]);
     assert_eq!(content(&bench.db()), before);
     assert_eq!(tree(&bench.path("uploads")), uploads);
@@ -135,10 +136,10 @@ fn what_is_included_is_verified_and_comes_back_as_it_was() {
 
 #[test]
 fn an_archive_without_it_has_the_format_of_before() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let version = |archive: &Path| {
         let mut text = String::new();
-        walk::<vitalsign_archive::ReadError>(Source::open(archive, false).unwrap(), |found, content| {
+        walk::<vitalsign_archive::ReadError>(ArchiveReader::open(archive, false).unwrap(), |found, content| {
             if found.name == METADATA {
                 content.read_to_string(&mut text)?;
             }
@@ -164,13 +165,14 @@ fn an_undo_brings_all_of_it_back() {
     let state = || (content(&bench.db()), content(&bench.path("sessions.db")), tree(&bench.path("uploads")));
     let changed = state();
     let include = include(&bench, &ALL);
-    let refused = bench.restored(&made.path, "r.sqlite", |request| request.include = Putting::ByName(include));
-    assert_eq!(told(&bench, refused).0, Kind::Refused);
+    let refused =
+        bench.restored(&made.path, "r.sqlite", |request| request.include = IncludeDestination::ByName(include));
+    assert_eq!(told(&bench, refused).0, ErrorKind::Refused);
     assert_eq!(state(), changed);
     let restore = || {
         bench
             .restored(&made.path, "r.sqlite", |request| {
-                (request.include, request.force) = (Putting::ByName(include), true);
+                (request.include, request.force) = (IncludeDestination::ByName(include), true);
             })
             .unwrap()
     };
@@ -204,16 +206,16 @@ fn what_the_configuration_does_not_name_is_refused_and_what_is_open_too() {
     let some = include(&bench, &["uploads"]);
     let restore = |include: &'static [Include]| {
         bench.restored(&made.path, "r.sqlite", |request| {
-            (request.include, request.force) = (Putting::ByName(include), true);
+            (request.include, request.force) = (IncludeDestination::ByName(include), true);
         })
     };
     let (kind, text) = told(&bench, restore(some));
-    assert_eq!(kind, Kind::Refused);
+    assert_eq!(kind, ErrorKind::Refused);
     assert!(text.contains("also contains `sessions.db`"), "{text}");
     let uploaded = fs::File::options().append(true).open(bench.path("uploads/a.txt")).unwrap();
     let mut other = Command::new("cat").stdin(Stdio::piped()).stdout(uploaded).spawn().unwrap();
     let (kind, text) = told(&bench, restore(include(&bench, &ALL)));
-    assert_eq!(kind, Kind::Refused);
+    assert_eq!(kind, ErrorKind::Refused);
     assert!(text.contains("DIR/uploads is open in cat"), "{text}");
     drop(other.stdin.take());
     other.wait().unwrap();
@@ -245,7 +247,7 @@ fn faults_of_what_is_included_are_kept_and_named() {
     let proof = verified(&made.path);
     assert_eq!((proof.record.verdict, proof.record.include_faults), (Verdict::Flawed, made.record.include_faults));
     let (kind, text) = told(&bench, bench.restored(&made.path, "copy.sqlite", |_| {}));
-    assert_eq!(kind, Kind::Damaged);
+    assert_eq!(kind, ErrorKind::Damaged);
     assert!(text.contains("what is included in") && text.contains("nothing was changed"), "{text}");
     bench.restored(&made.path, "copy.sqlite", |request| request.despite_faults = true).unwrap();
     assert_eq!(fs::read(bench.path("copy.sqlite.include/uploads/index.db")).unwrap(), fs::read(&index).unwrap());
@@ -253,7 +255,7 @@ fn faults_of_what_is_included_are_kept_and_named() {
 
 #[test]
 fn sockets_and_pipes_are_left_out_and_never_opened() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     fs::create_dir(bench.path("run")).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(bench.path("run/socket")).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, bench.path("run/pipe"), rustix::fs::Mode::RUSR).unwrap();
@@ -297,16 +299,16 @@ fn what_cannot_be_included_is_told() {
     assert_eq!(Include::new("./var//x/", Path::new("x")).unwrap().name, "var/x");
     let include = include(&bench, &["link"]);
     let (kind, text) = told(&bench, bench.back_up(|request| request.include = include));
-    assert_eq!(kind, Kind::Refused);
+    assert_eq!(kind, ErrorKind::Refused);
     assert!(text.contains("`backup.include` names `link`, but it is a symbolic link"), "{text}");
     assert_eq!(bench.archives(), 0);
 }
 
 /// A place with the old files and the staged new ones, and the journal of a swap between them.
 pub(super) struct Cut {
-    pub(super) bench: Bench,
+    pub(super) bench: TestRegistry,
     journal: Journal,
-    note: Note,
+    note: ReplacedNote,
 }
 
 pub(super) const OLD: [&str; 4] = ["old", "old sessions", "old log", "old upload"];
@@ -320,7 +322,7 @@ fn as_database(text: &str) -> Vec<u8> {
 
 impl Cut {
     pub(super) fn new(was_there: bool) -> Self {
-        let bench = Bench::empty();
+        let bench = TestRegistry::empty();
         let real = fs::canonicalize(bench.folder.path()).unwrap();
         for folder in ["staged", "staged/new", "other"] {
             fs::create_dir(real.join(folder)).unwrap();
@@ -344,7 +346,7 @@ impl Cut {
             real: &db,
             new: Some(&new),
             log: None,
-            kind: journal::Kind::Restore,
+            kind: journal::SwapKind::Restore,
             at: "now",
             by: "a test",
             from: None,
@@ -352,7 +354,8 @@ impl Cut {
         };
         let journal = plan(&swap).unwrap().unwrap();
         journal.write().unwrap();
-        let note = Note::new("now", "a test", None, &real).including([sessions.as_path(), &uploads].into_iter());
+        let note =
+            ReplacedNote::new("now", "a test", None, &real).including([sessions.as_path(), &uploads].into_iter());
         Self { bench, journal, note }
     }
 
@@ -418,7 +421,7 @@ fn what_is_put_in_an_empty_place_meanwhile_is_kept() {
 }
 
 /// An archive that somebody has put together by hand, which includes `name`, with the description and members given.
-fn by_hand(bench: &Bench, archive: &Path, name: &str, contents: &str, members: &[(&str, &[u8])]) {
+fn by_hand(bench: &TestRegistry, archive: &Path, name: &str, contents: &str, members: &[(&str, &[u8])]) {
     let db = fs::read(bench.db()).unwrap();
     let metadata = format!(
         r#"{{"formatVersion":2,"files":{{"database":"r.sqlite"}},"include":[{{"name":"{name}","path":"/x"}}]}}"#
@@ -447,7 +450,7 @@ fn by_hand(bench: &Bench, archive: &Path, name: &str, contents: &str, members: &
 /// What writes elsewhere, or lets half of it be read.
 #[test]
 fn a_hostile_archive_puts_nothing_anywhere_else() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     fs::create_dir(bench.path("uploads")).unwrap();
     fs::write(bench.path("uploads/a"), "a").unwrap();
     let archive = bench.path("bad.tar.gz");
@@ -486,7 +489,7 @@ fn a_hostile_archive_puts_nothing_anywhere_else() {
         for beside in [true, false] {
             let include = include(&bench, &[own]);
             let found = bench.restored(&archive, if beside { "copy.sqlite" } else { "r.sqlite" }, |request| {
-                let putting = if beside { Putting::Beside } else { Putting::ByName(include) };
+                let putting = if beside { IncludeDestination::Beside } else { IncludeDestination::ByName(include) };
                 (request.include, request.force) = (putting, true);
             });
             assert!(found.is_err(), "{what}");
@@ -525,7 +528,7 @@ fn a_file_that_changes_is_read_again_and_told_where_that_does_not_help() {
     for (size, changes, verdict) in
         [(10, 10, Verdict::Verified), (10, 1000, Verdict::Flawed), (5 << 20, 10_000, Verdict::Flawed)]
     {
-        let bench = Bench::with(REGISTRY);
+        let bench = TestRegistry::with(REGISTRY);
         fs::create_dir(bench.path("var")).unwrap();
         fs::write(bench.path("var/log"), vec![b'x'; size]).unwrap();
         let progress = Restless { file: bench.path("var/log"), left: AtomicU32::new(changes) };
@@ -549,7 +552,7 @@ fn folders_that_may_not_be_written_come_back_with_their_mode() {
     let made = backed_up(&bench, &ALL);
     let include = include(&bench, &ALL);
     let restored = bench.restored(&made.path, "r.sqlite", |request| {
-        (request.include, request.force) = (Putting::ByName(include), true);
+        (request.include, request.force) = (IncludeDestination::ByName(include), true);
     });
     assert!(restored.is_ok(), "{restored:?}");
     assert_eq!(tree(&bench.path("uploads")), uploads);

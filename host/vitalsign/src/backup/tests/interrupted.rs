@@ -3,12 +3,13 @@
 use std::{fs, path::Path};
 
 use super::{
-    Bench, Kind, MustMatch, Putting, REGISTRY, RestoreRequest, Silent, TABLES, at, check::said, restore, told,
+    ErrorKind, IncludeDestination, MustMatch, REGISTRY, RestoreRequest, Silent, TABLES, TestRegistry, at, check::said,
+    restore, told,
 };
 use crate::backup::{
     LastRun, journal,
     journal::{Journal, Step},
-    kept::Note,
+    replaced_folder::ReplacedNote,
     swap::{Recovered, Swap, plan, recover},
 };
 
@@ -25,15 +26,15 @@ struct Before {
 
 /// A folder with the old files and the staged new ones, and the journal of a swap between them.
 struct Cut {
-    bench: Bench,
+    bench: TestRegistry,
     before: Before,
     journal: Journal,
-    note: Note,
+    note: ReplacedNote,
 }
 
 impl Cut {
-    fn new(before: Before, kind: journal::Kind) -> Self {
-        let bench = Bench::empty();
+    fn new(before: Before, kind: journal::SwapKind) -> Self {
+        let bench = TestRegistry::empty();
         let real = fs::canonicalize(bench.folder.path()).unwrap().join("r.sqlite");
         let write = |name: &str, text: &str| fs::write(bench.path(name), text).unwrap();
         let from = real.with_file_name("r.sqlite.replaced-1");
@@ -64,7 +65,7 @@ impl Cut {
         };
         let journal = plan(&swap).unwrap().unwrap();
         journal.write().unwrap();
-        Self { journal, note: Note::new("now", "a test", Some(&log), real.parent().unwrap()), before, bench }
+        Self { journal, note: ReplacedNote::new("now", "a test", Some(&log), real.parent().unwrap()), before, bench }
     }
 
     /// The steps up to the one that decides, and that one.
@@ -102,9 +103,9 @@ fn everywhere(each: impl Fn(&Cut, usize, usize)) {
     for database in [true, false] {
         for (export, log) in [(true, false), (false, true), (true, true), (false, false)] {
             let before = Before { database, export, log };
-            let steps = Cut::new(before, journal::Kind::Restore).steps().len();
+            let steps = Cut::new(before, journal::SwapKind::Restore).steps().len();
             for count in 0..=steps {
-                let cut = Cut::new(before, journal::Kind::Restore);
+                let cut = Cut::new(before, journal::SwapKind::Restore);
                 cut.run(count);
                 each(&cut, count, steps);
             }
@@ -117,8 +118,8 @@ fn what_was_cut_off_is_taken_back_or_completed() {
     everywhere(|cut, count, steps| {
         let is_decided = count == steps;
         let expected = match is_decided {
-            true => Recovered::Completed(journal::Kind::Restore),
-            false => Recovered::TakenBack(journal::Kind::Restore),
+            true => Recovered::Completed(journal::SwapKind::Restore),
+            false => Recovered::TakenBack(journal::SwapKind::Restore),
         };
         assert_eq!(cut.recovered(), Some(expected), "{:?} after {count} of {steps}", cut.before);
         assert_eq!(cut.is_new(), is_decided);
@@ -148,32 +149,32 @@ fn a_recovery_that_is_cut_off_can_be_begun_again() {
 
 #[test]
 fn a_database_that_was_used_since_gets_no_log_back() {
-    let cut = Cut::new(Before { database: true, export: true, log: true }, journal::Kind::Restore);
+    let cut = Cut::new(Before { database: true, export: true, log: true }, journal::SwapKind::Restore);
     cut.run(cut.steps().len() - 1);
     fs::write(cut.bench.path("r.sqlite"), "the registry has written to it").unwrap();
-    assert_eq!(cut.recovered(), Some(Recovered::TakenBack(journal::Kind::Restore)));
+    assert_eq!(cut.recovered(), Some(Recovered::TakenBack(journal::SwapKind::Restore)));
     assert_eq!((cut.text("export").as_deref(), cut.text("r.sqlite-wal")), (Some(OLD.1), None));
     assert_eq!(cut.text("r.sqlite.replaced-2/database-wal").as_deref(), Some("old log"));
 }
 
 #[test]
 fn an_undo_ends_before_the_restore_however_often_it_is_interrupted() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let made = bench.back_up(|_| ()).unwrap();
     bench.sql("INSERT INTO records VALUES ('only before the restore', '')");
     fs::write(bench.path("r.sqlite.jsonl"), "export before the restore").unwrap();
     let old = bench.read("r.sqlite");
-    for (kind, count) in [(journal::Kind::Restore, 3), (journal::Kind::Undo, 3), (journal::Kind::Undo, 4)] {
+    for (kind, count) in [(journal::SwapKind::Restore, 3), (journal::SwapKind::Undo, 3), (journal::SwapKind::Undo, 4)] {
         let real = fs::canonicalize(bench.folder.path()).unwrap().join("r.sqlite");
         let log = real.with_file_name("r.sqlite.jsonl");
         let (staged, new) = (real.with_file_name(".r.sqlite.jsonl.vitalsign-restoring"), real.with_file_name("staged"));
-        if kind == journal::Kind::Undo {
+        if kind == journal::SwapKind::Undo {
             bench.restored(&made.path, "r.sqlite", |request| request.force = true).unwrap();
         }
         fs::write(&staged, "export before the restore").unwrap();
         fs::write(&new, &old).unwrap();
         let from = real.with_file_name("r.sqlite.replaced-1");
-        let is_undo = kind == journal::Kind::Undo;
+        let is_undo = kind == journal::SwapKind::Undo;
         let swap = Swap {
             real: &real,
             new: Some(&new),
@@ -186,14 +187,14 @@ fn an_undo_ends_before_the_restore_however_often_it_is_interrupted() {
         };
         let journal = plan(&swap).unwrap().unwrap();
         journal.write().unwrap();
-        journal.begin(&Note::new("now", "a test", Some(&log), real.parent().unwrap())).unwrap();
+        journal.begin(&ReplacedNote::new("now", "a test", Some(&log), real.parent().unwrap())).unwrap();
         for step in journal.before.iter().chain([&journal.decisive]).take(count) {
             journal.step(step, None).unwrap();
         }
         let said = said(bench.db(), bench.path("out"), false, "2026-11-24T12:00:00Z", LastRun::default());
         assert!(said.contains("error restore-unfinished: a restore was interrupted, as"), "{said}");
         let undone = bench.undone("r.sqlite").unwrap();
-        assert_eq!(undone.interrupted, (kind, count) != (journal::Kind::Undo, 3));
+        assert_eq!(undone.interrupted, (kind, count) != (journal::SwapKind::Undo, 3));
         assert_eq!(
             (bench.read("r.sqlite"), bench.read("r.sqlite.jsonl")),
             (old.clone(), b"export before the restore".to_vec())
@@ -208,7 +209,7 @@ fn an_undo_ends_before_the_restore_however_often_it_is_interrupted() {
 
 #[test]
 fn what_leads_out_of_a_copy_is_left_alone() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let made = bench.back_up(|_| ()).unwrap();
     for (folder, log) in [("inside", "inside/log"), ("outside", "log")] {
         fs::create_dir(bench.path(folder)).unwrap();
@@ -228,7 +229,7 @@ fn what_leads_out_of_a_copy_is_left_alone() {
             tables: TABLES,
             dry_run: false,
             despite_faults: false,
-            include: Putting::Beside,
+            include: IncludeDestination::Beside,
             scratch: &scratch,
         };
         restore(&request, &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
@@ -242,7 +243,7 @@ fn what_leads_out_of_a_copy_is_left_alone() {
             assert_eq!((found.is_ok(), bench.read("inside copy/log")), (true, b"old".to_vec()));
         } else {
             let (kind, text) = told(&bench, found);
-            assert_eq!(kind, Kind::Refused);
+            assert_eq!(kind, ErrorKind::Refused);
             assert!(text.contains("was copied or moved to here since the restore"), "{text}");
         }
         bench.undone(&db).unwrap();
@@ -264,7 +265,7 @@ fn copied(from: &Path, to: &Path) {
 
 #[test]
 fn a_journal_that_cannot_be_used_is_refused() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let made = bench.back_up(|_| ()).unwrap();
     fs::write(bench.path("r.sqlite.vitalsign-restore"), "{").unwrap();
     for found in [
@@ -273,14 +274,14 @@ fn a_journal_that_cannot_be_used_is_refused() {
     ] {
         assert_eq!(
             (found.0, found.1.contains("r.sqlite.vitalsign-restore cannot be read")),
-            (Kind::Refused, true),
+            (ErrorKind::Refused, true),
             "{found:?}"
         );
     }
     let (kind, text) = told(&bench, bench.restored(&made.path, "r.sqlite", |request| request.dry_run = true));
     assert_eq!(
         (kind, text.contains("was interrupted; nothing was changed (--dry-run)")),
-        (Kind::Refused, true),
+        (ErrorKind::Refused, true),
         "{text}"
     );
 }

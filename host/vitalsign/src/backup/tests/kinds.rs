@@ -8,7 +8,7 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::{Bench, REGISTRY, content, is_long};
+use super::{REGISTRY, TestRegistry, content, is_long};
 use crate::{
     backup::{Structure, Verdict},
     testing::Scene,
@@ -16,7 +16,7 @@ use crate::{
 use vitalsign_archive::Compression;
 
 /// Backs the bench's registry up and restores it: byte for byte what lies there.
-fn comes_back(bench: &Bench, what: &str) {
+fn comes_back(bench: &TestRegistry, what: &str) {
     for compression in Compression::ALL {
         let made =
             bench.back_up(|request| request.compression = compression).unwrap_or_else(|why| panic!("{what}: {why}"));
@@ -38,7 +38,10 @@ fn page_sizes_and_vacuum_modes_and_journal_modes() {
             );
             let series = "WITH RECURSIVE s(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM s WHERE value < 200) SELECT value, zeroblob(value * 20) FROM s";
             let made = made.replace("SELECT value, zeroblob(value % 5000) FROM generate_series_of(200)", series);
-            comes_back(&Bench::with(&made), &format!("{page_size} bytes a page, auto_vacuum {auto_vacuum}, {journal}"));
+            comes_back(
+                &TestRegistry::with(&made),
+                &format!("{page_size} bytes a page, auto_vacuum {auto_vacuum}, {journal}"),
+            );
         }
     }
 }
@@ -46,21 +49,23 @@ fn page_sizes_and_vacuum_modes_and_journal_modes() {
 #[test]
 fn encodings_full_text_rowids_and_views() {
     for encoding in ["UTF-8", "UTF-16le", "UTF-16be"] {
-        let bench =
-            Bench::with(&format!("PRAGMA encoding = '{encoding}'; {REGISTRY} UPDATE records SET payload = 'äöü€𝄞'"));
+        let bench = TestRegistry::with(&format!(
+            "PRAGMA encoding = '{encoding}'; {REGISTRY} UPDATE records SET payload = 'äöü€𝄞'"
+        ));
         comes_back(&bench, encoding);
     }
     let sql = "PRAGMA journal_mode = wal; CREATE VIRTUAL TABLE t USING fts5(body); INSERT INTO t VALUES ('one two'), ('three');
         CREATE TABLE records(x); INSERT INTO records(rowid, x) VALUES (-5, 1), (9223372036854775807, 2); DELETE FROM records WHERE rowid = -5;
         CREATE TABLE w(a PRIMARY KEY) WITHOUT ROWID; INSERT INTO w VALUES (1); CREATE VIEW provenance AS SELECT 1 AS a, 2 AS a;";
-    comes_back(&Bench::with(sql), "FTS5, large rowids, WITHOUT ROWID, a view for provenance");
+    comes_back(&TestRegistry::with(sql), "FTS5, large rowids, WITHOUT ROWID, a view for provenance");
 }
 
 /// A view takes the place of the provenance table, where all of it can be read.
 #[test]
 fn a_view_is_exported_unless_one_of_its_rows_fails() {
     for (column, rows) in [("'x'", Some(3)), ("json_extract(CASE WHEN seq = 6 THEN '{' ELSE '{}' END, '$')", None)] {
-        let bench = Bench::with(&format!("{REGISTRY} CREATE VIEW trail AS SELECT seq, {column} AS c FROM provenance"));
+        let bench =
+            TestRegistry::with(&format!("{REGISTRY} CREATE VIEW trail AS SELECT seq, {column} AS c FROM provenance"));
         let made = bench.back_up(|request| request.provenance_table = "trail").unwrap();
         assert_eq!(made.record.provenance_rows, rows, "{column}");
         let done = bench.restored(&made.path, "back", |_| ()).unwrap();
@@ -73,7 +78,7 @@ fn a_view_is_exported_unless_one_of_its_rows_fails() {
 
 #[test]
 fn reserved_bytes_survive() {
-    let bench = Bench::with("PRAGMA page_size = 1024; PRAGMA user_version = 1;");
+    let bench = TestRegistry::with("PRAGMA page_size = 1024; PRAGMA user_version = 1;");
     // A fresh database of one empty page: 16 bytes reserved in each page, and its content area ends before them.
     let file = fs::OpenOptions::new().write(true).open(bench.db()).unwrap();
     file.write_all_at(&[16], 20).unwrap();
@@ -89,7 +94,7 @@ fn what_is_committed_in_the_log_is_folded_in_and_the_log_is_left_alone() {
     let scene = Scene::with(&format!("PRAGMA journal_mode = wal; {REGISTRY}"));
     let mut writer = scene.other_process("PRAGMA wal_autocheckpoint = 0; INSERT INTO records VALUES ('logged', '1')");
     writer.sql("BEGIN; INSERT INTO records VALUES ('not committed', '1')");
-    let bench = Bench::empty();
+    let bench = TestRegistry::empty();
     let before = scene.listing();
     let made = bench.back_up_of(&scene.path(), &bench.path("out"), |_| ()).unwrap();
     assert_eq!(before, scene.listing(), "a backup changes nothing beside the database");
@@ -105,7 +110,7 @@ fn what_is_committed_in_the_log_is_folded_in_and_the_log_is_left_alone() {
 
 #[test]
 fn the_export_holds_every_row() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let made = bench.back_up(|_| ()).unwrap();
     bench.restored(&made.path, "back", |_| ()).unwrap();
     insta::assert_snapshot!(String::from_utf8(bench.read("back.jsonl")).unwrap(), @r#"
@@ -117,7 +122,7 @@ fn the_export_holds_every_row() {
 
 #[test]
 fn owner_and_mode_are_kept() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     fs::set_permissions(bench.db(), fs::Permissions::from_mode(0o640)).unwrap();
     let made = bench.back_up(|_| ()).unwrap();
     let mode = |name: &str| fs::metadata(bench.path(name)).unwrap().permissions().mode() & 0o7777;
@@ -131,7 +136,7 @@ fn owner_and_mode_are_kept() {
 
 #[test]
 fn a_database_without_the_usual_tables_or_with_an_unfit_name() {
-    let bench = Bench::with("CREATE TABLE other(a); INSERT INTO other VALUES (1)");
+    let bench = TestRegistry::with("CREATE TABLE other(a); INSERT INTO other VALUES (1)");
     let made = bench.back_up(|_| ()).unwrap();
     assert_eq!((made.record.records, made.record.provenance_rows), (None, None));
     assert_eq!(bench.restored(&made.path, "back", |_| ()).unwrap().log, None);
@@ -177,7 +182,7 @@ fn databases_beyond_the_lock_page_and_beyond_what_a_tar_header_holds() {
         return;
     }
     for (pages, compression) in [(17_000, Compression::Gzip), (140_000, Compression::Zstd)] {
-        let bench = Bench::empty();
+        let bench = TestRegistry::empty();
         sparse(&bench.db(), pages);
         let made = bench.back_up(|request| request.compression = compression).unwrap();
         assert_eq!(made.record.structure, Structure::Sound);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Bench, Kind, Putting, REGISTRY,
+    ErrorKind, IncludeDestination, REGISTRY, TestRegistry,
     include::{ALL, Cut, OLD, backed_up, include, registry, sql},
     told,
 };
@@ -46,7 +46,7 @@ impl<F: Fn() + Sync> Progress for Meddling<F> {
 #[test]
 fn a_file_that_was_asked_for_and_vanishes_is_missed_and_one_in_a_folder_is_not() {
     for (name, verdict) in [("var/token", Verdict::Flawed), ("var", Verdict::Verified)] {
-        let bench = Bench::with(REGISTRY);
+        let bench = TestRegistry::with(REGISTRY);
         fs::create_dir(bench.path("var")).unwrap();
         fs::write(bench.path("var/token"), "x").unwrap();
         // After it was seen, and before it is read.
@@ -77,13 +77,13 @@ fn an_undo_that_does_not_know_the_place_of_something_removes_nothing() {
     let include = include(&bench, &ALL);
     bench
         .restored(&made.path, "r.sqlite", |request| {
-            (request.include, request.force) = (Putting::ByName(include), true);
+            (request.include, request.force) = (IncludeDestination::ByName(include), true);
         })
         .unwrap();
     fs::remove_file(bench.path("r.sqlite.replaced-1/replaced.json")).unwrap();
     let before = bench.everything();
     let (kind, text) = told(&bench, bench.undone("r.sqlite"));
-    assert_eq!(kind, Kind::Refused);
+    assert_eq!(kind, ErrorKind::Refused);
     assert!(text.contains("replaced-1/include-0 was included when it was replaced"), "{text}");
     assert!(before.iter().all(|one| bench.everything().contains(one)));
 }
@@ -117,7 +117,7 @@ fn what_is_written_to_a_new_folder_after_an_interruption_is_kept() {
 
 #[test]
 fn a_folder_with_more_files_than_an_archive_holds_is_refused_and_seen_to_be_in_use() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     fs::create_dir(bench.path("uploads")).unwrap();
     fs::write(bench.path("uploads/a"), "a").unwrap();
     let made = backed_up(&bench, &["uploads"]);
@@ -126,17 +126,17 @@ fn a_folder_with_more_files_than_an_archive_holds_is_refused_and_seen_to_be_in_u
     }
     let include = include(&bench, &["uploads"]);
     let (kind, text) = told(&bench, bench.back_up(|request| request.include = include));
-    assert_eq!(kind, Kind::Refused);
+    assert_eq!(kind, ErrorKind::Refused);
     assert!(text.contains("more than 50000 files") && text.contains("no archive was made"), "{text}");
     let restore = || {
         bench.restored(&made.path, "r.sqlite", |request| {
-            (request.include, request.force) = (Putting::ByName(include), true);
+            (request.include, request.force) = (IncludeDestination::ByName(include), true);
         })
     };
     let file = fs::File::options().append(true).open(bench.path("uploads/a")).unwrap();
     let mut other = Command::new("cat").stdin(Stdio::piped()).stdout(file).spawn().unwrap();
     let (kind, text) = told(&bench, restore());
-    assert_eq!(kind, Kind::Refused);
+    assert_eq!(kind, ErrorKind::Refused);
     assert!(text.contains("DIR/uploads is open in cat"), "{text}");
     drop(other.stdin.take());
     other.wait().unwrap();
@@ -146,7 +146,7 @@ fn a_folder_with_more_files_than_an_archive_holds_is_refused_and_seen_to_be_in_u
 
 #[test]
 fn no_file_is_read_through_a_link_that_was_put_in_the_way() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     for folder in ["var/d", "secret"] {
         fs::create_dir_all(bench.path(folder)).unwrap();
         sql(&bench.path(&format!("{folder}/x.db")), "CREATE TABLE t(x)");

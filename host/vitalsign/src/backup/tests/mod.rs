@@ -18,7 +18,7 @@ mod kinds;
 mod meddled;
 mod owners;
 mod preflight;
-mod stalest;
+mod reverify;
 
 use std::{
     fs,
@@ -30,12 +30,12 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{
-    Failure, Kind, Made, MustMatch, Progress, Putting, Request, RestoreRequest, Restored, Silent, Tables, UndoRequest,
-    Undone, create, prepare, undo,
+    CreatedBackup, Error, ErrorKind, IncludeDestination, MustMatch, Progress, Request, RestoreRequest, Restored,
+    Silent, TableNames, UndoRequest, Undone, create, prepare, undo,
 };
 use vitalsign_archive::Compression;
 use vitalsign_base::clock::{FixedClock, Timestamp};
-use vitalsign_sqlite::HoldLimits;
+use vitalsign_sqlite::TransactionLimits;
 
 /// Whether everything is tried, or a share of it that takes seconds.
 pub(super) fn is_long() -> bool {
@@ -47,19 +47,19 @@ pub(super) fn at(text: &str) -> FixedClock {
 }
 
 /// A folder with a registry at `r.sqlite` and archives in `out`.
-pub(super) struct Bench {
+pub(super) struct TestRegistry {
     pub(super) folder: TempDir,
 }
 
 /// The tables of [`REGISTRY`].
-pub(super) const TABLES: Tables<'static> = Tables { records: "records", provenance: "provenance" };
+pub(super) const TABLES: TableNames<'static> = TableNames { records: "records", provenance: "provenance" };
 
 /// Restores, or rehearses it.
 pub(super) fn restore(
     request: &RestoreRequest<'_>,
     clock: &FixedClock,
     progress: &dyn Progress,
-) -> Result<Restored, Failure> {
+) -> Result<Restored, Error> {
     let prepared = prepare(request, progress)?;
     if request.dry_run { Ok(prepared.expected().clone()) } else { prepared.complete(clock) }
 }
@@ -74,7 +74,7 @@ pub(super) const REGISTRY: &str = "
                                   (5, 'b', NULL, -9223372036854775808, 9e999),
                                   (6, CAST(x'ff' AS TEXT), zeroblob(3), 0, -0.0);";
 
-impl Bench {
+impl TestRegistry {
     pub(super) fn empty() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
@@ -100,7 +100,7 @@ impl Bench {
         self.path("r.sqlite")
     }
 
-    pub(super) fn back_up(&self, change: impl FnOnce(&mut Request<'_>)) -> Result<Made, Failure> {
+    pub(super) fn back_up(&self, change: impl FnOnce(&mut Request<'_>)) -> Result<CreatedBackup, Error> {
         self.back_up_of(&self.db(), &self.path("out"), change)
     }
 
@@ -115,7 +115,7 @@ impl Bench {
         db: &Path,
         out: &Path,
         change: impl FnOnce(&mut Request<'_>),
-    ) -> Result<Made, Failure> {
+    ) -> Result<CreatedBackup, Error> {
         self.back_up_all((db, out), &Silent, change)
     }
 
@@ -123,7 +123,7 @@ impl Bench {
         &self,
         progress: &dyn Progress,
         change: impl FnOnce(&mut Request<'_>),
-    ) -> Result<Made, Failure> {
+    ) -> Result<CreatedBackup, Error> {
         self.back_up_all((&self.db(), &self.path("out")), progress, change)
     }
 
@@ -133,7 +133,7 @@ impl Bench {
         (db, out): (&Path, &Path),
         progress: &dyn Progress,
         change: impl FnOnce(&mut Request<'_>),
-    ) -> Result<Made, Failure> {
+    ) -> Result<CreatedBackup, Error> {
         let scratch = std::env::temp_dir();
         let mut request = Request {
             db,
@@ -147,7 +147,7 @@ impl Bench {
             despite_other_writers: false,
             accept_fewer_rows: false,
             wait: Duration::ZERO,
-            limits: HoldLimits { time: Duration::from_secs(600), wal_growth: 1 << 30 },
+            limits: TransactionLimits { time: Duration::from_secs(600), wal_growth: 1 << 30 },
             records_table: "records",
             provenance_table: "provenance",
             include: &[],
@@ -163,7 +163,7 @@ impl Bench {
         archive: &Path,
         name: &str,
         change: impl FnOnce(&mut RestoreRequest<'_>),
-    ) -> Result<Restored, Failure> {
+    ) -> Result<Restored, Error> {
         let (db, log, scratch) = (self.path(name), self.path(&format!("{name}.jsonl")), std::env::temp_dir());
         let mut request = RestoreRequest {
             archive,
@@ -176,7 +176,7 @@ impl Bench {
             tables: TABLES,
             dry_run: false,
             despite_faults: false,
-            include: Putting::Beside,
+            include: IncludeDestination::Beside,
             scratch: &scratch,
         };
         change(&mut request);
@@ -184,7 +184,7 @@ impl Bench {
     }
 
     /// Brings back what the last restore to `name` replaced.
-    pub(super) fn undone(&self, name: &str) -> Result<Undone, Failure> {
+    pub(super) fn undone(&self, name: &str) -> Result<Undone, Error> {
         let (db, scratch) = (self.path(name), std::env::temp_dir());
         let request = UndoRequest { db: &db, log: None, include: &[], scratch: &scratch };
         undo(&request, &at("2026-11-24T14:00:00Z"))
@@ -244,7 +244,7 @@ pub(super) fn content(path: &Path) -> String {
 }
 
 /// What the failure is and says, the folder's own name taken out.
-pub(super) fn told<T: std::fmt::Debug>(bench: &Bench, found: Result<T, Failure>) -> (Kind, String) {
+pub(super) fn told<T: std::fmt::Debug>(bench: &TestRegistry, found: Result<T, Error>) -> (ErrorKind, String) {
     let failure = found.unwrap_err();
     let real = fs::canonicalize(bench.folder.path()).unwrap();
     let text = failure.to_string().replace(real.to_str().unwrap(), "DIR");

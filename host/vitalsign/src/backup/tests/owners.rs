@@ -9,7 +9,8 @@ use std::{
 use rustix::fs::XattrFlags;
 
 use super::{
-    Bench, Kind, MustMatch, Putting, REGISTRY, RestoreRequest, Silent, TABLES, UndoRequest, at, restore, told, undo,
+    ErrorKind, IncludeDestination, MustMatch, REGISTRY, RestoreRequest, Silent, TABLES, TestRegistry, UndoRequest, at,
+    restore, told, undo,
 };
 use crate::backup::{pin, verify};
 use vitalsign_base::files;
@@ -26,7 +27,7 @@ fn is_root() -> bool {
 }
 
 /// Everything below a folder that belongs to root.
-fn of_root(bench: &Bench, folder: &Path) -> Vec<String> {
+fn of_root(bench: &TestRegistry, folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -49,7 +50,7 @@ fn root_leaves_nothing_of_its_own() {
         return;
     }
     for folder_of_root in [false, true] {
-        let bench = Bench::with(REGISTRY);
+        let bench = TestRegistry::with(REGISTRY);
         chown(bench.db(), Some(4711), Some(4712)).unwrap();
         if !folder_of_root {
             chown(bench.folder.path(), Some(4711), Some(4712)).unwrap();
@@ -69,7 +70,7 @@ fn root_leaves_nothing_of_its_own() {
         assert_eq!(of_root(&bench, bench.folder.path()), Vec::<String>::new(), "in a folder of root: {folder_of_root}");
     }
     // What only root may read stays so, whoever owns the folder.
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     chown(bench.folder.path(), Some(4711), Some(4712)).unwrap();
     let made = bench.back_up(|_| ()).unwrap();
     assert_eq!(fs::metadata(&made.path).unwrap().uid(), 0);
@@ -81,7 +82,7 @@ fn root_does_only_what_it_has_written_itself() {
     if !is_root() {
         return;
     }
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let made = bench.back_up(|_| ()).unwrap();
     fs::create_dir(bench.path("logs")).unwrap();
     let (db, log, scratch) = (bench.db(), bench.path("logs/log"), std::env::temp_dir());
@@ -100,12 +101,12 @@ fn root_does_only_what_it_has_written_itself() {
         tables: TABLES,
         dry_run: false,
         despite_faults: false,
-        include: Putting::Beside,
+        include: IncludeDestination::Beside,
         scratch: &scratch,
     };
     restore(&request, &at("2026-11-24T13:00:00Z"), &Silent).unwrap();
     let (kind, text) = told(&bench, bench.undone("r.sqlite"));
-    assert_eq!(kind, Kind::Refused);
+    assert_eq!(kind, ErrorKind::Refused);
     assert!(text.contains("another user than root could have changed the note in DIR/r.sqlite.replaced-1"), "{text}");
     let request = UndoRequest { db: &db, log: Some(&log), include: &[], scratch: &scratch };
     undo(&request, &at("2026-11-24T14:00:00Z")).unwrap();
@@ -114,7 +115,7 @@ fn root_does_only_what_it_has_written_itself() {
     fs::write(bench.path("r.sqlite.vitalsign-restore"), "{}").unwrap();
     chown(bench.path("r.sqlite.vitalsign-restore"), Some(4711), Some(4712)).unwrap();
     let (kind, text) = told(&bench, bench.undone("r.sqlite"));
-    assert_eq!(kind, Kind::Refused);
+    assert_eq!(kind, ErrorKind::Refused);
     assert!(text.contains("a restore was interrupted that the user 4711 had begun"), "{text}");
 }
 
@@ -137,7 +138,7 @@ fn attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
 
 #[test]
 fn what_is_replaced_hands_on_its_rights_and_attributes() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let made = bench.back_up(|_| ()).unwrap();
     let (open, own) = (list([6, 6, 6, 6, 4]), list([6, 6, 4, 6, 0]));
     if rustix::fs::setxattr(bench.folder.path(), DEFAULT_LIST, &open, XattrFlags::empty()).is_err() {
@@ -171,7 +172,7 @@ fn what_is_replaced_hands_on_its_rights_and_attributes() {
 
 #[test]
 fn an_export_that_is_open_is_refused() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let made = bench.back_up(|_| ()).unwrap();
     bench.restored(&made.path, "r.sqlite", |request| request.force = true).unwrap();
     let log = fs::File::open(bench.path("r.sqlite.jsonl")).unwrap();
@@ -181,7 +182,7 @@ fn an_export_that_is_open_is_refused() {
         told(&bench, bench.restored(&made.path, "r.sqlite", |request| request.force = true)),
         told(&bench, bench.undone("r.sqlite")),
     ] {
-        assert_eq!(found.0, Kind::Refused);
+        assert_eq!(found.0, ErrorKind::Refused);
         assert!(found.1.starts_with("DIR/r.sqlite.jsonl is open in sleep (process "), "{}", found.1);
     }
     child.kill().unwrap();
@@ -195,7 +196,7 @@ fn an_export_that_is_open_is_refused() {
 fn what_root_unpacks_is_in_a_folder_of_the_owner() {
     use std::sync::Mutex;
 
-    struct Looking<'a>(&'a Bench, Mutex<Option<u32>>);
+    struct Looking<'a>(&'a TestRegistry, Mutex<Option<u32>>);
     impl crate::backup::Progress for Looking<'_> {
         fn begin(&self, _: &'static str, _: u64) {
             let staging = fs::metadata(self.0.path(".r.sqlite.vitalsign-restoring"));
@@ -207,7 +208,7 @@ fn what_root_unpacks_is_in_a_folder_of_the_owner() {
     if !is_root() {
         return;
     }
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let made = bench.back_up(|_| ()).unwrap();
     chown(bench.db(), Some(4711), Some(4712)).unwrap();
     let (db, log, scratch) = (bench.db(), bench.path("log"), std::env::temp_dir());
@@ -222,7 +223,7 @@ fn what_root_unpacks_is_in_a_folder_of_the_owner() {
         tables: TABLES,
         dry_run: false,
         despite_faults: false,
-        include: Putting::Beside,
+        include: IncludeDestination::Beside,
         scratch: &scratch,
     };
     let looking = Looking(&bench, Mutex::new(None));

@@ -4,21 +4,21 @@ use std::{fs, path::Path};
 
 use rusqlite::Connection;
 
-use super::{Bench, Kind, MustMatch, REGISTRY, told};
+use super::{ErrorKind, MustMatch, REGISTRY, TestRegistry, told};
 use crate::{
-    backup::preflight::{Present, same_database},
+    backup::preflight::{ExistingDatabase, require_same_database},
     testing::Scene,
 };
 use vitalsign_archive::Metadata;
 
 #[test]
 fn the_archive_and_what_it_replaces_are_told_before_the_swap() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let archive = bench.back_up(|_| ()).unwrap().path;
     bench.sql("INSERT INTO records VALUES ('later', ''); PRAGMA user_version = 8");
     let before = bench.everything();
     let expected = bench.restored(&archive, "r.sqlite", |request| request.dry_run = true).unwrap();
-    let rows = |content: &crate::backup::Content| content.records.map(|count| (count.rows, count.exact));
+    let rows = |content: &crate::backup::DatabaseSummary| content.records.map(|count| (count.rows, count.exact));
     assert_eq!((expected.content.schema_version, rows(&expected.content)), (7, Some((2, true))));
     let present = expected.present.unwrap();
     let content = present.content.unwrap();
@@ -34,7 +34,7 @@ fn the_archive_and_what_it_replaces_are_told_before_the_swap() {
 
 #[test]
 fn an_archive_of_another_database_replaces_nothing_unless_asked() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let archive = bench.back_up(|_| ()).unwrap().path;
     let sql = |name: &str, sql: &str| Connection::open(bench.path(name)).unwrap().execute_batch(sql).unwrap();
     sql("shop", "CREATE TABLE orders(id)");
@@ -50,7 +50,7 @@ fn an_archive_of_another_database_replaces_nothing_unless_asked() {
         ("app", MustMatch::Content, "the archive's database has the application id 1234567, and the present one 3"),
     ] {
         let (kind, text) = told(&bench, try_to(name, must));
-        assert_eq!(kind, Kind::Refused);
+        assert_eq!(kind, ErrorKind::Refused);
         let begin = format!("DIR/{name}: {says}");
         assert!(text.contains("is an archive of another database than") && text.contains(&begin), "{text}");
     }
@@ -71,9 +71,9 @@ fn an_archive_of_another_database_replaces_nothing_unless_asked() {
 fn an_archive_of_another_host_is_of_another_database_unless_the_file_is_the_same() {
     /// What tells a file, and is no name.
     const OTHER: &str = "00000000000000000000000000000001";
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let real = fs::canonicalize(bench.db()).unwrap();
-    let present = Present::at(&real, &vitalsign_base::files::stat(&real).unwrap().unwrap(), super::TABLES);
+    let present = ExistingDatabase::at(&real, &vitalsign_base::files::stat(&real).unwrap().unwrap(), super::TABLES);
     let content = present.content.clone().unwrap();
     let judge = |must, source: &Path, host: &str, identity: &str| {
         let text = |text: &str| Some(text.to_owned());
@@ -83,7 +83,7 @@ fn an_archive_of_another_host_is_of_another_database_unless_the_file_is_the_same
             identity: text(identity),
             ..Metadata::default()
         };
-        same_database(must, Path::new("a.tar"), &metadata, &content, Some(&present), &real, Some("payments"))
+        require_same_database(must, Path::new("a.tar"), &metadata, &content, Some(&present), &real, Some("payments"))
             .err()
             .map(|failure| failure.to_string())
     };
@@ -103,7 +103,7 @@ fn an_archive_of_another_host_is_of_another_database_unless_the_file_is_the_same
 
 #[test]
 fn an_archive_with_another_name_is_of_another_database_also_where_none_is_left() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let archive = bench.back_up(|request| request.identity = Some("orders")).unwrap().path;
     let unnamed = bench.back_up(|_| ()).unwrap().path;
     let before = bench.everything();
@@ -114,7 +114,7 @@ fn an_archive_with_another_name_is_of_another_database_also_where_none_is_left()
     };
     for name in ["r.sqlite", "lost.sqlite"] {
         let (kind, text) = told(&bench, try_to(&archive, name, MustMatch::Database, Some("payments")));
-        assert_eq!(kind, Kind::Refused);
+        assert_eq!(kind, ErrorKind::Refused);
         let says = format!("DIR/{name}: it is of `orders`, and `backup.identity` is `payments`; nothing was changed");
         assert!(text.contains(&says), "{text}");
         for (must, identity) in
@@ -132,7 +132,7 @@ fn an_archive_with_another_name_is_of_another_database_also_where_none_is_left()
 
 #[test]
 fn plain_copies_are_restored_with_what_lies_beside_them() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let whole = bench.read("r.sqlite");
     let gzip = {
         let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -150,16 +150,16 @@ fn plain_copies_are_restored_with_what_lies_beside_them() {
     for (name, bytes) in [("cut.gz", &gzip[..gzip.len() - 9]), ("cut.zst", &zstd[..zstd.len() - 1])] {
         fs::write(bench.path(name), bytes).unwrap();
         let (kind, text) = told(&bench, bench.restored(&bench.path(name), "cut", |_| ()));
-        assert_eq!((kind, text.contains("is incomplete")), (Kind::Damaged, true), "{text}");
+        assert_eq!((kind, text.contains("is incomplete")), (ErrorKind::Damaged, true), "{text}");
     }
     let mut flipped = gzip;
     let last = flipped.len() - 6;
     flipped[last] ^= 1;
     fs::write(bench.path("flipped.gz"), &flipped).unwrap();
-    assert_eq!(told(&bench, bench.restored(&bench.path("flipped.gz"), "flip", |_| ())).0, Kind::Damaged);
+    assert_eq!(told(&bench, bench.restored(&bench.path("flipped.gz"), "flip", |_| ())).0, ErrorKind::Damaged);
     fs::write(bench.path("short.db"), &whole[..4096]).unwrap();
     let short = bench.restored(&bench.path("short.db"), "short", |_| ()).unwrap_err();
-    assert_eq!((short.kind(), short.hint().contains("`tar`")), (Kind::Damaged, false), "{}", short.hint());
+    assert_eq!((short.kind(), short.hint().contains("`tar`")), (ErrorKind::Damaged, false), "{}", short.hint());
     for name in ["cut", "flip", "short"] {
         assert!(!bench.path(name).exists());
     }
@@ -168,10 +168,10 @@ fn plain_copies_are_restored_with_what_lies_beside_them() {
 #[test]
 fn a_plain_copy_with_a_log_has_what_the_log_has_and_one_in_use_is_refused() {
     let scene = Scene::with(&format!("PRAGMA journal_mode = wal; {REGISTRY}"));
-    let bench = Bench::empty();
+    let bench = TestRegistry::empty();
     let mut other = scene.other_process("PRAGMA wal_autocheckpoint = 0; INSERT INTO records VALUES ('in the log', '')");
     let (kind, text) = told(&bench, bench.restored(&scene.path(), "new", |_| ()));
-    assert_eq!((kind, text.contains("is open in")), (Kind::Refused, true), "{text}");
+    assert_eq!((kind, text.contains("is open in")), (ErrorKind::Refused, true), "{text}");
     other.sql("SELECT 1");
     other.kill();
     let before = scene.listing();
@@ -184,7 +184,7 @@ fn a_plain_copy_with_a_log_has_what_the_log_has_and_one_in_use_is_refused() {
 /// SQLite does not look there, so the second of two copies in one file would be lost without a word.
 #[test]
 fn what_follows_after_the_last_page_of_a_plain_copy_is_refused() {
-    let bench = Bench::with(REGISTRY);
+    let bench = TestRegistry::with(REGISTRY);
     let whole = bench.read("r.sqlite");
     let restore = |tail: &[u8]| {
         fs::write(bench.path("copy"), [whole.as_slice(), tail].concat()).unwrap();
@@ -192,7 +192,7 @@ fn what_follows_after_the_last_page_of_a_plain_copy_is_refused() {
     };
     for tail in [whole.as_slice(), b"junk", &[[0; 9000].as_slice(), b"x"].concat()] {
         let (kind, text) = told(&bench, restore(tail));
-        assert_eq!(kind, Kind::Damaged);
+        assert_eq!(kind, ErrorKind::Damaged);
         assert!(text.contains("more data follows after the last page"), "{text}");
     }
     // As programs have it that let a database grow by more than is needed.

@@ -15,7 +15,9 @@ use vitalsign_base::{
     clock::{Deadline, Stopwatch},
     files::FileId,
 };
-use vitalsign_sqlite::{BadFrame, Cancel, HoldLimits, Kind, Part, Problem, Registry, Stopped, Structure, Trouble};
+use vitalsign_sqlite::{
+    BadFrame, Cancel, Database, IntegrityPart, IntegrityResult, Problem, ProblemKind, StopReason, TransactionLimits,
+};
 
 /// A look is followed by a rest of this many times its length, so that looking takes 5 % of the time at most.
 const REST: u32 = 20;
@@ -36,17 +38,17 @@ const LISTING_LIMIT: Duration = Duration::from_secs(5);
 const WHOLE: &str = "";
 
 /// The looks at one database.
-pub(super) struct Survey(Arc<Shared>);
+pub(super) struct Survey(Arc<SurveyShared>);
 
-struct Shared {
-    registry: Registry,
-    limits: HoldLimits,
+struct SurveyShared {
+    registry: Database,
+    limits: TransactionLimits,
     cancel: Cancel,
-    state: Mutex<State>,
+    state: Mutex<SurveyState>,
     ended: Condvar,
 }
 
-struct State {
+struct SurveyState {
     /// The file that all of this is about.
     file: Option<FileId>,
     made: Stopwatch,
@@ -54,9 +56,9 @@ struct State {
     /// When the last look that came to an end did so, and how long it took.
     rested: Option<(Stopwatch, Duration)>,
     full: Option<Full>,
-    round: Option<Round>,
+    round: Option<TablePass>,
     bad_frame: Option<BadFrame>,
-    trouble: Option<Trouble>,
+    error: Option<vitalsign_sqlite::Error>,
 }
 
 /// A time at which all of the database was looked at. What was found stands under
@@ -65,20 +67,20 @@ struct Full {
     begun: Stopwatch,
     took: Duration,
     is_accounted: bool,
-    looked: BTreeMap<String, Structure>,
+    looked: BTreeMap<String, IntegrityResult>,
 }
 
 /// A look through the tables, one after the other, that is not at its end.
-struct Round {
+struct TablePass {
     begun: Stopwatch,
     worked: Duration,
     names: Vec<String>,
-    looked: BTreeMap<String, Structure>,
-    left_out: BTreeMap<String, Stopped>,
+    looked: BTreeMap<String, IntegrityResult>,
+    left_out: BTreeMap<String, StopReason>,
     /// Whether every page was accounted for before, in one read.
     is_accounted: bool,
     /// Why the whole was not looked at in one read.
-    why: Stopped,
+    why: StopReason,
     /// What reads found that were stopped before their end.
     suspected: Vec<Problem>,
 }
@@ -101,29 +103,29 @@ pub(super) struct View {
     /// Tables that could not be looked at, and why.
     pub(super) not_looked_at: Vec<(String, String)>,
     /// How far a look has come that is not at its end.
-    pub(super) progress: Option<Progress>,
+    pub(super) progress: Option<SurveyProgress>,
     /// What kept the last run from looking at all.
-    pub(super) trouble: Option<Trouble>,
+    pub(super) error: Option<vitalsign_sqlite::Error>,
 }
 
 /// How far a look has come.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Progress {
+pub(super) struct SurveyProgress {
     /// For how long the run has been under way, if it still is.
     pub(super) running: Option<Duration>,
     /// Tables that were looked at, of how many; both 0 while the whole is looked at in one read.
     pub(super) tables: (usize, usize),
     /// Why something was left out, and the first table that was.
-    pub(super) left_out: Option<(Stopped, Option<String>)>,
+    pub(super) left_out: Option<(StopReason, Option<String>)>,
 }
 
 impl Survey {
-    pub(super) fn new(registry: &Registry, limits: HoldLimits) -> Self {
-        Self(Arc::new(Shared {
+    pub(super) fn new(registry: &Database, limits: TransactionLimits) -> Self {
+        Self(Arc::new(SurveyShared {
             registry: registry.clone(),
             limits,
             cancel: Cancel::default(),
-            state: Mutex::new(State::new()),
+            state: Mutex::new(SurveyState::new()),
             ended: Condvar::new(),
         }))
     }
@@ -131,11 +133,11 @@ impl Survey {
     /// Goes on looking where that is due, waits until the look has ended or the deadline is near, and says how things stand.
     pub(super) fn look(&self, deadline: Deadline) -> View {
         let shared = &self.0;
-        let file = shared.registry.ground().ok().map(|ground| ground.database.id);
+        let file = shared.registry.database_files().ok().map(|database_files| database_files.database.id);
         let mut state = shared.state();
         if file.is_some() && state.file != file {
             // Another database under this name: nothing that is known is about it. A look that is under way sees the old one.
-            *state = State { running: state.running, file, ..State::new() };
+            *state = SurveyState { running: state.running, file, ..SurveyState::new() };
         }
         if state.is_due() || (file.is_none() && state.running.is_none()) {
             state.running = Some(Stopwatch::start());
@@ -143,7 +145,8 @@ impl Survey {
             if let Err(error) = thread::Builder::new().name("integrity".to_owned()).spawn(move || work.run()) {
                 state.running = None;
                 let path = shared.registry.path().to_owned();
-                state.trouble = Some(Trouble::Io { path, detail: format!("no thread to read it on: {error}") });
+                state.error =
+                    Some(vitalsign_sqlite::Error::Io { path, detail: format!("no thread to read it on: {error}") });
             }
         }
         let ended = shared.ended.wait_timeout_while(state, deadline.remaining(), |state| state.running.is_some());
@@ -157,13 +160,15 @@ impl Drop for Survey {
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl SurveyShared {
+    fn state(&self) -> MutexGuard<'_, SurveyState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) {
-        let large = |registry: &Registry| registry.ground().is_ok_and(|ground| ground.database.bytes >= LARGE_BYTES);
+        let large = |registry: &Database| {
+            registry.database_files().is_ok_and(|database_files| database_files.database.bytes >= LARGE_BYTES)
+        };
         if large(&self.registry)
             && let Err(error) = rustix::process::setpriority_process(None, LOW_PRIORITY)
         {
@@ -180,18 +185,18 @@ impl Shared {
         if state.file == file {
             state.rested = ended.is_ok().then(|| (Stopwatch::start(), watch.elapsed()));
             state.bad_frame = bad_frame;
-            state.trouble = ended.err();
+            state.error = ended.err();
         } else {
             // What was read may be of the database before; the next run looks at the new one.
-            *state = State { file: state.file, ..State::new() };
+            *state = SurveyState { file: state.file, ..SurveyState::new() };
         }
         self.ended.notify_all();
     }
 
-    fn go_on(&self) -> Result<(), Trouble> {
+    fn go_on(&self) -> Result<(), vitalsign_sqlite::Error> {
         if self.state().round.is_none() {
             let begun = Stopwatch::start();
-            let looked = self.registry.structure(&Part::Whole, self.limits, &self.cancel)?;
+            let looked = self.registry.check_integrity(&IntegrityPart::Whole, self.limits, &self.cancel)?;
             if !self.state().take_whole(begun, looked) {
                 return Ok(());
             }
@@ -200,24 +205,24 @@ impl Shared {
     }
 
     /// Looks at every table that this round has not looked at, those that were left out before last.
-    fn go_through_tables(&self) -> Result<(), Trouble> {
+    fn go_through_tables(&self) -> Result<(), vitalsign_sqlite::Error> {
         let names = self.registry.parts(Deadline::after(LISTING_LIMIT))?;
         let mut open = self.state().still_open(names);
         for _ in 0..MOST_TRIES {
             let mut again = Vec::new();
             for name in open {
                 let watch = Stopwatch::start();
-                let part = Part::Table(name.clone());
-                let looked = match self.registry.structure(&part, self.limits, &self.cancel) {
-                    Err(Trouble::Corrupt { detail, .. }) => damaged(&name, detail),
+                let part = IntegrityPart::Table(name.clone());
+                let looked = match self.registry.check_integrity(&part, self.limits, &self.cancel) {
+                    Err(vitalsign_sqlite::Error::Corrupt { detail, .. }) => damaged(&name, detail),
                     looked => looked?,
                 };
                 let stopped = looked.stopped.clone();
                 self.state().take_table(&name, watch.elapsed(), looked);
                 match stopped {
                     // The log gets a chance to be reset before it has to grow again.
-                    Some(Stopped::Cancelled | Stopped::WalGrowth) => return Ok(()),
-                    Some(Stopped::Writer | Stopped::Changing) => again.push(name),
+                    Some(StopReason::Cancelled | StopReason::WalGrowth) => return Ok(()),
+                    Some(StopReason::Writer | StopReason::Changing) => again.push(name),
                     _ => {}
                 }
             }
@@ -227,15 +232,15 @@ impl Shared {
     }
 }
 
-fn damaged(table: &str, detail: String) -> Structure {
-    let problem = Problem { kind: Kind::Structure, subject: Some(table.to_owned()), text: detail };
-    Structure { problems: vec![problem], ..Structure::default() }
+fn damaged(table: &str, detail: String) -> IntegrityResult {
+    let problem = Problem { kind: ProblemKind::Structure, subject: Some(table.to_owned()), text: detail };
+    IntegrityResult { problems: vec![problem], ..IntegrityResult::default() }
 }
 
-impl State {
+impl SurveyState {
     fn new() -> Self {
         let made = Stopwatch::start();
-        Self { file: None, made, running: None, rested: None, full: None, round: None, bad_frame: None, trouble: None }
+        Self { file: None, made, running: None, rested: None, full: None, round: None, bad_frame: None, error: None }
     }
 
     /// Whether a run should begin now: not while one is under way or the registry is given a rest. Damage is looked at again each
@@ -246,7 +251,7 @@ impl State {
     }
 
     /// Takes in a look at the whole; says whether the tables have to be looked at one by one.
-    fn take_whole(&mut self, begun: Stopwatch, looked: Structure) -> bool {
+    fn take_whole(&mut self, begun: Stopwatch, looked: IntegrityResult) -> bool {
         let took = begun.elapsed();
         match looked.stopped.clone() {
             None => {
@@ -255,15 +260,17 @@ impl State {
                     Some(Full { begun, took, is_accounted, looked: BTreeMap::from([(WHOLE.to_owned(), looked)]) });
                 false
             }
-            Some(Stopped::Cancelled) => false,
+            Some(StopReason::Cancelled) => false,
             Some(why) => {
                 let is_accounted = looked.is_accounted;
                 // What is wrong with the pages as a whole is not found again in any table.
                 let (whole, suspected) = match is_accounted {
-                    true => (Some(Structure { problems: looked.problems, ..Structure::default() }), Vec::new()),
+                    true => {
+                        (Some(IntegrityResult { problems: looked.problems, ..IntegrityResult::default() }), Vec::new())
+                    }
                     false => (None, looked.problems),
                 };
-                self.round = Some(Round {
+                self.round = Some(TablePass {
                     begun,
                     worked: Duration::ZERO,
                     names: Vec::new(),
@@ -289,16 +296,16 @@ impl State {
     }
 
     /// Takes in a look at one table, and ends the round when that was the last.
-    fn take_table(&mut self, name: &str, took: Duration, looked: Structure) {
+    fn take_table(&mut self, name: &str, took: Duration, looked: IntegrityResult) {
         let Some(round) = &mut self.round else { return };
         round.worked += took;
         match &looked.stopped {
             // Another try would not look at more.
-            None | Some(Stopped::Unsupported(_)) => {
+            None | Some(StopReason::Unsupported(_)) => {
                 round.left_out.remove(name);
                 round.looked.insert(name.to_owned(), looked);
             }
-            Some(Stopped::Cancelled) => {}
+            Some(StopReason::Cancelled) => {}
             Some(why) => {
                 round.left_out.insert(name.to_owned(), why.clone());
                 round.suspected.extend(looked.problems);
@@ -307,13 +314,13 @@ impl State {
         if round.names.iter().all(|name| round.looked.contains_key(name))
             && let Some(round) = self.round.take()
         {
-            let Round { begun, worked: took, is_accounted, looked, .. } = round;
+            let TablePass { begun, worked: took, is_accounted, looked, .. } = round;
             self.full = Some(Full { begun, took, is_accounted, looked });
         }
     }
 
     /// The newest look at everything that was looked at.
-    fn looked(&self) -> BTreeMap<&str, &Structure> {
+    fn looked(&self) -> BTreeMap<&str, &IntegrityResult> {
         let maps = self.full.iter().map(|full| &full.looked).chain(self.round.iter().map(|round| &round.looked));
         maps.flatten().map(|(name, looked)| (name.as_str(), looked)).collect()
     }
@@ -330,7 +337,7 @@ impl State {
             Some(((*name).to_owned(), why))
         });
         let not_looked_at = looked.iter().filter_map(|(name, looked)| match &looked.stopped {
-            Some(Stopped::Unsupported(why)) => Some(((*name).to_owned(), why.clone())),
+            Some(StopReason::Unsupported(why)) => Some(((*name).to_owned(), why.clone())),
             _ => None,
         });
         let running = self.running.map(|running| running.elapsed());
@@ -344,14 +351,14 @@ impl State {
             not_compared: not_compared.collect(),
             not_looked_at: not_looked_at.collect(),
             progress,
-            trouble: self.trouble.clone(),
+            error: self.error.clone(),
         }
     }
 
-    fn progress(&self, running: Option<Duration>) -> Progress {
-        let Some(round) = &self.round else { return Progress { running, ..Progress::default() } };
+    fn progress(&self, running: Option<Duration>) -> SurveyProgress {
+        let Some(round) = &self.round else { return SurveyProgress { running, ..SurveyProgress::default() } };
         let first = round.left_out.first_key_value().map(|(name, why)| (why.clone(), Some(name.clone())));
-        Progress {
+        SurveyProgress {
             running,
             tables: (round.names.iter().filter(|name| round.looked.contains_key(*name)).count(), round.names.len()),
             left_out: Some(first.unwrap_or_else(|| (round.why.clone(), None))),
@@ -367,36 +374,36 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    fn bad(text: &str) -> Structure {
+    fn bad(text: &str) -> IntegrityResult {
         damaged("t", text.to_owned())
     }
 
-    fn stopped(why: Stopped) -> Structure {
-        Structure { stopped: Some(why), ..Structure::default() }
+    fn stopped(why: StopReason) -> IntegrityResult {
+        IntegrityResult { stopped: Some(why), ..IntegrityResult::default() }
     }
 
-    fn texts(state: &State) -> Vec<&str> {
+    fn texts(state: &SurveyState) -> Vec<&str> {
         state.problems().into_iter().map(|problem| problem.text.as_str()).collect()
     }
 
     #[test]
     fn damage_is_remembered_until_all_was_looked_at_again() {
-        let mut state = State::new();
+        let mut state = SurveyState::new();
         assert!(!state.take_whole(Stopwatch::start(), bad("first")));
         assert!(state.full.is_some());
         // The next look has to go table by table, and finds nothing so far.
-        let cut = Structure { stopped: Some(Stopped::WalGrowth), ..bad("second") };
+        let cut = IntegrityResult { stopped: Some(StopReason::WalGrowth), ..bad("second") };
         assert!(state.view().is_accounted);
         assert!(state.take_whole(Stopwatch::start(), cut));
         assert_eq!(state.still_open(names(&["a", "b", "c"])), ["a", "b", "c"]);
-        state.take_table("a", Duration::from_secs(1), stopped(Stopped::Writer));
-        state.take_table("b", Duration::from_secs(1), Structure::default());
+        state.take_table("a", Duration::from_secs(1), stopped(StopReason::Writer));
+        state.take_table("b", Duration::from_secs(1), IntegrityResult::default());
         assert_eq!(texts(&state), ["first", "second"]);
         assert_eq!(state.still_open(names(&["a", "b", "c"])), ["c", "a"], "what was left out comes last");
         let progress = state.view().progress.unwrap();
-        assert_eq!((progress.tables, progress.left_out), ((1, 3), Some((Stopped::Writer, Some("a".to_owned())))));
-        state.take_table("c", Duration::from_secs(1), stopped(Stopped::Unsupported("no such collation".to_owned())));
-        state.take_table("a", Duration::from_secs(1), Structure::default());
+        assert_eq!((progress.tables, progress.left_out), ((1, 3), Some((StopReason::Writer, Some("a".to_owned())))));
+        state.take_table("c", Duration::from_secs(1), stopped(StopReason::Unsupported("no such collation".to_owned())));
+        state.take_table("a", Duration::from_secs(1), IntegrityResult::default());
         assert!(state.round.is_none(), "the round is complete");
         assert_eq!(texts(&state), Vec::<&str>::new());
         let view = state.view();
@@ -408,13 +415,13 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_the_whole_outlasts_a_look_at_the_tables() {
-        let mut state = State::new();
-        let unsupported = Some(Stopped::Unsupported("no such collation".to_owned()));
-        let looked = Structure { stopped: unsupported, is_accounted: true, ..bad("a page is used twice") };
+        let mut state = SurveyState::new();
+        let unsupported = Some(StopReason::Unsupported("no such collation".to_owned()));
+        let looked = IntegrityResult { stopped: unsupported, is_accounted: true, ..bad("a page is used twice") };
         assert!(state.take_whole(Stopwatch::start(), looked));
         assert_eq!(state.still_open(names(&["a"])), ["a"]);
         assert_eq!(state.view().progress.unwrap().tables, (0, 1));
-        state.take_table("a", Duration::ZERO, Structure::default());
+        state.take_table("a", Duration::ZERO, IntegrityResult::default());
         assert!(state.round.is_none(), "the round is complete");
         assert_eq!(texts(&state), ["a page is used twice"]);
         assert!(state.view().is_accounted);
@@ -422,9 +429,9 @@ mod tests {
 
     #[test]
     fn a_long_look_is_followed_by_a_rest_unless_something_is_bad() {
-        let mut state = State::new();
+        let mut state = SurveyState::new();
         assert!(state.is_due());
-        state.take_whole(Stopwatch::start(), Structure::default());
+        state.take_whole(Stopwatch::start(), IntegrityResult::default());
         state.rested = Some((Stopwatch::start(), Duration::from_secs(60)));
         assert!(!state.is_due());
         state.rested = Some((Stopwatch::start(), Duration::ZERO));

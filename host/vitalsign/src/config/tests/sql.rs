@@ -10,15 +10,15 @@ fn an_assertion_is_scheduled_like_any_check() {
     "checks": { "orphans": { "critical": true, "timeoutMs": 70, "groups": ["mine"] } }
   }
 }"#;
-    let settled = settled(text, &usual()).unwrap();
-    let [assertion] = settled.checks.sql.as_slice() else { panic!("{:?}", settled.checks.sql) };
+    let effective = effective(text, &usual()).unwrap();
+    let [assertion] = effective.checks.sql.as_slice() else { panic!("{:?}", effective.checks.sql) };
     assert_eq!((assertion.name.as_str(), assertion.key.as_str()), ("orphans", "health.sql[0]"));
     assert_eq!((assertion.sql.as_str(), assertion.hint.as_deref()), ("SELECT 1", Some("look")));
     assert_eq!((assertion.thresholds.error, assertion.thresholds.warn_below), (Some(1.0), Some(-2.5)));
     assert_eq!(assertion.time, Duration::from_millis(50));
-    let overrides = &settled.checks.checks["orphans"].overrides;
+    let overrides = &effective.checks.checks["orphans"].overrides;
     assert_eq!((overrides.weight, overrides.timeout), (Some(Weight::Critical), Some(Duration::from_millis(70))));
-    let shown: Vec<String> = render_text(show(&settled))
+    let shown: Vec<String> = render_text(show(&effective))
         .lines()
         .filter(|line| line.contains("sql[0]") || line.contains("orphans"))
         .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
@@ -48,7 +48,7 @@ fn what_cannot_work_is_refused() {
     let with = |entries: &str| {
         let text =
             format!(r#"{{"health": {{"sql": [{entries}]}}, "plugins": [{{"name": "mine", "component": "m"}}]}}"#);
-        settled(&text, &usual()).map_or_else(|wrong| wrong.to_string(), |_| "accepted".to_owned())
+        effective(&text, &usual()).map_or_else(|wrong| wrong.to_string(), |_| "accepted".to_owned())
     };
     insta::assert_snapshot!(with(r#"{"name": "a", "sql": "SELECT 1"}"#), @"c.json:1:21: health.sql[0]: a threshold is missing: add `warn`, `error`, `warnBelow` or `errorBelow` (assertion `a`)");
     insta::assert_snapshot!(with(r#"{"name": "a", "sql": "SELECT 1", "warn": 2, "error": 1}"#), @"c.json:1:21: health.sql[0]: `warn` has to be less than `error`, or no number is ever only a warning (assertion `a`)");
@@ -64,7 +64,7 @@ c.json:1:55: health.sql[0].error: a number is expected, not text
     insta::assert_snapshot!(with(r#"{"name": "a", "sql": "SELECT 1", "error": 1}, {"name": "a", "sql": "SELECT 2", "error": 1}"#), @"c.json:1:76: health.sql[1].name: the name `a` is used by health.sql[0] already; choose another one");
     let nearly =
         r#"{"health": {"sql": [{"name": "orphans", "sql": "SELECT 1", "error": 1}], "checks": {"orphan": {}}}}"#;
-    insta::assert_snapshot!(settled(nearly, &usual()).unwrap_err().to_string(), @"c.json:1:85: health.checks.orphan: no check has this name; did you mean `orphans`?");
+    insta::assert_snapshot!(effective(nearly, &usual()).unwrap_err().to_string(), @"c.json:1:85: health.checks.orphan: no check has this name; did you mean `orphans`?");
     let own = r#"{"health": {"sql": [{"name": "a", "sql": "SELECT 1", "error": 1}], "checks": {"a": {"config": {}}}}}"#;
-    insta::assert_snapshot!(settled(own, &usual()).unwrap_err().to_string(), @"c.json:1:95: health.checks.a.config: `a` is an assertion; everything of it stands in `health.sql[0]`");
+    insta::assert_snapshot!(effective(own, &usual()).unwrap_err().to_string(), @"c.json:1:95: health.checks.a.config: `a` is an assertion; everything of it stands in `health.sql[0]`");
 }

@@ -7,7 +7,7 @@ fn said(texts: &[&str]) -> String {
     let mut out = String::new();
     for text in texts {
         let shown: String = text.chars().take(110).flat_map(|ch| ch.escape_debug()).collect();
-        let wrong = settled(text, &usual()).map(|_| "accepted".to_owned()).unwrap_or_else(|wrong| wrong.to_string());
+        let wrong = effective(text, &usual()).map(|_| "accepted".to_owned()).unwrap_or_else(|wrong| wrong.to_string());
         out.push_str(&format!("{}\n{wrong}\n\n", shown.replace("\\\"", "\"")));
     }
     out
@@ -384,14 +384,14 @@ c.json:1:21: backup.keep: this would keep no archive at all; set `last` to 1 or 
 #[test]
 fn a_mistake_is_shown_in_its_line() {
     let text = "{\n\t\"dbPath\": \"ä\", \"helth\": {}\n}";
-    insta::assert_snapshot!(settled(text, &usual()).unwrap_err().render(), @r#"
+    insta::assert_snapshot!(effective(text, &usual()).unwrap_err().render(), @r#"
 c.json:2:17: helth: unknown key; did you mean `health`?
   2 |  "dbPath": "ä", "helth": {}
     |                 ^
 "#);
     let long =
         format!("{{\"dbPath\": \"{}\", \"helth\": {{}}, \"$schema\": \"{}\"}}", "x".repeat(400), "y".repeat(400));
-    insta::assert_snapshot!(settled(&long, &usual()).unwrap_err().render(), @r#"
+    insta::assert_snapshot!(effective(&long, &usual()).unwrap_err().render(), @r#"
 c.json:1:416: helth: unknown key; did you mean `health`?
   1 | xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "helth": {}, "$schema": "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy
     |                                                             ^
@@ -401,7 +401,7 @@ c.json:1:416: helth: unknown key; did you mean `health`?
 #[test]
 fn mistakes_come_in_the_order_of_the_file_and_not_by_the_thousand() {
     let keys: Vec<String> = (0..1000).map(|n| format!("\"key{n}\": {n}")).collect();
-    let wrong = settled(&format!("{{{}}}", keys.join(",\n")), &usual()).unwrap_err();
+    let wrong = effective(&format!("{{{}}}", keys.join(",\n")), &usual()).unwrap_err();
     assert_eq!(wrong.told().len(), 20);
     assert_eq!(wrong.told()[0].place.as_ref().unwrap().at, Position { line: 1, column: 2 });
     assert!(wrong.to_string().ends_with("\nand 980 more"));
