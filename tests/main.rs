@@ -23,6 +23,7 @@ mod env;
 mod guard;
 mod include;
 mod loading;
+mod manual;
 mod other;
 mod plugins;
 mod power;

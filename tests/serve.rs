@@ -231,6 +231,38 @@ fn an_address_that_is_taken_and_one_that_is_public() {
 }
 
 #[test]
+fn a_container_asks_for_its_health_without_curl() {
+    let place = TestEnv::with_registry(1);
+    place.configure(|_| ());
+    let server = Server::start(&place);
+    server.settled();
+    let ask = |path: &str| place.run(["healthcheck", &format!("http://{}{path}", server.address)]);
+    let healthy = ask("/health");
+    assert_eq!((healthy.code, healthy.stderr.as_str()), (0, ""));
+    assert_eq!(healthy.stdout, format!("http://{}/health answered 200 OK\n", server.address));
+    assert_eq!(ask("/no-such-page").code, 1);
+    let address = server.address.clone();
+    assert_eq!(server.stop("-INT"), Some(0));
+    let gone = place.run(["healthcheck", &format!("http://{address}/health"), "--timeout", "60"]);
+    assert_eq!(gone.code, 6);
+    let shown = gone.stderr.replace(&address, "ADDRESS");
+    insta::assert_snapshot!(shown, @"
+    vitalsign: http://ADDRESS/health gave no answer: Connection refused (os error 111)
+      → see whether `vitalsign serve` listens on ADDRESS
+    ");
+    // A server that takes the connection and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let late = place.run(["healthcheck", &url, "--timeout", "0.2"]);
+    assert_eq!(late.code, 6);
+    insta::assert_snapshot!(late.stderr.replace(&url, "URL"), @"
+    vitalsign: URL gave no answer within 0.2 s
+      → give the server more time with --timeout SECONDS
+    ");
+    assert_eq!(place.run(["healthcheck", "127.0.0.1"]).code, 2);
+}
+
+#[test]
 fn a_name_is_listened_on() {
     let place = TestEnv::with_registry(1);
     place.configure(|_| ());

@@ -7,7 +7,9 @@ use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
+use clap_complete::Shell;
 
+use super::healthcheck;
 use crate::{checks::SchemaPolicy, render, serve::Listen};
 use vitalsign_archive::{Compression, Tag};
 use vitalsign_base::clock::Timestamp;
@@ -78,8 +80,14 @@ pub(super) enum CliCommand {
     /// Manage plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Ask a running server whether it is healthy, as in the health check of a container
+    Healthcheck(HealthcheckArgs),
     /// Create a database with sample rows to try the commands on
     Demo(DemoArgs),
+    /// Print the completions of the command line for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page of the program, or of one command
+    Man(ManArgs),
 }
 
 /// How a command prints its result; the last of these flags counts.
@@ -431,6 +439,30 @@ pub(super) enum PluginCommand {
         #[arg(long)]
         check: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct HealthcheckArgs {
+    /// The URL to ask, such as http://127.0.0.1:8080/health
+    #[arg(value_name = "URL", value_parser = healthcheck::url)]
+    pub(super) url: hyper::Uri,
+    /// Wait for the answer at most this time
+    #[arg(long, value_name = "SECONDS", value_parser = time_limit, default_value = "5")]
+    pub(super) timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(super) shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ManArgs {
+    /// The command, such as backup, or config check
+    #[arg(value_name = "COMMAND")]
+    pub(super) command: Vec<String>,
 }
 
 #[derive(Debug, Args)]

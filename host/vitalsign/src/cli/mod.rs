@@ -17,9 +17,11 @@ mod disk_turns;
 mod exit;
 mod gate;
 mod guard;
+mod healthcheck;
 mod init;
 mod interrupt;
 mod list;
+mod manual;
 mod pin;
 mod plugin;
 mod progress;
@@ -103,7 +105,10 @@ fn run(cli: Cli) -> Exit {
         CliCommand::Init(args) => init::run(global, &args),
         CliCommand::Config(command) => config::run(global, &command),
         CliCommand::Plugin(command) => plugin::run(global, &command),
+        CliCommand::Healthcheck(args) => healthcheck::run(&args),
         CliCommand::Demo(args) => demo::run(&args),
+        CliCommand::Completions(args) => manual::completions(&args),
+        CliCommand::Man(args) => manual::man(&args),
     };
     ended.unwrap_or_else(|failure| {
         print_error(&failure.text());
