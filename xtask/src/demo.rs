@@ -65,7 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 const CONFIG: &str = "registry.config.json";
 
 /// What it says. A file of its own, since the tests of the documentation start from it as well.
-const CONFIGURATION: &str = include_str!("demo.config.json");
+pub(crate) const CONFIGURATION: &str = include_str!("demo.config.json");
 
 /// Makes a folder with a registry, its configuration, the plugins and the lock file.
 fn prepare(folder: &Path) -> Result<()> {

@@ -21,12 +21,19 @@ const MAX_MACHINE_ID_BYTES: u64 = 256;
 pub fn identity(path: &Path) -> Option<String> {
     let found = fs::metadata(path).ok()?;
     let born = found.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-    let born = born.map_or_else(super::host_name, |at| at.as_nanos().to_string());
+    let born = born.map_or_else(host_name, |at| at.as_nanos().to_string());
     let machine = read_text(Path::new("/etc/machine-id"), MAX_MACHINE_ID_BYTES).unwrap_or_default();
     let text = format!("{}\n{born}\n{}", found.ino(), machine.trim());
     let mut digits = Digest::of(text.as_bytes()).to_string();
     digits.truncate(DIGITS);
     Some(digits)
+}
+
+/// The name of this machine, or of this container.
+#[must_use]
+pub fn host_name() -> String {
+    // The kernel itself says it, also where `/proc` is not mounted.
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Whether a text looks like an identity from here, and not like a name that somebody gave.

@@ -38,7 +38,7 @@ pub use attributes::{copy_attributes, has_default_list, owner_for_new_file, set_
 pub use draft::Draft;
 pub use flusher::Flusher;
 pub use folder::{folder, found_in, new_private_folder, remove_empty_folder};
-pub use identity::{identity, is_identity};
+pub use identity::{host_name, identity, is_identity};
 pub use marker::{MARKER_BYTES, Marked, Marker};
 pub use mounts::{FileSystemClass, Mount, mount_of, mounted_below, place_in_file_system};
 pub use path::{beside, folder_of, is_link, is_same_file, link_destination, resolved};
@@ -49,7 +49,7 @@ pub use processes::{
     OpenFile, Process, folder_seen_by, is_mounted_alone, open_files, process_ids, process_name, processes_using,
 };
 pub use quota::{QuotaLeft, quota_left};
-pub use read::{host_name, is_written_elsewhere, open, open_regular, read_bytes, read_text};
+pub use read::{is_written_elsewhere, open, open_regular, read_bytes, read_text};
 pub use rename::{copy_with_attributes, hard_link_or_copy, move_to, remove, replace_by, sync_folder};
 pub use rights::{Refusal, Right, refusal};
 pub use space::{Space, free_bytes, space};

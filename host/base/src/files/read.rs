@@ -86,14 +86,6 @@ pub(super) fn no_follow() -> i32 {
     OFlags::NOFOLLOW.bits().cast_signed()
 }
 
-/// The name of this machine, or of this container; empty where the system does not tell it.
-#[must_use]
-pub fn host_name() -> String {
-    const MAX_HOST_NAME_BYTES: u64 = 256;
-    let text = read_text(Path::new("/proc/sys/kernel/hostname"), MAX_HOST_NAME_BYTES).unwrap_or_default();
-    text.trim().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::{super::write_new, *};
