@@ -95,6 +95,9 @@ fn prepared() -> TestEnv {
     fs::create_dir(place.path("target/debug")).unwrap();
     symlink(env!("CARGO_BIN_EXE_vitalsign"), place.path("target/debug/vitalsign")).unwrap();
     fs::copy(root().join("Cargo.lock"), place.path("Cargo.lock")).unwrap();
+    // The database of a stranger, which Vitalsign knows nothing of.
+    let notes = "PRAGMA journal_mode = wal; CREATE TABLE notes(text); INSERT INTO notes VALUES ('one'), ('two')";
+    Connection::open(place.path("app.db")).unwrap().execute_batch(notes).unwrap();
     // Stands in for whatever a reader starts behind the gate.
     place.write(".bin/node", "#!/bin/sh\necho \"$1 is started\"\n");
     fs::set_permissions(place.path(".bin/node"), fs::Permissions::from_mode(0o755)).unwrap();
