@@ -93,6 +93,26 @@ fn links_lead_somewhere() {
     none(&wrong);
 }
 
+/// The widest line of prose, in characters: what two columns of a diff show.
+const MAX_COLUMNS: usize = 100;
+
+#[test]
+fn prose_is_wrapped() {
+    let mut wrong = Vec::new();
+    for page in Page::all() {
+        let mut is_code = false;
+        for (number, line) in page.text.lines().enumerate() {
+            is_code ^= line.starts_with("```");
+            let is_prose = !is_code && !line.starts_with(['|', '#']);
+            // A word that has no space in it cannot be wrapped.
+            if is_prose && line.chars().count() > MAX_COLUMNS && line.trim().contains(' ') {
+                wrong.push(format!("{}:{}: wider than {MAX_COLUMNS} columns", page.name, number + 1));
+            }
+        }
+    }
+    none(&wrong);
+}
+
 /// The README shows a plugin; that it builds and runs is shown where `docs/plugins.md` builds and runs the same.
 #[test]
 fn rust_is_what_the_tutorial_builds() {

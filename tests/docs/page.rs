@@ -40,7 +40,9 @@ impl Page {
 
     /// Every page that users read.
     pub fn all() -> Vec<Self> {
-        let mut names = vec!["README.md".to_owned(), "plugins/README.md".to_owned()];
+        let mut names = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "plugins/README.md"]
+            .map(str::to_owned)
+            .to_vec();
         for folder in ["docs", "plugins/*"] {
             let (parent, below) = folder.split_once("/*").map_or((folder, ""), |(parent, _)| (parent, "/README.md"));
             for entry in fs::read_dir(root().join(parent)).unwrap() {

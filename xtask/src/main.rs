@@ -23,7 +23,8 @@ use std::process::ExitCode;
 
 const HELP: &str = "\
 cargo xtask demo [--once] [--listen ADDR]   create a demo registry with three plugins and serve its report; --once prints the report instead
-cargo xtask test                            run every test
+cargo xtask test [ROOM]                     run every test, or those of one crate or module, such as sqlite or backup
+cargo xtask quick                           check the format, clippy and the layers, before each commit
 cargo xtask torture [--seconds N]           run the long tests that kill and damage backups and restores or take the power, then the fuzzer
 cargo xtask fuzz [--seconds N]              fuzz the reader of archives, for 600 seconds by default
 cargo xtask bench [--write]                 run the benchmarks; --write puts the results into docs/BENCHMARKS.md
@@ -40,6 +41,8 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["demo", options @ ..] => demo::Options::parse(options).and_then(|options| demo::run(&options)),
         ["test"] => suites::run(),
+        ["test", room] => suites::room(room),
+        ["quick"] => suites::quick(),
         ["torture", options @ ..] => fuzz::seconds(options).and_then(torture::run),
         ["fuzz", options @ ..] => fuzz::seconds(options).and_then(fuzz::run).map(|ended| ended.told()),
         ["bench"] => bench::run(false),

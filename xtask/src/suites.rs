@@ -1,14 +1,90 @@
-//! `cargo xtask test`: runs every test and prints a summary.
+//! `cargo xtask test`: runs every test, or those of one room, and prints a summary. `cargo xtask quick`: what is looked at before
+//! each commit.
+//!
+//! Rooms are found in the tree, so that there is no list of them to forget.
 
 use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
     process::{Command, ExitCode, Stdio},
     time::Instant,
 };
 
 use crate::{
     Result, guests,
-    tool::{cargo, lines, say},
+    tool::{at, cargo, lines, root, run as run_command, say},
 };
+
+/// Checks the format, clippy and the layers.
+pub(crate) fn quick() -> Result<ExitCode> {
+    let start = Instant::now();
+    run_command(&mut cargo(&["fmt", "--all", "--check"]))?;
+    run_command(&mut cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    run_command(&mut cargo(&["test", "--quiet", "--package", "xtask"]))?;
+    say(&format!("format, clippy and layers are in order, {} s", start.elapsed().as_secs()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the tests of one room: those in its sources, and the end-to-end tests of that name.
+pub(crate) fn room(name: &str) -> Result<ExitCode> {
+    let rooms = rooms(&root())?;
+    let Some(commands) = rooms.get(name) else {
+        let names: Vec<&str> = rooms.keys().map(String::as_str).collect();
+        return Err(format!("there is no room `{name}`; the rooms are {}", names.join(", ")));
+    };
+    let mut holds = true;
+    for words in commands {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        holds &= tests(&mut cargo(&words))?;
+    }
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Every room with the commands that run its tests: the crates, the modules of the product, and the files of the end-to-end suite.
+fn rooms(root: &Path) -> Result<BTreeMap<String, Vec<Vec<String>>>> {
+    let mut rooms: BTreeMap<String, Vec<Vec<String>>> = BTreeMap::new();
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    for folder in names(&root.join("host"))? {
+        let package = package(&root.join("host").join(&folder))?;
+        rooms.entry(folder).or_default().push(words(&["test", "--package", &package, "--lib"]));
+    }
+    for module in names(&root.join("host/vitalsign/src"))? {
+        if !["lib", "main"].contains(&module.as_str()) {
+            let command = words(&["test", "--package", "vitalsign", "--lib", "--", &format!("{module}::")]);
+            rooms.entry(module).or_default().push(command);
+        }
+    }
+    for suite in names(&root.join("tests"))? {
+        if root.join("tests").join(&suite).with_extension("rs").exists() && suite != "main" {
+            let command = words(&["test", "--package", "vitalsign", "--test", "e2e", "--", &format!("{suite}::")]);
+            rooms.entry(suite).or_default().push(command);
+        }
+    }
+    rooms.entry("xtask".to_owned()).or_default().push(words(&["test", "--package", "xtask"]));
+    rooms.entry("sdk".to_owned()).or_default().push(words(&["test", "--package", "vitalsign-plugin"]));
+    Ok(rooms)
+}
+
+/// The names in a folder, without their endings, each once.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in at(folder, fs::read_dir(folder))? {
+        let path = at(folder, entry)?.path();
+        names.extend(path.file_stem().and_then(|name| name.to_str()).map(str::to_owned));
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// The name of the package in a folder.
+fn package(folder: &Path) -> Result<String> {
+    let manifest = folder.join("Cargo.toml");
+    let text = at(&manifest, fs::read_to_string(&manifest))?;
+    let name = text.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+    name.map(str::to_owned).ok_or_else(|| format!("{} has no name", manifest.display()))
+}
 
 /// Builds the guests, then runs every test of the workspace.
 pub(crate) fn run() -> Result<ExitCode> {
@@ -71,6 +147,17 @@ impl TestTotals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rooms_are_found_in_the_tree() {
+        let rooms = rooms(&root()).unwrap();
+        let shown = |name: &str| rooms[name].iter().map(|words| words.join(" ")).collect::<Vec<_>>();
+        assert_eq!(shown("sqlite"), ["test --package vitalsign-sqlite --lib"]);
+        let backup = ["test --package vitalsign --lib -- backup::", "test --package vitalsign --test e2e -- backup::"];
+        assert_eq!(shown("backup"), backup);
+        assert_eq!(shown("guard"), ["test --package vitalsign --test e2e -- guard::"]);
+        assert!(!rooms.contains_key("main"));
+    }
 
     #[test]
     fn results_add_up() {
