@@ -52,7 +52,7 @@ pub enum Flaw {
     #[error("is damaged: {}", listed(.0))]
     Damaged(Vec<Damage>),
     /// Its members do not match its sums.
-    #[error("does not match its {sums}: {}", listed(.damages), sums = super::SUMS)]
+    #[error("does not match its {sums}: {}", listed(.damages), sums = super::member_name::SUMS)]
     Differs {
         /// The members concerned, in whole.
         damages: Vec<Damage>,

@@ -14,7 +14,7 @@ use std::{
 use super::{
     block::SLOT_BYTES,
     flaw::{Damage, Flaw, ReadError},
-    metadata::INCLUDE,
+    member_name::INCLUDE,
     reader::ArchiveReader,
 };
 use vitalsign_base::value::{Digest, printable};

@@ -7,18 +7,11 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::flaw::Flaw;
+use super::{
+    flaw::Flaw,
+    member_name::{INCLUDE, METADATA, SUMS},
+};
 use vitalsign_base::value::{Digest, printable};
-
-/// The name of the first member.
-pub const METADATA: &str = "metadata.json";
-/// The name of the last member.
-pub const SUMS: &str = "SHA256SUMS";
-
-/// The folder of the members that are neither the database nor made of it.
-pub const INCLUDE: &str = "include";
-/// The member that describes those.
-pub const CONTENTS: &str = "include.json";
 
 /// The version of the format that is written here, without and with members below `include/`. A program that knows only the first
 /// must not restore half of an archive.
@@ -27,12 +20,6 @@ const INCLUDE_VERSION: u64 = 2;
 
 /// The keys that hold text in every version of the format.
 const TEXTS: [&str; 3] = ["createdAt", "tool", "source"];
-
-/// Whether a database of this file name goes under another in the archive.
-#[must_use]
-pub fn is_reserved(name: &str) -> bool {
-    [METADATA, SUMS, CONTENTS, "provenance.jsonl"].iter().any(|own| own.eq_ignore_ascii_case(name))
-}
 
 /// The names of the members; `null` for what is not there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

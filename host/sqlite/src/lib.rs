@@ -6,39 +6,46 @@
 mod authorizer;
 mod btree;
 mod busy_handler;
-mod check_constraints;
-mod checkpoint;
-mod count;
-mod database_files;
-mod detached_processes;
-mod dump;
 mod error;
-mod examine;
-mod foreign_keys;
-mod functions;
-mod header;
-mod integrity_check;
-mod location;
-mod long_read;
-mod open;
 mod open_handles;
-mod pool;
-mod private_copy;
 mod problem;
-mod query;
 mod retry;
 pub mod sample;
+mod wal_checksum;
+mod watchdog;
+
+mod checkpoint;
+mod database_files;
+mod functions;
+mod header;
+mod vfs;
+
+mod open;
+mod wal_index;
+
+mod detached_processes;
+mod pool;
+mod query;
 mod snapshot;
+mod version;
+mod wal_chain;
+
+mod check_constraints;
+mod count;
+mod dump;
+mod foreign_keys;
+mod location;
+mod long_read;
+mod private_copy;
+
+mod integrity_check;
+
+mod examine;
+
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod version;
-mod vfs;
-mod wal_chain;
-mod wal_checksum;
-mod wal_index;
-mod watchdog;
 
 // The scenes for tests are compiled into other crates too, and name this one.
 #[cfg(test)]

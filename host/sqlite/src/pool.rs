@@ -13,7 +13,7 @@ use std::{
 use super::{
     error::Error,
     open::{ReadConnection, Trust},
-    watchdog::watchdog,
+    watchdog::{IdleConnections, watchdog},
 };
 use vitalsign_base::clock::Stopwatch;
 
@@ -66,7 +66,8 @@ impl Pool {
             idle.len() == 1
         };
         if first {
-            watchdog().watch_pool(self);
+            let own: Arc<dyn IdleConnections> = Arc::<Self>::clone(self);
+            watchdog().watch_pool(&own);
         }
     }
 
@@ -76,8 +77,13 @@ impl Pool {
         drop(idle);
     }
 
-    /// Closes what has been idle for too long; says whether anything is left.
-    pub(super) fn close_the_stale(&self) -> bool {
+    fn lock(&self) -> MutexGuard<'_, Vec<(ReadConnection, Stopwatch)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl IdleConnections for Pool {
+    fn close_the_stale(&self) -> bool {
         let (stale, left) = {
             let mut idle = self.lock();
             let stale: Vec<_> = idle.extract_if(.., |(_, since)| since.elapsed() >= LINGER).collect();
@@ -85,9 +91,5 @@ impl Pool {
         };
         drop(stale);
         left
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<(ReadConnection, Stopwatch)>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,7 +15,6 @@ use std::{
 
 use rusqlite::InterruptHandle;
 
-use super::pool::Pool;
 use vitalsign_base::{clock::Deadline, files};
 
 /// How late a read may be ended. Shorter costs more wake-ups while reads are under way.
@@ -121,10 +120,16 @@ impl ReadLimiter {
     }
 }
 
+/// Connections that are kept for the next read, and closed when none comes.
+pub(super) trait IdleConnections: Send + Sync {
+    /// Closes what has been idle for too long; says whether anything is left.
+    fn close_the_stale(&self) -> bool;
+}
+
 /// The thread and what it looks after.
 pub(super) struct Watchdog {
     limiters: Mutex<Vec<Weak<ReadLimiter>>>,
-    pools: Mutex<Vec<Weak<Pool>>>,
+    pools: Mutex<Vec<Weak<dyn IdleConnections>>>,
     asleep: AtomicBool,
     thread: OnceLock<Thread>,
 }
@@ -156,9 +161,9 @@ impl Watchdog {
     }
 
     /// Has idle connections of this pool closed after a while.
-    pub(super) fn watch_pool(&self, pool: &Arc<Pool>) {
+    pub(super) fn watch_pool(&self, pool: &Arc<dyn IdleConnections>) {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.retain(|other| other.strong_count() > 0 && !std::ptr::eq(other.as_ptr(), Arc::as_ptr(pool)));
+        pools.retain(|other| other.strong_count() > 0 && !std::ptr::addr_eq(other.as_ptr(), Arc::as_ptr(pool)));
         pools.push(Arc::downgrade(pool));
     }
 
@@ -199,6 +204,6 @@ impl Watchdog {
     }
 }
 
-fn gather<T>(list: &Mutex<Vec<Weak<T>>>) -> Vec<Arc<T>> {
+fn gather<T: ?Sized>(list: &Mutex<Vec<Weak<T>>>) -> Vec<Arc<T>> {
     list.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
 }

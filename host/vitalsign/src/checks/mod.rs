@@ -9,9 +9,10 @@ mod records;
 mod schema;
 mod sql;
 mod sqlite;
+mod wal;
+
 #[cfg(test)]
 mod testing;
-mod wal;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -9,7 +9,6 @@ use clap::{
 };
 use clap_complete::Shell;
 
-use super::healthcheck;
 use crate::{checks::SchemaPolicy, render, serve::Listen};
 use vitalsign_archive::{Compression, Tag};
 use vitalsign_base::clock::Timestamp;
@@ -444,12 +443,24 @@ pub(super) enum PluginCommand {
 #[derive(Debug, Args)]
 pub(super) struct HealthcheckArgs {
     /// The URL to ask, such as http://127.0.0.1:8080/health
-    #[arg(value_name = "URL", value_parser = healthcheck::url)]
+    #[arg(value_name = "URL", value_parser = url)]
     pub(super) url: hyper::Uri,
     /// Wait for the answer at most this time
     #[arg(long, value_name = "SECONDS", value_parser = time_limit, default_value = "5")]
     pub(super) timeout: Duration,
 }
+
+/// The URL of a server, such as `http://127.0.0.1:8080/health`.
+fn url(text: &str) -> Result<hyper::Uri, String> {
+    let url: hyper::Uri = text.parse().map_err(|_| EXPECTED_URL.to_owned())?;
+    match (url.scheme_str(), url.host()) {
+        (Some("http"), Some(_)) => Ok(url),
+        (Some("https"), _) => Err("https is not supported here; ask the server itself, without the proxy".to_owned()),
+        _ => Err(EXPECTED_URL.to_owned()),
+    }
+}
+
+const EXPECTED_URL: &str = "a URL is expected, such as http://127.0.0.1:8080/health";
 
 #[derive(Debug, Args)]
 pub(super) struct CompletionsArgs {
@@ -473,4 +484,20 @@ pub(super) struct DemoArgs {
     /// Create this many records
     #[arg(long, value_name = "COUNT", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(super) records: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_url_of_a_server_is_taken() {
+        for good in ["http://127.0.0.1:8080/health", "http://[::1]:8080/readyz?a=b", "http://db"] {
+            assert!(url(good).is_ok(), "{good}");
+        }
+        for bad in ["", "127.0.0.1:8080", "/health", "ftp://h/", "http:///health", "http://h:70000/"] {
+            assert_eq!(url(bad).unwrap_err(), EXPECTED_URL, "{bad}");
+        }
+        assert!(url("https://h/").unwrap_err().starts_with("https is not supported"));
+    }
 }

@@ -56,31 +56,3 @@ async fn status(url: &Uri) -> Result<StatusCode, Box<dyn Error + Send + Sync>> {
         ended = connection => Err(ended.err().map_or_else(|| "the server closed the connection".into(), Into::into)),
     }
 }
-
-/// The URL of a server, such as `http://127.0.0.1:8080/health`.
-pub(super) fn url(text: &str) -> Result<Uri, String> {
-    let url: Uri = text.parse().map_err(|_| EXPECTED.to_owned())?;
-    match (url.scheme_str(), url.host()) {
-        (Some("http"), Some(_)) => Ok(url),
-        (Some("https"), _) => Err("https is not supported here; ask the server itself, without the proxy".to_owned()),
-        _ => Err(EXPECTED.to_owned()),
-    }
-}
-
-const EXPECTED: &str = "a URL is expected, such as http://127.0.0.1:8080/health";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_url_of_a_server_is_taken() {
-        for good in ["http://127.0.0.1:8080/health", "http://[::1]:8080/readyz?a=b", "http://db"] {
-            assert!(url(good).is_ok(), "{good}");
-        }
-        for bad in ["", "127.0.0.1:8080", "/health", "ftp://h/", "http:///health", "http://h:70000/"] {
-            assert_eq!(url(bad).unwrap_err(), EXPECTED, "{bad}");
-        }
-        assert!(url("https://h/").unwrap_err().starts_with("https is not supported"));
-    }
-}

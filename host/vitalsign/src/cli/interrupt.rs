@@ -24,6 +24,7 @@ use std::{
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::signals::ENDING;
 use super::{CommandFailure, Exit, signals};
 
 /// A signal ends the process.
@@ -32,18 +33,6 @@ const ENDS: u8 = 0;
 const NOTED: u8 = 1;
 /// The command looks after signals by itself.
 const OWN: u8 = 2;
-
-/// The signals that end a process which does not look after them, apart from those that tell of a bug.
-pub(super) const ENDING: [c_int; 8] = [
-    libc::SIGINT,
-    libc::SIGTERM,
-    libc::SIGHUP,
-    libc::SIGQUIT,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGALRM,
-    libc::SIGXCPU,
-];
 
 static MEANING: AtomicU8 = AtomicU8::new(ENDS);
 /// The number of the first signal that was noted; 0 before it has come.

@@ -8,34 +8,39 @@
 )]
 
 mod args;
-mod assemble;
-mod backup;
-mod check;
-mod config;
-mod demo;
 mod disk_turns;
 mod exit;
-mod gate;
-mod guard;
+mod signals;
+mod status_log;
+mod timeout;
+
+mod assemble;
+mod demo;
 mod healthcheck;
-mod init;
 mod interrupt;
-mod list;
 mod manual;
 mod pin;
+mod statements;
+mod usage;
+
+mod check;
+mod gate;
+mod init;
 mod plugin;
 mod progress;
 mod prune;
+mod stream;
+
+mod backup;
 mod restore;
 mod scheduled;
+
+mod guard;
+mod list;
 mod serve;
-mod signals;
-mod statements;
-mod status_log;
-mod stream;
-mod timeout;
-mod usage;
 mod verify;
+
+mod config;
 
 use std::{
     env,

@@ -16,6 +16,18 @@ use std::{
     sync::OnceLock,
 };
 
+/// The signals that end a process which does not look after them, apart from those that tell of a bug.
+pub(super) const ENDING: [c_int; 8] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGXCPU,
+];
+
 /// What this process was started with.
 struct Inherited {
     /// Bit n is set when signal n is ignored.
@@ -34,7 +46,7 @@ static BEFORE_MAIN: extern "C" fn() = note_what_is_inherited;
 
 extern "C" fn note_what_is_inherited() {
     let mut ignored = 0;
-    for signal in super::interrupt::ENDING.into_iter().chain([libc::SIGPIPE]) {
+    for signal in ENDING.into_iter().chain([libc::SIGPIPE]) {
         let mut action = MaybeUninit::<libc::sigaction>::zeroed();
         // SAFETY: a null pointer asks for the current action only, which is written to memory of the right type.
         let asked = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };

@@ -12,8 +12,9 @@ use std::{
 use super::{
     ConfigRequest, defaults,
     discover::{ChosenFile, within},
-    json_cursor::{self, ConfigText, Cursor, JsonNode},
+    json_cursor::{self, Cursor, JsonNode},
     mistake::{Mistakes, UnlocatedMistake},
+    position::{ConfigText, Position},
     raw, schema_check,
     show::{EffectiveValue, EffectiveValues, ValueSource},
     unit,
@@ -511,7 +512,7 @@ impl Resolver<'_> {
             };
             if let Some(message) = fault {
                 self.wrong.push(match by {
-                    ValueSource::Flag(flag) => UnlocatedMistake::at(json_cursor::Position::START, flag, message),
+                    ValueSource::Flag(flag) => UnlocatedMistake::at(Position::START, flag, message),
                     _ => at.mistake(message),
                 });
             }

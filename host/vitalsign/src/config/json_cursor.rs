@@ -2,7 +2,7 @@
 //!
 //! Knows JSON and nothing of what the keys mean.
 
-use std::{fmt, path::PathBuf};
+use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
@@ -10,34 +10,11 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-use super::mistake::{FilePosition, UnlocatedMistake};
+use super::{
+    mistake::UnlocatedMistake,
+    position::{ConfigText, Position},
+};
 use vitalsign_base::value;
-
-/// Characters of a line that are shown on each side of a mistake; a minified file is one line.
-const EXCERPT_CHARS: usize = 60;
-
-/// A configuration file's text and its name.
-#[derive(Clone, Debug)]
-pub struct ConfigText {
-    /// The file, for opening it.
-    pub file: PathBuf,
-    /// The file's content.
-    pub text: String,
-}
-
-/// A place in a text, both counted from 1; the column in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// The line.
-    pub line: usize,
-    /// The column, in characters.
-    pub column: usize,
-}
-
-impl Position {
-    /// The first character of a text.
-    pub const START: Self = Self { line: 1, column: 1 };
-}
 
 /// One JSON value and where it begins.
 #[derive(Debug)]
@@ -242,17 +219,6 @@ fn in_words(said: &str, here: Option<char>) -> &str {
             "text contains a line break or control character; write it as `\\n` or `\\u00XX`"
         }
         _ => said,
-    }
-}
-
-impl ConfigText {
-    /// The place `at` in this file, with the line around it.
-    pub(super) fn place(&self, at: Position) -> FilePosition {
-        let line = self.text.lines().nth(at.line.saturating_sub(1)).unwrap_or_default();
-        let skip = at.column.saturating_sub(1 + EXCERPT_CHARS);
-        let excerpt: String = line.chars().skip(skip).take(2 * EXCERPT_CHARS).collect();
-        let caret = at.column.saturating_sub(1 + skip);
-        FilePosition { file: self.file.clone(), at, excerpt: excerpt.replace('\t', " "), caret }
     }
 }
 

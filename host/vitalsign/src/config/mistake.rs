@@ -2,9 +2,9 @@
 //!
 //! Knows nothing of which mistakes there are.
 
-use std::{fmt, path::PathBuf};
+use std::fmt;
 
-use super::json_cursor::{ConfigText, Position};
+use super::position::{ConfigText, FilePosition, Position};
 use vitalsign_base::value::printable;
 
 /// The longest line of source shown, in bytes.
@@ -35,19 +35,6 @@ impl UnlocatedMistake {
     }
 }
 
-/// A place in a configuration file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FilePosition {
-    /// The file.
-    pub file: PathBuf,
-    /// The line and column.
-    pub at: Position,
-    /// The part of the line around it.
-    pub excerpt: String,
-    /// Where in `excerpt` it is, in characters from 0.
-    pub caret: usize,
-}
-
 impl Mistake {
     /// The mistake with the line it stands on and a caret below it.
     #[must_use]
@@ -72,18 +59,6 @@ impl fmt::Display for Mistake {
             write!(f, "{}: ", self.key)?;
         }
         f.write_str(&self.message)
-    }
-}
-
-impl FilePosition {
-    /// The longest file name in a message, in bytes.
-    pub(super) const MAX_FILE_BYTES: usize = 4096;
-}
-
-impl fmt::Display for FilePosition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = printable(&self.file.display().to_string(), Self::MAX_FILE_BYTES);
-        write!(f, "{file}:{}:{}", self.at.line, self.at.column)
     }
 }
 

@@ -4,30 +4,38 @@
 //! fills in and judges, `review` judges what plugins say of theirs, `show` lists the result. Prints nothing, and asks for the environment and the working directory to be handed in.
 //! Values are taken as they are written: `${NAME}` is never expanded.
 
+mod defaults;
+mod position;
+
+mod mistake;
+
+mod json_cursor;
+
+mod show;
+mod unit;
+
+mod discover;
+mod raw;
+mod schema_check;
+
+mod effective;
+mod init;
+
 mod archives;
 mod assertions;
-mod defaults;
-mod discover;
-mod effective;
 mod include;
-mod init;
-mod json_cursor;
-mod mistake;
-mod raw;
 mod review;
-mod schema_check;
-mod show;
+
 #[cfg(test)]
 mod tests;
-mod unit;
 
 use std::{io, path::PathBuf};
 
 pub use discover::{CANDIDATES, ConfigRequest, ServeFlags, VARIABLE};
 pub use effective::{EffectiveConfig, GuardSettings, LOCK_FILE};
 pub use init::{DatabaseFacts, FILE as INIT_FILE, propose};
-pub use json_cursor::{ConfigText, Position};
-pub use mistake::{FilePosition, Mistake, Mistakes};
+pub use mistake::{Mistake, Mistakes};
+pub use position::{ConfigText, FilePosition, Position};
 pub use review::review;
 pub use show::{EffectiveValue, ValueSource, render_text};
 use vitalsign_check::CheckInfo;

@@ -5,8 +5,9 @@
 
 use super::{
     EffectiveConfig, Error,
-    json_cursor::{Cursor, JsonKind, JsonNode, Position},
+    json_cursor::{Cursor, JsonKind, JsonNode},
     mistake::Mistakes,
+    position::Position,
     schema_check,
 };
 use crate::backup::wrongly_included;

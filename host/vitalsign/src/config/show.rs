@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::{
-    json_cursor::{Cursor, Position},
-    mistake::FilePosition,
+    json_cursor::Cursor,
+    position::{FilePosition, Position},
 };
 use vitalsign_base::value::printable;
 

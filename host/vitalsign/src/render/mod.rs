@@ -3,9 +3,10 @@
 //! Knows no check, no file and no terminal; whoever prints decides on width and colour.
 
 pub mod json;
+pub mod text;
+
 #[cfg(test)]
 mod samples;
-pub mod text;
 
 use vitalsign_base::value;
 use vitalsign_check::report::Report;

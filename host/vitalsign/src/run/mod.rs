@@ -6,8 +6,10 @@
 mod gate;
 mod hysteresis;
 mod selection;
-mod slot;
 mod spread;
+
+mod slot;
+
 #[cfg(test)]
 mod tests;
 

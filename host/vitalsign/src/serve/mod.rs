@@ -4,11 +4,15 @@
 
 mod access;
 mod cache;
-mod connection;
 mod host;
 mod listen;
+
 mod routes;
+
+mod connection;
+
 mod server;
+
 #[cfg(test)]
 mod tests;
 
