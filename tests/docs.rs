@@ -86,12 +86,19 @@ fn links_lead_somewhere() {
             wrong.push(format!("{}:{}: a block without a language", page.name, block.line));
         }
     }
-    let linked: BTreeSet<String> = Page::read("README.md").links().into_iter().map(|(_, target)| target).collect();
-    let pages =
-        Page::all().into_iter().filter(|page| page.name.starts_with("docs/") || page.name == "plugins/README.md");
-    wrong.extend(pages.filter(|page| !linked.contains(&page.name)).map(|page| format!("README.md: no {}", page.name)));
+    // Every page is reachable from the README, and from the contents of the book.
+    let is_page = |name: &str| name.starts_with("docs/") && name != CONTENTS || name == "plugins/README.md";
+    for (from, base) in [("README.md", ""), (CONTENTS, "docs/")] {
+        let linked = Page::read(from).links().into_iter().map(|(_, target)| format!("{base}{target}"));
+        let linked: BTreeSet<String> = linked.collect();
+        let pages = Page::all().into_iter().filter(|page| is_page(&page.name) && page.name.starts_with(base));
+        wrong.extend(pages.filter(|page| !linked.contains(&page.name)).map(|page| format!("{from}: no {}", page.name)));
+    }
     none(&wrong);
 }
+
+/// The contents of the book.
+const CONTENTS: &str = "docs/SUMMARY.md";
 
 /// The widest line of prose, in characters: what two columns of a diff show.
 const MAX_COLUMNS: usize = 100;
