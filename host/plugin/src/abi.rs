@@ -8,5 +8,4 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
-pub use self::vitalsign::health::types::Grant;
 pub use self::vitalsign::health::{log, registry, types};

@@ -13,8 +13,9 @@ use tokio::{sync::watch, time::timeout};
 use super::{
     LockEntry, Plugins,
     abi::{self, Failure},
+    component::Loaded,
     guest::{self, GuestAnswer, GuestError},
-    load::{self, LoadError, LoadProgress, Loaded},
+    load::{self, LoadError, LoadProgress},
     settings::PluginSettings,
 };
 use vitalsign_base::{

@@ -18,9 +18,10 @@ use super::{
     abi::CheckPre,
     cache::load_code,
     compile::{self, CompileError},
-    guest,
+    engine::plain,
     runtime::Runtime,
     settings::PluginSettings,
+    store::StoreData,
 };
 use vitalsign_base::{
     clock::Stopwatch,
@@ -46,7 +47,7 @@ const STORE_LIMIT: Duration = Duration::from_secs(10);
 const TRY_AGAIN_AFTER: Duration = Duration::from_mins(10);
 
 /// A component that is linked with what this host offers.
-pub(super) type LinkedComponent = CheckPre<guest::StoreData>;
+pub(super) type LinkedComponent = CheckPre<StoreData>;
 
 /// Why a component cannot be used. The text goes on after its name.
 #[derive(Debug, thiserror::Error)]
@@ -149,12 +150,18 @@ enum ComponentState {
     Compiling(Stopwatch),
     Ready(LinkedComponent),
     /// It cannot be used, as was found then.
-    ComponentError(Arc<ComponentError>, Stopwatch),
+    Unusable(Arc<ComponentError>, Stopwatch),
 }
 
 /// The components that were asked for, by their digest.
 #[derive(Default)]
 pub(super) struct Components(Mutex<HashMap<Digest, watch::Receiver<ComponentState>>>);
+
+/// A plugin that is ready to run.
+pub(super) struct Loaded {
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) ready: LinkedComponent,
+}
 
 /// A component that was read and compared with the lock file.
 pub(super) struct ComponentBytes {
@@ -168,17 +175,18 @@ pub(super) struct ComponentBytes {
 /// Why it cannot be used.
 pub(super) async fn ready(
     runtime: &Arc<Runtime>,
+    components: &Components,
     settings: &PluginSettings,
     read: ComponentBytes,
     compiling: impl Fn(Stopwatch),
 ) -> Result<LinkedComponent, Arc<ComponentError>> {
-    let mut work = join(runtime, settings, read);
+    let mut work = join(runtime, components, settings, read);
     loop {
         match &*work.borrow_and_update() {
             ComponentState::Looking => {}
             ComponentState::Compiling(since) => compiling(*since),
             ComponentState::Ready(ready) => return Ok(ready.clone()),
-            ComponentState::ComponentError(unfit, _) => return Err(Arc::clone(unfit)),
+            ComponentState::Unusable(unfit, _) => return Err(Arc::clone(unfit)),
         }
         // The sender is gone without a result only when the work has panicked.
         work.changed().await.map_err(|_| Arc::new(ComponentError::Panicked))?;
@@ -186,13 +194,18 @@ pub(super) async fn ready(
 }
 
 /// The work on a component: that which is known or under way, or else begun here as a task of its own.
-fn join(runtime: &Arc<Runtime>, settings: &PluginSettings, read: ComponentBytes) -> watch::Receiver<ComponentState> {
-    let mut known = runtime.components.0.lock().unwrap_or_else(PoisonError::into_inner);
+fn join(
+    runtime: &Arc<Runtime>,
+    components: &Components,
+    settings: &PluginSettings,
+    read: ComponentBytes,
+) -> watch::Receiver<ComponentState> {
+    let mut known = components.0.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(work) = known.get(&read.digest) {
         let useful = match &*work.borrow() {
             ComponentState::Looking | ComponentState::Compiling(_) => work.has_changed().is_ok(),
             ComponentState::Ready(_) => true,
-            ComponentState::ComponentError(unfit, since) => !unfit.may_pass(*since, settings.limits.compile_time),
+            ComponentState::Unusable(unfit, since) => !unfit.may_pass(*since, settings.limits.compile_time),
         };
         if useful {
             return work.clone();
@@ -204,7 +217,7 @@ fn join(runtime: &Arc<Runtime>, settings: &PluginSettings, read: ComponentBytes)
     tokio::spawn(async move {
         let result = match make(&runtime, &name, read, limit, &tell).await {
             Ok(ready) => ComponentState::Ready(ready),
-            Err(unfit) => ComponentState::ComponentError(Arc::new(unfit), Stopwatch::start()),
+            Err(unfit) => ComponentState::Unusable(Arc::new(unfit), Stopwatch::start()),
         };
         tell.send_replace(result);
     });
@@ -321,11 +334,6 @@ fn serves(wanted: &str, offered: &str) -> bool {
         (Some((major, minor)), Some((host_major, host_minor))) => major == host_major && minor <= host_minor,
         _ => false,
     }
-}
-
-/// What wasmtime says, in one line, causes included.
-pub(super) fn plain(error: &wasmtime::Error) -> String {
-    printable(&format!("{error:#}").replace('\n', " "), 500)
 }
 
 /// Every interface that a plugin can import, without its version.

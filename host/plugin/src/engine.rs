@@ -14,6 +14,8 @@ use std::{
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use vitalsign_base::value::printable;
+
 /// Plugin runs that may be under way at once. The pool has room for this many of the largest, so it cannot run full.
 pub(super) const MAX_RUNS: usize = 64;
 
@@ -197,4 +199,9 @@ impl Drop for RunGuard<'_> {
     fn drop(&mut self) {
         self.0.shared.runs.fetch_sub(1, Ordering::SeqCst);
     }
+}
+
+/// What wasmtime says, in one line, causes included.
+pub(super) fn plain(error: &wasmtime::Error) -> String {
+    printable(&format!("{error:#}").replace('\n', " "), 500)
 }

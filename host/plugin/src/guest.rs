@@ -4,34 +4,21 @@
 
 use std::{io, time::Duration};
 
-use wasmtime::{
-    PoolConcurrencyLimitError, Store, Trap, UpdateDeadline,
-    component::{HasSelf, Linker, ResourceTable},
-};
-use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
+use wasmtime_wasi::I32Exit;
 
 use super::{
-    abi::{self, Check as Bindings, Description, Failure, Report},
-    component::plain,
-    engine,
-    load::Loaded,
-    log_grant::{LogCapture, Stdio},
-    meter::Meter,
-    registry_grant::RegistryAccess,
-    runtime::Runtime,
-    settings::{Limits, PluginSettings},
+    abi::{Check as Bindings, Description, Failure, Report},
+    capability::RunContext,
+    component::Loaded,
+    engine::{self, plain},
+    settings::{Grants, Limits, PluginSettings},
+    store::{StoreData, store},
 };
 use vitalsign_base::{
     clock::Deadline,
     value::{self, Name},
 };
-use vitalsign_sqlite::{Database, QueryCaps};
-
-/// WASI resources (streams, pollables) that one run may hold.
-const MAX_RESOURCES: usize = 10_000;
-
-/// Random bytes that one WASI call may ask for.
-const MAX_RANDOM_BYTES: u64 = 64 * 1024;
 
 /// Why a call into a guest gave no answer. The text goes on after the plugin's name.
 #[derive(Debug, thiserror::Error)]
@@ -90,67 +77,12 @@ impl GuestError {
     }
 }
 
-/// What a store holds for one run.
-pub(super) struct StoreData {
-    wasi: WasiCtx,
-    table: ResourceTable,
-    meter: Meter,
-    registry: RegistryAccess,
-    log_capture: LogCapture,
-}
-
-impl WasiView for StoreData {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
-impl abi::types::Host for StoreData {}
-
-/// Links everything that a guest can import.
-///
-/// # Errors
-/// When two of the things linked have the same name, which never happens in a release.
-pub(super) fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
-    wasmtime_wasi::p2::add_to_linker_async(linker)?;
-    abi::types::add_to_linker::<_, HasSelf<StoreData>>(linker, |state| state)?;
-    abi::registry::add_to_linker::<_, HasSelf<RegistryAccess>>(linker, |state: &mut StoreData| &mut state.registry)?;
-    abi::log::add_to_linker::<_, HasSelf<LogCapture>>(linker, |state: &mut StoreData| &mut state.log_capture)
-}
-
-fn store(runtime: &Runtime, limits: &Limits, registry: Option<Database>, deadline: Deadline) -> Store<StoreData> {
-    let log_capture = LogCapture::new(limits.log_bytes);
-    let mut wasi = WasiCtx::builder();
-    wasi.stdout(Stdio(log_capture.clone()))
-        .stderr(Stdio(log_capture.clone()))
-        .allow_tcp(false)
-        .allow_udp(false)
-        .allow_ip_name_lookup(false)
-        .max_random_size(MAX_RANDOM_BYTES);
-    let mut table = ResourceTable::new();
-    table.set_max_capacity(MAX_RESOURCES);
-    let caps = QueryCaps { max_rows: limits.sql_rows, max_bytes: limits.sql_bytes, time: limits.sql_time };
-    let state = StoreData {
-        wasi: wasi.build(),
-        table,
-        meter: Meter::new(limits),
-        registry: RegistryAccess::new(registry, caps, deadline),
-        log_capture,
-    };
-    let mut store = Store::new(&runtime.engine, state);
-    store.limiter(|state| &mut state.meter);
-    store.set_hostcall_fuel(limits.output_bytes);
-    store.set_max_component_handles(MAX_RESOURCES);
-    // An endless loop yields at each tick, so that dropping the run's future ends it.
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
-    store
-}
-
 /// Asks the guest what it is, with nothing granted.
 pub(super) async fn describe(loaded: &Loaded, settings: &PluginSettings) -> Result<Description, GuestError> {
     let deadline = Deadline::after(settings.limits.time);
-    let answer = call(loaded, settings, None, deadline, async |bindings, store| bindings.call_describe(store).await);
+    let answer = call(loaded, settings, Grants::default(), deadline, async |bindings, store| {
+        bindings.call_describe(store).await
+    });
     answer.await.map(|(description, _)| description)
 }
 
@@ -168,9 +100,9 @@ pub(super) async fn run(
     config: &str,
     deadline: Deadline,
 ) -> Result<GuestAnswer, GuestError> {
-    let registry = settings.grants.registry.then(|| loaded.runtime.registry.clone());
-    let answer =
-        call(loaded, settings, registry, deadline, async |bindings, store| bindings.call_run(store, config).await);
+    let answer = call(loaded, settings, settings.grants, deadline, async |bindings, store| {
+        bindings.call_run(store, config).await
+    });
     answer.await.map(|(said, query_timed_out)| GuestAnswer { said, query_timed_out })
 }
 
@@ -178,7 +110,7 @@ pub(super) async fn run(
 async fn call<T>(
     loaded: &Loaded,
     settings: &PluginSettings,
-    registry: Option<Database>,
+    grants: Grants,
     deadline: Deadline,
     act: impl AsyncFnOnce(&Bindings, &mut Store<StoreData>) -> wasmtime::Result<T>,
 ) -> Result<(T, bool), GuestError> {
@@ -188,15 +120,16 @@ async fn call<T>(
         return Err(GuestError::NoSlot(limits.time));
     };
     let _ticking = runtime.ticker.run();
-    let mut store = store(runtime, limits, registry, deadline);
+    let run = RunContext { grants, limits, deadline, database: &runtime.registry };
+    let mut store = store(&runtime.engine, &run);
     let ended = tokio::time::timeout_at(until, async {
         let bindings = loaded.ready.instantiate_async(&mut store).await?;
         act(&bindings, &mut store).await
     })
     .await;
-    store.data().log_capture.publish(&settings.name);
+    store.data().capabilities.log.publish(&settings.name);
     match ended {
-        Ok(Ok(answer)) => Ok((answer, store.data().registry.timed_out())),
+        Ok(Ok(answer)) => Ok((answer, store.data().capabilities.registry.timed_out())),
         Ok(Err(error)) => Err(explain(&error, store.data(), limits)),
         Err(_) => Err(GuestError::Time(limits.time)),
     }
@@ -236,7 +169,7 @@ fn explain(error: &wasmtime::Error, state: &StoreData, limits: &Limits) -> Guest
         Some(trap) => trap.to_string(),
         None => said,
     };
-    GuestError::Trap(match state.log_capture.last_words() {
+    GuestError::Trap(match state.capabilities.log.last_words() {
         Some(line) => format!("{what}; the last line it wrote: {line}"),
         None => what,
     })

@@ -5,19 +5,26 @@
 //! asked for costs nothing.
 
 mod abi;
-mod cache;
-mod check;
-mod compile;
-mod component;
 mod engine;
-mod guest;
-mod load;
 mod lock;
-mod log_grant;
-mod meter;
-mod registry_grant;
-mod runtime;
 mod settings;
+
+mod capability;
+mod compile;
+mod meter;
+
+mod cache;
+mod store;
+
+mod runtime;
+
+mod component;
+
+mod guest;
+
+mod load;
+
+mod check;
 
 use std::{
     path::PathBuf,
@@ -34,6 +41,7 @@ pub use lock::{LockEntry, LockError, LockFile};
 pub use runtime::RuntimeError;
 pub use settings::{Grants, Limits, PluginSettings};
 
+use component::Components;
 use runtime::Runtime;
 use vitalsign_check::Check;
 use vitalsign_sqlite::Database;
@@ -46,6 +54,7 @@ pub struct Plugins {
     /// What the log says when the first plugin is loaded, and not before.
     notices: Mutex<Vec<String>>,
     runtime: OnceCell<Arc<Runtime>>,
+    components: Components,
 }
 
 impl Plugins {
@@ -53,7 +62,14 @@ impl Plugins {
     /// the folder `cache`. `notices` are warnings for the log, written when the first plugin is loaded.
     #[must_use]
     pub fn new(registry: Database, compiler: PathBuf, cache: Option<PathBuf>, notices: Vec<String>) -> Arc<Self> {
-        Arc::new(Self { registry, compiler, cache, notices: Mutex::new(notices), runtime: OnceCell::new() })
+        Arc::new(Self {
+            registry,
+            compiler,
+            cache,
+            notices: Mutex::new(notices),
+            runtime: OnceCell::new(),
+            components: Components::default(),
+        })
     }
 
     /// One check for each plugin, in the order given. A plugin is loaded by [`Check::prepare`]; one that cannot be loaded

@@ -9,24 +9,18 @@ use tokio::{runtime::Handle, task::spawn_blocking};
 
 use super::{
     Plugins, RuntimeError,
-    abi::{Description, Grant},
-    component::{self, ComponentBytes, ComponentError, LinkedComponent},
+    abi::Description,
+    capability::Capabilities,
+    component::{self, ComponentBytes, ComponentError, Loaded},
     guest::{self, GuestError},
     lock::LockEntry,
-    runtime::Runtime,
     settings::PluginSettings,
 };
 use vitalsign_base::{
     clock::Stopwatch,
     files,
-    value::{self, Digest, Name, printable},
+    value::{self, Digest, Name},
 };
-
-/// A plugin that is ready to run.
-pub(super) struct Loaded {
-    pub(super) runtime: Arc<Runtime>,
-    pub(super) ready: LinkedComponent,
-}
 
 /// Why a plugin could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +82,7 @@ pub enum LoadError {
     },
     /// The component cannot be used.
     #[error("the component {path} {unfit}")]
-    ComponentError {
+    Component {
         /// The path as configured.
         path: String,
         /// Why.
@@ -131,7 +125,7 @@ impl LoadError {
             Self::CoreModule { .. } => "core-module",
             Self::NotLocked { .. } => "not-locked",
             Self::Changed { .. } => "digest-mismatch",
-            Self::ComponentError { unfit, .. } => unfit.code(),
+            Self::Component { unfit, .. } => unfit.code(),
             Self::Describe { .. } => "describe-failed",
             Self::Grant { .. } => "grant-missing",
             Self::Panicked { .. } => "not-loaded",
@@ -157,7 +151,7 @@ impl LoadError {
             Self::Changed { .. } => {
                 "If the change is yours, run `vitalsign plugin lock`. If not, find out who replaced the file.".into()
             }
-            Self::ComponentError { unfit, .. } => unfit.hint(name),
+            Self::Component { unfit, .. } => unfit.hint(name),
             Self::Describe { error, .. } => error.hint(name),
             Self::Grant { grant, .. } => {
                 format!("Add {grant} to `plugins[].grants` of the plugin {name}, or remove the plugin.")
@@ -193,29 +187,18 @@ pub(super) async fn load(
     digest.map(LoadProgress::Digest).into_iter().for_each(&tell);
     let bytes = bytes?;
     let read = ComponentBytes { digest: digest.ok_or_else(broke_off)?, bytes };
-    let ready = component::ready(runtime, settings, read, |since| tell(LoadProgress::Compiling(since)));
-    let ready = ready.await.map_err(|unfit| LoadError::ComponentError { path: settings.written.clone(), unfit })?;
+    let ready =
+        component::ready(runtime, &plugins.components, settings, read, |since| tell(LoadProgress::Compiling(since)));
+    let ready = ready.await.map_err(|unfit| LoadError::Component { path: settings.written.clone(), unfit })?;
     let loaded = Arc::new(Loaded { runtime: Arc::clone(runtime), ready });
     let (asked, whom) = (Arc::clone(&loaded), Arc::clone(settings));
     // On a thread of its own, as every guest that runs.
     let description = spawn_blocking(move || Handle::current().block_on(guest::describe(&asked, &whom)));
     let description = description.await.map_err(|_| broke_off())?;
     let description = description.map_err(|error| LoadError::Describe { path: settings.written.clone(), error })?;
-    match description.grants.iter().find_map(|grant| missing(grant, settings)) {
+    match Capabilities::missing(&description.grants, settings.grants) {
         Some(grant) => Err(LoadError::Grant { name: settings.name.clone(), grant }),
         None => Ok((loaded, description)),
-    }
-}
-
-/// The grant, as in the configuration, if the plugin does not have it.
-fn missing(grant: &Grant, settings: &PluginSettings) -> Option<String> {
-    match grant {
-        Grant::Registry if settings.grants.registry => None,
-        Grant::Registry => Some("\"registry\": \"read\"".to_owned()),
-        Grant::State => Some("\"state\": true".to_owned()),
-        Grant::Secret(name) => Some(format!("\"secrets\": [\"{}\"]", printable(name, 80))),
-        Grant::Http(origin) => Some(format!("\"http\": [\"{}\"]", printable(origin, 80))),
-        Grant::Files(folder) => Some(format!("\"files\": [\"{}\"]", printable(folder, 80))),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use wasmtime::ResourceLimiter;
 
-use super::{component::plain, settings::Limits};
+use super::{engine::plain, settings::Limits};
 
 /// Counts what one run has taken of its limits.
 pub(super) struct Meter {

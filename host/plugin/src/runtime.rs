@@ -9,9 +9,8 @@ use wasmtime::{Engine, component::Linker};
 
 use super::{
     cache::CodeCache,
-    component::{self, Components},
     engine::{self, MemoryLayout, Ticker},
-    guest,
+    store::{self, StoreData},
 };
 use vitalsign_sqlite::Database;
 
@@ -29,7 +28,7 @@ const MAX_COMPILERS: usize = 2;
 pub(super) struct Runtime {
     pub(super) engine: Engine,
     pub(super) layout: MemoryLayout,
-    pub(super) linker: Linker<guest::StoreData>,
+    pub(super) linker: Linker<StoreData>,
     pub(super) ticker: Ticker,
     pub(super) cache: Option<CodeCache>,
     pub(super) compiler: PathBuf,
@@ -37,7 +36,6 @@ pub(super) struct Runtime {
     /// One permit for each run that may be under way.
     pub(super) slots: Semaphore,
     pub(super) compilers: Semaphore,
-    pub(super) components: Components,
     readers: Semaphore,
 }
 
@@ -65,11 +63,11 @@ impl Runtime {
         compiler: PathBuf,
         cache: Option<PathBuf>,
     ) -> Result<Arc<Self>, RuntimeError> {
-        let refuse = |error: wasmtime::Error| RuntimeError::Engine(component::plain(&error));
+        let refuse = |error: wasmtime::Error| RuntimeError::Engine(engine::plain(&error));
         let (engine, layout) = engine::running().map_err(refuse)?;
         let ticker = Ticker::start(&engine).map_err(RuntimeError::Ticker)?;
         let mut linker = Linker::new(&engine);
-        guest::link(&mut linker).map_err(refuse)?;
+        store::link(&mut linker).map_err(refuse)?;
         let cache = cache.and_then(|folder| match CodeCache::open(&folder) {
             Ok(cache) => Some(cache),
             Err(error) => {
@@ -90,7 +88,6 @@ impl Runtime {
             registry,
             slots: Semaphore::new(engine::MAX_RUNS),
             compilers: Semaphore::new(MAX_COMPILERS),
-            components: Components::default(),
             readers: Semaphore::new(MAX_READERS),
         }))
     }

@@ -3,12 +3,21 @@
 //! Granted by `"registry": "read"`. One run gets the registry's handle, its limits and its deadline. What a statement may do
 //! is decided in `sqlite`.
 
-use super::abi::registry::{self, Error, Rows, SqliteFailure, Value};
+use wasmtime::component::{HasSelf, Linker};
+
+use super::{Capability, RunContext, written};
+use crate::{
+    abi::{
+        registry::{self, Error, Rows, SqliteFailure, Value},
+        types::Grant,
+    },
+    settings::Grants,
+};
 use vitalsign_base::clock::Deadline;
 use vitalsign_sqlite::{Database, QueryCaps, QueryError};
 
 /// What one run may do with the registry.
-pub(super) struct RegistryAccess {
+pub(crate) struct RegistryAccess {
     registry: Option<Database>,
     caps: QueryCaps,
     deadline: Deadline,
@@ -16,14 +25,28 @@ pub(super) struct RegistryAccess {
 }
 
 impl RegistryAccess {
-    /// A grant for one run; `None` answers every query with `not-granted`.
-    pub(super) fn new(registry: Option<Database>, caps: QueryCaps, deadline: Deadline) -> Self {
-        Self { registry, caps, deadline, timed_out: false }
+    /// Whether a query of this run ran into `sqlTimeMs`.
+    pub(crate) fn timed_out(&self) -> bool {
+        self.timed_out
+    }
+}
+
+impl Capability for RegistryAccess {
+    fn link<T: 'static>(linker: &mut Linker<T>, of: fn(&mut T) -> &mut Self) -> wasmtime::Result<()> {
+        registry::add_to_linker::<T, HasSelf<Self>>(linker, of)
     }
 
-    /// Whether a query of this run ran into `sqlTimeMs`.
-    pub(super) fn timed_out(&self) -> bool {
-        self.timed_out
+    fn missing(asked: &Grant, grants: Grants) -> Option<Result<(), String>> {
+        let is_given = grants.registry;
+        matches!(asked, Grant::Registry).then(|| if is_given { Ok(()) } else { Err(written(asked)) })
+    }
+
+    fn for_run(run: &RunContext<'_>) -> Self {
+        let limits = run.limits;
+        let caps = QueryCaps { max_rows: limits.sql_rows, max_bytes: limits.sql_bytes, time: limits.sql_time };
+        // Without a database every query is answered with `not-granted`.
+        let registry = run.grants.registry.then(|| run.database.clone());
+        Self { registry, caps, deadline: run.deadline, timed_out: false }
     }
 }
 

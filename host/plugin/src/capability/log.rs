@@ -10,7 +10,16 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-use super::abi::log::{self, Level};
+use wasmtime::component::{HasSelf, Linker};
+
+use super::{Capability, RunContext};
+use crate::{
+    abi::{
+        log::{self, Level},
+        types::Grant,
+    },
+    settings::Grants,
+};
 use vitalsign_base::value::{Name, printable};
 
 /// One line in the host's log is at most this long.
@@ -21,7 +30,7 @@ const MAX_LINES: usize = 200;
 
 /// What one run has written.
 #[derive(Clone)]
-pub(super) struct LogCapture(Arc<Mutex<LogCaptureState>>);
+pub(crate) struct LogCapture(Arc<Mutex<LogCaptureState>>);
 
 struct LogCaptureState {
     left_bytes: usize,
@@ -31,7 +40,7 @@ struct LogCaptureState {
 }
 
 impl LogCapture {
-    pub(super) fn new(max_bytes: usize) -> Self {
+    fn new(max_bytes: usize) -> Self {
         Self(Arc::new(Mutex::new(LogCaptureState {
             left_bytes: max_bytes,
             lines: Vec::new(),
@@ -45,7 +54,7 @@ impl LogCapture {
     }
 
     /// The last line that the guest wrote to its standard output or error: with Rust guests, the panic message.
-    pub(super) fn last_words(&self) -> Option<String> {
+    pub(crate) fn last_words(&self) -> Option<String> {
         self.with(|inner| {
             let text = String::from_utf8_lossy(&inner.raw);
             let said = text.lines().rfind(|line| !line.trim().is_empty() && !line.starts_with("note: "));
@@ -54,7 +63,7 @@ impl LogCapture {
     }
 
     /// Hands the lines to the host's log under the check's name.
-    pub(super) fn publish(&self, check: &Name) {
+    pub(crate) fn publish(&self, check: &Name) {
         self.with(|inner| {
             let text = String::from_utf8_lossy(&inner.raw).into_owned();
             let raw = text.lines().map(|line| (Level::Info, printable(line, MAX_LINE_BYTES)));
@@ -75,6 +84,21 @@ impl LogCapture {
     }
 }
 
+impl Capability for LogCapture {
+    fn link<T: 'static>(linker: &mut Linker<T>, of: fn(&mut T) -> &mut Self) -> wasmtime::Result<()> {
+        log::add_to_linker::<T, HasSelf<Self>>(linker, of)
+    }
+
+    /// Every plugin may write to the log, within its limit.
+    fn missing(_: &Grant, _: Grants) -> Option<Result<(), String>> {
+        None
+    }
+
+    fn for_run(run: &RunContext<'_>) -> Self {
+        Self::new(run.limits.log_bytes)
+    }
+}
+
 impl log::Host for LogCapture {
     fn write(&mut self, level: Level, message: String) {
         self.with(|inner| {
@@ -89,7 +113,7 @@ impl log::Host for LogCapture {
 }
 
 /// A guest's standard output or error.
-pub(super) struct Stdio(pub(super) LogCapture);
+pub(crate) struct Stdio(pub(crate) LogCapture);
 
 impl IsTerminal for Stdio {
     fn is_terminal(&self) -> bool {
