@@ -74,7 +74,8 @@ pub(super) fn layout(build: &Build, out: &Path, time: &str) -> Result<()> {
 
 /// Fills the root of the image.
 fn fill(build: &Build, root: &Path) -> Result<()> {
-    for folder in ["usr/bin", PLUGINS, "tmp", "data"] {
+    // `var/cache` is made here, open to be passed through; the product makes only the last folder, for its user alone.
+    for folder in ["usr/bin", PLUGINS, "tmp", "data", "var/cache"] {
         at(root, fs::create_dir_all(root.join(folder)))?;
     }
     at(root, fs::copy(&build.binary, root.join("usr/bin/vitalsign")))?;
@@ -107,13 +108,18 @@ fn fill(build: &Build, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The one layer: its `.tar.gz`, and the digest of what is in it.
+/// The one layer: its `.tar.gz`, and the digest of what is in it. The user of the image owns only what it has to write, and
+/// so cannot replace the binary.
 fn layer(root: &Path, out: &Path, time: &str) -> Result<(PathBuf, String)> {
     let plain = out.join("work/layer.tar");
-    let owner = format!("--owner={USER}");
-    let mut command = Command::new("tar");
-    command.args(["--sort=name", &owner, &format!("--group={USER}"), "--numeric-owner"]);
-    run(command.arg(format!("--mtime=@{time}")).arg("-C").arg(root).arg("-cf").arg(&plain).arg("."))?;
+    let pack = |mode: &str, owner: u32, entries: &[&str]| {
+        let mut command = Command::new("tar");
+        command.args(["--sort=name", "--numeric-owner", &format!("--owner={owner}"), &format!("--group={owner}")]);
+        run(command.arg(format!("--mtime=@{time}")).arg("-C").arg(root).arg(mode).arg(&plain).args(entries))
+    };
+    let cache = format!("./{CACHE}");
+    pack("-cf", 0, &[&format!("--exclude={cache}"), "./usr", "./var"])?;
+    pack("-rf", USER, &[&cache, "./tmp", "./data"])?;
     let digest = digest(&plain)?;
     run(Command::new("gzip").args(["-9nf"]).arg(&plain))?;
     Ok((plain.with_extension("tar.gz"), digest))

@@ -8,13 +8,17 @@ use super::{
 };
 use crate::{
     Result,
-    tool::{at, run, write},
+    tool::{at, output, run, write},
 };
 
 const SUMMARY: &str = "Checks, backs up and restores a live SQLite database";
 
+/// Where Debian's zsh looks for completions, and where the one of the distributions with RPM does.
+const DEBIAN_ZSH: &str = "usr/share/zsh/vendor-completions/_vitalsign";
+const RPM_ZSH: &str = "usr/share/zsh/site-functions/_vitalsign";
+
 /// Lays the files out as a system has them, below `root`.
-fn install(build: &Build, tree: &Tree, root: &Path) -> Result<()> {
+fn install(build: &Build, tree: &Tree, root: &Path, zsh: &str) -> Result<()> {
     let bin = root.join("usr/bin");
     at(&bin, fs::create_dir_all(&bin))?;
     at(&bin, fs::copy(&build.binary, bin.join("vitalsign")))?;
@@ -22,7 +26,7 @@ fn install(build: &Build, tree: &Tree, root: &Path) -> Result<()> {
     copy(&tree.0.join("systemd"), &root.join("usr/lib/systemd/system"))?;
     for (from, to) in [
         ("vitalsign.bash", "usr/share/bash-completion/completions/vitalsign"),
-        ("_vitalsign", "usr/share/zsh/vendor-completions/_vitalsign"),
+        ("_vitalsign", zsh),
         ("vitalsign.fish", "usr/share/fish/vendor_completions.d/vitalsign.fish"),
     ] {
         let to = root.join(to);
@@ -46,10 +50,10 @@ fi
 pub(super) fn deb(build: &Build, tree: &Tree, out: &Path, time: &str) -> Result<()> {
     let architecture = build.architecture.debian();
     let root = out.join("work").join(format!("deb-{architecture}"));
-    install(build, tree, &root)?;
+    install(build, tree, &root, DEBIAN_ZSH)?;
     let control = format!(
         "Package: vitalsign\nVersion: {}\nArchitecture: {architecture}\nMaintainer: The Vitalsign developers <vitalsign@localhost>\n\
-         Section: database\nPriority: optional\nDescription: {SUMMARY}\n One binary with built-in checks, proven backups, atomic restores and checks of your own.\n",
+         Section: database\nPriority: optional\nDepends: passwd\nDescription: {SUMMARY}\n One binary with built-in checks, proven backups, atomic restores and checks of your own.\n",
         build.version
     );
     write(&root.join("DEBIAN/control"), &control)?;
@@ -62,15 +66,27 @@ pub(super) fn deb(build: &Build, tree: &Tree, out: &Path, time: &str) -> Result<
     run(&mut command).map_err(|error| format!("{error}. `dpkg-deb` is in the package `dpkg`"))
 }
 
+/// The lines in order, so that the package is the same each time.
+fn sorted(files: &str) -> String {
+    let mut lines: Vec<&str> = files.lines().collect();
+    lines.sort_unstable();
+    let mut list = lines.join("\n");
+    list.push('\n');
+    list
+}
+
 pub(super) fn rpm(build: &Build, tree: &Tree, out: &Path, time: &str) -> Result<()> {
     let architecture = build.architecture.rpm();
     let work = out.join("work").join(format!("rpm-{architecture}"));
     let root = work.join("root");
-    install(build, tree, &root)?;
+    install(build, tree, &root, RPM_ZSH)?;
+    // Files only: a package that owns `/usr/bin` itself conflicts with the package of the distribution that owns it.
+    let files = output(Command::new("find").arg(&root).args(["-type", "f", "-printf", "/%P\n"]))?;
+    let files = sorted(&files);
     let spec = format!(
-        "Name: vitalsign\nVersion: {version}\nRelease: 1\nSummary: {SUMMARY}\nLicense: MIT OR Apache-2.0\nAutoReqProv: no\n\
+        "Name: vitalsign\nVersion: {version}\nRelease: 1\nSummary: {SUMMARY}\nLicense: MIT OR Apache-2.0\nAutoReqProv: no\nRequires(post): /usr/sbin/useradd\n\
          %description\nOne binary with built-in checks, proven backups, atomic restores and checks of your own.\n\
-         %install\nmkdir -p %{{buildroot}}\ncp -a {root}/. %{{buildroot}}/\n%files\n/usr/*\n%post\n{USER}",
+         %install\nmkdir -p %{{buildroot}}\ncp -a {root}/. %{{buildroot}}/\n%files\n{files}%post\n{USER}",
         version = build.version,
         root = root.display(),
     );
