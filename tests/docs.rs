@@ -113,6 +113,20 @@ fn prose_is_wrapped() {
     none(&wrong);
 }
 
+#[test]
+fn every_page_is_in_the_book() {
+    const SUMMARY: &str = "docs/SUMMARY.md";
+    let pages: BTreeSet<String> =
+        Page::all().into_iter().map(|page| page.name).filter(|name| name != SUMMARY).collect();
+    let links: Vec<String> = Page::read(SUMMARY).links().into_iter().map(|(_, target)| target).collect();
+    let shown: BTreeSet<String> = links
+        .iter()
+        .map(|target| target.strip_prefix("../").map_or_else(|| format!("docs/{target}"), str::to_owned))
+        .collect();
+    assert_eq!(shown, pages);
+    assert_eq!(links.len(), shown.len(), "a page is in the book twice");
+}
+
 /// The README shows a plugin; that it builds and runs is shown where `docs/plugins.md` builds and runs the same.
 #[test]
 fn rust_is_what_the_tutorial_builds() {
