@@ -314,11 +314,14 @@ fn every_code_of_a_finding_is_documented() {
     }
     hold("docs/checks.md", "backup/check.rs", codes("backup/check.rs", &marks));
     hold("docs/checks.md", "sqlite/error.rs", codes("sqlite/error.rs", &["} =>", "(_) =>"]));
-    hold("docs/checks.md", "sqlite/location.rs", codes("sqlite/location.rs", &["} =>"]));
+    hold("docs/checks.md", "sqlite/read/location.rs", codes("sqlite/read/location.rs", &["} =>"]));
     hold(
         "docs/checks.md",
-        "sqlite/detached_processes.rs",
-        codes("sqlite/detached_processes.rs", &["Self::Deleted =>", "Self::Renamed =>", "Elsewhere =>", "Folder =>"]),
+        "sqlite/read/detached_processes.rs",
+        codes(
+            "sqlite/read/detached_processes.rs",
+            &["Self::Deleted =>", "Self::Renamed =>", "Elsewhere =>", "Folder =>"],
+        ),
     );
     hold("docs/severity.md", "run/mod.rs", codes("run/mod.rs", &marks));
     hold("docs/severity.md", "run/slot.rs", codes("run/slot.rs", &marks));

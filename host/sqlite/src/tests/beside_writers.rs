@@ -6,8 +6,8 @@ use std::{fs, os::unix::fs::symlink, process::Command, time::Duration};
 
 use crate::{
     Database, Error, QueryCaps, READ_BUDGET, Snapshot,
+    connection::vfs,
     testing::{Scene, ample},
-    vfs,
 };
 use vitalsign_base::clock::Deadline;
 

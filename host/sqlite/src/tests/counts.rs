@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::read::transaction::Budget;
 use crate::{
-    Budget, RowCount,
-    open::Trust,
+    RowCount,
+    connection::open::Trust,
     testing::{Scene, ample},
 };
 

@@ -102,7 +102,7 @@ fn root_does_not_change_the_owner_of_a_log() {
         let found = fs::metadata(scene.side(suffix)).unwrap();
         assert_eq!((found.uid(), found.gid()), (12345, 54321), "{suffix}");
     }
-    let joined = crate::open::ReadConnection::joining(&scene.path()).map(drop);
+    let joined = crate::connection::open::ReadConnection::joining(&scene.path()).map(drop);
     assert_eq!(joined.unwrap_err().code(), "other-owner");
 }
 

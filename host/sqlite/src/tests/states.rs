@@ -5,9 +5,12 @@
 use std::{fs, time::Duration};
 
 use crate::{
-    Database, Error, WalState, open, open_handles, snapshot,
+    Database, Error, WalState,
+    connection::open,
+    connection::watchdog::{LimitReached, ReadLimit, ReadLimiter},
+    file::open_handles,
+    read::snapshot,
     testing::{Scene, ample},
-    watchdog::{LimitReached, ReadLimit, ReadLimiter},
 };
 use vitalsign_base::{clock::Deadline, files};
 

@@ -453,8 +453,10 @@ pub(super) struct HealthcheckArgs {
 /// The URL of a server, such as `http://127.0.0.1:8080/health`.
 fn url(text: &str) -> Result<hyper::Uri, String> {
     let url: hyper::Uri = text.parse().map_err(|_| EXPECTED_URL.to_owned())?;
+    // A port that is too large is kept as text, and would be no port at all later.
+    let has_port = url.authority().is_some_and(|place| place.as_str().rsplit(']').next().unwrap_or("").contains(':'));
     match (url.scheme_str(), url.host()) {
-        (Some("http"), Some(_)) => Ok(url),
+        (Some("http"), Some(_)) if !has_port || url.port_u16().is_some() => Ok(url),
         (Some("https"), _) => Err("https is not supported here; ask the server itself, without the proxy".to_owned()),
         _ => Err(EXPECTED_URL.to_owned()),
     }
