@@ -2,6 +2,9 @@
 
 use std::{fs, path::PathBuf};
 
+/// The table of contents of the book.
+pub const SUMMARY: &str = "docs/SUMMARY.md";
+
 /// The repository's folder.
 pub fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
@@ -38,7 +41,7 @@ impl Page {
         Self { name: name.to_owned(), text }
     }
 
-    /// Every page that users read.
+    /// Every page that users read. The summary of the book is not one.
     pub fn all() -> Vec<Self> {
         let mut names = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "plugins/README.md"]
             .map(str::to_owned)
@@ -47,7 +50,8 @@ impl Page {
             let (parent, below) = folder.split_once("/*").map_or((folder, ""), |(parent, _)| (parent, "/README.md"));
             for entry in fs::read_dir(root().join(parent)).unwrap() {
                 let name = format!("{parent}/{}{below}", entry.unwrap().file_name().to_str().unwrap());
-                if name.ends_with(".md") && root().join(&name).is_file() && !names.contains(&name) {
+                let is_page = name.ends_with(".md") && name != SUMMARY && root().join(&name).is_file();
+                if is_page && !names.contains(&name) {
                     names.push(name);
                 }
             }

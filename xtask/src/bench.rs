@@ -3,6 +3,8 @@
 //! A benchmark prints lines of `BENCH {"name": …, "value": …, "unit": …, "target": …}`. The target reads `≤ 40` or `≥ 0.8`,
 //! and may be empty.
 
+mod history;
+
 use std::{
     fmt::Write as _,
     fs,
@@ -19,6 +21,7 @@ use crate::{
 
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
+const HISTORY: &str = "docs/benchmarks.jsonl";
 
 /// One figure.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,19 +42,37 @@ pub(crate) fn run(into_docs: bool) -> Result<ExitCode> {
     let table = table(&machine(), &figures);
     println!("{table}");
     done?;
+    let record = root().join(HISTORY);
+    let losses = history::losses(&history::last(&record)?, &figures);
     if into_docs {
         let path = root().join("docs/BENCHMARKS.md");
         let before = if path.exists() { at(&path, fs::read_to_string(&path))? } else { String::new() };
         write(&path, &insert(&before, &table))?;
-        say(&format!("wrote {}", path.display()));
+        let before = if record.exists() { at(&record, fs::read_to_string(&record))? } else { String::new() };
+        write(&record, &history::with(&before, &commit()?, &date(), &figures))?;
+        say(&format!("wrote {} and {}", path.display(), record.display()));
     }
     let missed: Vec<&str> =
         figures.iter().filter(|one| one.holds() == Some(false)).map(|one| one.name.as_str()).collect();
-    if missed.is_empty() {
-        Ok(ExitCode::SUCCESS)
-    } else {
-        Err(format!("these figures miss their targets: {}", missed.join("; ")))
+    let mut wrong = Vec::new();
+    if !missed.is_empty() {
+        wrong.push(format!("these figures miss their targets: {}", missed.join("; ")));
     }
+    if !losses.is_empty() {
+        wrong.push(format!("these ratios are more than 10 % worse than in the last run: {}", losses.join("; ")));
+    }
+    if wrong.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(wrong.join("\n")) }
+}
+
+/// The commit that is measured, marked where the tree has other changes.
+fn commit() -> Result<String> {
+    let said =
+        output(Command::new("git").args(["describe", "--always", "--dirty", "--exclude=*"]).current_dir(root()))?;
+    Ok(said.trim().to_owned())
+}
+
+fn date() -> String {
+    output(Command::new("date").args(["-u", "+%F"])).unwrap_or_default().trim().to_owned()
 }
 
 /// Runs every bench target. Gives the figures, and whether all benchmarks succeeded.
@@ -120,15 +141,16 @@ fn machine() -> Vec<(String, String)> {
         fact("memory", format!("{} GiB", memory / 1024 / 1024)),
         fact("kernel", file("/proc/sys/kernel/osrelease", "")),
         fact("compiler", said("rustc", &["--version"])),
-        fact("date", said("date", &["-u", "+%F"])),
+        fact("date", date()),
     ]
 }
 
 fn table(machine: &[(String, String)], figures: &[Figure]) -> String {
     let mut text = String::new();
-    let facts: Vec<String> = machine.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-    let _ = writeln!(text, "{}\n", facts.join("; "));
-    text.push_str("| what | measured | target | |\n|---|---:|---:|---|\n");
+    for (name, value) in machine {
+        let _ = writeln!(text, "- {name}: {value}");
+    }
+    text.push_str("\n| what | measured | target | |\n|---|---:|---:|---|\n");
     for one in figures {
         let verdict = one.holds().map_or("", |holds| if holds { "holds" } else { "**missed**" });
         let (value, Figure { unit, name, target, .. }) = (number(one.value), one);
@@ -184,7 +206,7 @@ mod tests {
         let text = table(&[("cores".into(), "2".into())], &[one(21.44, "≤ 40"), one(39.0, "≥ 40"), one(1234.5, "")]);
         assert_eq!(
             text,
-            "cores: 2\n\n| what | measured | target | |\n|---|---:|---:|---|\n\
+            "- cores: 2\n\n| what | measured | target | |\n|---|---:|---:|---|\n\
              | run | 21.4 µs | ≤ 40 | holds |\n| run | 39.0 µs | ≥ 40 | **missed** |\n| run | 1234 µs |  |  |\n"
         );
     }

@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod book;
 mod demo;
 mod dist;
 mod fuzz;
@@ -28,6 +29,7 @@ cargo xtask quick                           check the format, clippy and the lay
 cargo xtask torture [--seconds N]           run the long tests that kill and damage backups and restores or take the power, then the fuzzer
 cargo xtask fuzz [--seconds N]              fuzz the reader of archives, for 600 seconds by default
 cargo xtask bench [--write]                 run the benchmarks; --write puts the results into docs/BENCHMARKS.md
+cargo xtask book                            build the documentation as a book with search, with mdBook
 cargo xtask dist [--arm] [--test]           build what is published into target/dist; --arm for 64-bit Arm as well, --test to try what is there again
 cargo xtask guests                          build the example plugins and the plugins of the tests for wasm32-wasip2
 ";
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         ["fuzz", options @ ..] => fuzz::seconds(options).and_then(fuzz::run).map(|ended| ended.told()),
         ["bench"] => bench::run(false),
         ["bench", "--write"] => bench::run(true),
+        ["book"] => book::run(),
         ["dist", options @ ..] => dist::Options::parse(options).and_then(|options| dist::run(&options)),
         ["guests"] => guests::build_all().map(|()| {
             tool::say(&format!("the components are in {}", guests::folder().display()));
