@@ -35,7 +35,7 @@ const NUMBERS: &[NumberRule] = &[
     ("docs/http.md", "after the last answer | {} |", "serve/connection.rs", "LINGER"),
     ("docs/http.md", "start at a time | {};", "run/mod.rs", "MAX_CONCURRENT"),
     ("docs/http.md", "has run for {} no longer", "run/mod.rs", "PLACE_HELD"),
-    ("docs/backup.md", "expected to end within {} (", "backup/snapshot.rs", "INDEX_LIMIT"),
+    ("docs/backup.md", "expected to end within {} (", "backup/examination.rs", "INDEX_LIMIT"),
     ("docs/backup.md", "({}) it begins no further", "config/defaults.rs", "VERIFY_BUDGET"),
     ("docs/backup.md", "that for {} at most, so", "cli/disk_turns.rs", "BACKUP_PATIENCE"),
 ];

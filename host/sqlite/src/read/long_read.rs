@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use crate::read::transaction::Budget;
 use crate::{
     Database, Error,
     connection::open::{ReadConnection, Trust},
     read::snapshot::Snapshot,
+    read::transaction::Budget,
 };
 use vitalsign_base::clock::Deadline;
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::read::transaction::Budget;
 use crate::{
     RowCount,
     connection::open::Trust,
+    read::transaction::Budget,
     testing::{Scene, ample},
 };
 

@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    ArchiveState, CatalogEntry, Error, Include, Proofs, Settings, Structure, attempt, catalog::of_database, journal,
-    list, lost_rows, reverify::proven_at,
+use crate::backup::{
+    ArchiveState, CatalogEntry, Error, Include, Proofs, Settings, Structure, beside::journal, catalogue::attempt,
+    catalogue::catalog::of_database, catalogue::lost_rows, list, reverify::proven_at,
 };
 use vitalsign_base::{
     clock::{Clock, Timestamp},

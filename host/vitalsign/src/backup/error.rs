@@ -127,16 +127,16 @@ pub enum Error {
 }
 
 impl Error {
-    pub(super) fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(crate) fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { doing, path: path.to_owned(), source }
     }
 
-    pub(super) fn refused(what: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn refused(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Refused { what: what.into(), hint: hint.into() }
     }
 
     /// What reading the archive at `path` ended with.
-    pub(super) fn reading(path: &Path, error: ReadError) -> Self {
+    pub(crate) fn reading(path: &Path, error: ReadError) -> Self {
         match error {
             ReadError::Flaw(flaw) => Self::Archive { path: path.to_owned(), flaw },
             ReadError::Io(source) => Self::io("read", path, source),
@@ -229,7 +229,7 @@ impl Error {
 }
 
 /// What `stat` says of a file, or the failure to ask.
-pub(super) fn stat(path: &Path) -> Result<Option<Stat>, Error> {
+pub(crate) fn stat(path: &Path) -> Result<Option<Stat>, Error> {
     files::stat(path).map_err(|error| Error::io("access", path, error))
 }
 

@@ -15,13 +15,13 @@ const BASE64_STEP_BYTES: usize = 48 * 1024;
 
 /// Turns rows into lines.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     keys: Vec<Vec<u8>>,
 }
 
 impl Lines {
     /// Adds the line of one row to `out`. The names are those of the first row.
-    pub(super) fn add(&mut self, names: &[String], cells: &[Cell<'_>], out: &mut Vec<u8>) {
+    pub(crate) fn add(&mut self, names: &[String], cells: &[Cell<'_>], out: &mut Vec<u8>) {
         if self.keys.len() != names.len() {
             self.keys = keys(names);
         }

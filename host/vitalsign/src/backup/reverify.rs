@@ -10,14 +10,11 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    ArchiveState, CatalogEntry, Error, ErrorKind, Progress, attempt,
-    catalog::{FUTURE_TOLERANCE, list, of_database},
-    create::is_locked,
-    error::stat,
-    manifest::{Manifest, Verdict},
-    snapshot::INDEX_LIMIT,
-    verify::verify_leaving_free,
+use crate::backup::{
+    ArchiveState, CatalogEntry, Error, ErrorKind, Progress, catalogue::attempt, catalogue::catalog::FUTURE_TOLERANCE,
+    catalogue::catalog::list, catalogue::catalog::of_database, catalogue::manifest::Manifest,
+    catalogue::manifest::Verdict, error::stat, examination::INDEX_LIMIT, locking::is_locked,
+    prove::verify::verify_leaving_free,
 };
 use vitalsign_base::{
     clock::{Clock, Stopwatch, Timestamp},
@@ -84,12 +81,12 @@ struct ProofState {
 
 /// Why an archive could not be verified, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FailedProof {
-    pub(super) at: Timestamp,
+pub(crate) struct FailedProof {
+    pub(crate) at: Timestamp,
     /// Whether the archive is bad, and only its record does not say so: that could not be written, or the disk does not give its bytes.
-    pub(super) is_bad: bool,
-    pub(super) why: String,
-    pub(super) hint: String,
+    pub(crate) is_bad: bool,
+    pub(crate) why: String,
+    pub(crate) hint: String,
 }
 
 impl FailedProof {
@@ -107,7 +104,7 @@ impl Proofs {
     }
 
     /// Those of the archives that could not be verified when that was last tried, and have not been verified since.
-    pub(super) fn failed<'a>(
+    pub(crate) fn failed<'a>(
         &self,
         listed: &'a [CatalogEntry],
         now: Timestamp,
@@ -118,7 +115,7 @@ impl Proofs {
     }
 
     /// Why the last round could not begin.
-    pub(super) fn unlisted(&self) -> Option<FailedProof> {
+    pub(crate) fn unlisted(&self) -> Option<FailedProof> {
         self.state().unlisted.clone()
     }
 
@@ -128,7 +125,7 @@ impl Proofs {
     }
 
     /// The archive that is being verified, and since when.
-    pub(super) fn under_way(&self) -> Option<(PathBuf, Timestamp)> {
+    pub(crate) fn under_way(&self) -> Option<(PathBuf, Timestamp)> {
         self.state().under_way.clone()
     }
 
@@ -150,7 +147,7 @@ impl Proofs {
         due.into_iter().map(|(_, one)| one).collect()
     }
 
-    pub(super) fn begin(&self, path: &Path, now: Timestamp) {
+    pub(crate) fn begin(&self, path: &Path, now: Timestamp) {
         self.state().under_way = Some((path.to_owned(), now));
     }
 

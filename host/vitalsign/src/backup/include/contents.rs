@@ -11,7 +11,7 @@ use vitalsign_archive::{CONTENTS, Flaw, INCLUDE, SqliteFacts};
 use vitalsign_base::value::printable;
 
 /// Faults that are written down.
-pub(super) const MAX_FAULTS: usize = 20;
+pub(crate) const MAX_FAULTS: usize = 20;
 
 /// What a path that is included was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub(in crate::backup) enum IncludedKind {
 /// The content of `include.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(in crate::backup) struct Contents {
+pub(crate) struct Contents {
     /// The paths that were included.
     pub(in crate::backup) entries: Vec<IncludedEntry>,
     /// The databases among the files, by the names of their members.
@@ -89,13 +89,13 @@ pub(in crate::backup) struct IncludedDatabase {
 
 impl Contents {
     /// The text of the member.
-    pub(super) fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         // A struct of text and numbers always serialises.
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
     }
 
     /// Notes what is wrong, up to a limit.
-    pub(super) fn fault(&mut self, fault: &str) {
+    pub(crate) fn fault(&mut self, fault: &str) {
         match self.faults.len() {
             0..MAX_FAULTS => self.faults.push(printable(fault, MAX_TEXT_BYTES)),
             MAX_FAULTS => self.faults.push("and more".to_owned()),
@@ -104,7 +104,7 @@ impl Contents {
     }
 
     /// Notes what is not in the archive and is not missed there, up to a limit.
-    pub(super) fn leaves_out(&mut self, what: &str) {
+    pub(crate) fn leaves_out(&mut self, what: &str) {
         match self.left_out.len() {
             0..MAX_FAULTS => self.left_out.push(printable(what, MAX_TEXT_BYTES)),
             MAX_FAULTS => self.left_out.push("and more".to_owned()),
@@ -153,14 +153,14 @@ impl Contents {
     }
 
     /// All folders, named as members are.
-    pub(super) fn folders(&self) -> BTreeSet<String> {
+    pub(crate) fn folders(&self) -> BTreeSet<String> {
         let of =
             |entry: &IncludedEntry| entry.folders.iter().map(|one| named(&entry.name, &one.path)).collect::<Vec<_>>();
         self.entries.iter().flat_map(of).collect()
     }
 
     /// All links, named as members are.
-    pub(super) fn links(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn links(&self) -> impl Iterator<Item = String> {
         self.entries.iter().flat_map(|entry| entry.links.iter().map(|one| named(&entry.name, &one.path)))
     }
 
@@ -192,7 +192,7 @@ fn is_inside(path: &str) -> bool {
 
 /// Whether a link at `path`, seen from a folder, leads to a place in that folder, whatever other links are in it: all its `..` come
 /// first, where they lead through real folders.
-pub(super) fn stays_inside(path: &str, target: &str) -> bool {
+pub(crate) fn stays_inside(path: &str, target: &str) -> bool {
     if target.is_empty() || target.starts_with('/') || !super::can_be_named(target) {
         return false;
     }

@@ -5,22 +5,12 @@
 //! them, and the files, nothing is promised but their order: they are read after the database of the registry, whose rows then
 //! find the files that they name. Knows no configuration.
 
-mod contents;
-mod rules;
-
-mod gather;
-mod restore;
-
-mod unpack;
+pub(crate) mod contents;
+pub(crate) mod rules;
 
 use std::path::{Component, Path, PathBuf};
 
-pub(super) use contents::Contents;
-pub(super) use gather::gather;
-pub use restore::{IncludeDestination, RestoredPath};
-pub(super) use restore::{IncludePlan, StagedPaths};
 pub use rules::wrongly_included;
-pub(super) use unpack::{UnpackTargets, checked, hold, target};
 
 use vitalsign_archive::IncludedPath;
 
@@ -66,12 +56,12 @@ impl Include {
     }
 
     /// What the metadata say.
-    pub(super) fn stated(&self) -> IncludedPath {
+    pub(crate) fn stated(&self) -> IncludedPath {
         IncludedPath { name: self.name.clone(), path: self.path.display().to_string() }
     }
 }
 
 /// Whether a member may have this name: `sha256sum` writes a backslash or a line break in its own way.
-fn can_be_named(name: &str) -> bool {
+pub(crate) fn can_be_named(name: &str) -> bool {
     !name.contains('\\') && !name.chars().any(char::is_control)
 }

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Include;
-use crate::backup::replaced_folder::SIDES;
+use crate::backup::side_files::SIDES;
 use vitalsign_base::files::{self, FolderEntry};
 
 /// Which of the paths cannot be included with the database `db` into archives in `dir`, and why.
@@ -64,7 +64,7 @@ fn as_written(path: &Path) -> PathBuf {
 }
 
 /// The path with all links resolved as far as there is anything.
-pub(super) fn real(path: &Path) -> PathBuf {
+pub(crate) fn real(path: &Path) -> PathBuf {
     let path = as_written(path);
     for above in path.ancestors() {
         if let Ok(found) = files::resolved(above) {

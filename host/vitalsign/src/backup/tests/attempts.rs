@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{REGISTRY, TestRegistry, at};
-use crate::backup::{LastRun, attempt::Attempt};
+use crate::backup::{LastRun, catalogue::attempt::Attempt};
 use vitalsign_base::files;
 
 /// What the check says of the bench's database and its folder `out`.
@@ -73,8 +73,8 @@ fn what_is_refused_is_no_failure_and_forgets_none() {
     bench.back_up(|_| ()).unwrap();
     let database_files = vitalsign_sqlite::Database::new(bench.db()).database_files().unwrap();
     let refused = || {
-        let lock =
-            super::super::create::lock(&database_files.real, &database_files.database, &std::env::temp_dir()).unwrap();
+        let lock = crate::backup::locking::lock(&database_files.real, &database_files.database, &std::env::temp_dir())
+            .unwrap();
         assert_eq!(bench.back_up(|_| ()).unwrap_err().kind(), super::ErrorKind::Refused);
         drop(lock);
     };

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
 use super::{ErrorKind, IncludeDestination, MustMatch, REGISTRY, TABLES, TestRegistry, content, restore, told};
 use crate::{
-    backup::{Error, Request, UndoRequest, journal, swap::Swap, tests::at, undo},
+    backup::{Error, Request, UndoRequest, beside::journal, restore::swap::Swap, tests::at, undo},
     testing::Scene,
 };
 use vitalsign_base::files::{ProcessLock, beside};
@@ -243,7 +243,7 @@ fn a_database_in_use_at_the_last_moment_leaves_the_export_as_it_was() {
             from: None,
             include: &[],
         };
-        assert_eq!(crate::backup::swap::swap(&swap).unwrap_err().kind(), ErrorKind::Refused);
+        assert_eq!(crate::backup::restore::swap::swap(&swap).unwrap_err().kind(), ErrorKind::Refused);
         assert_eq!(fs::read_to_string(&log).ok().as_deref(), old);
         assert!(!scene.side(".replaced-1").exists() && !scene.side(".vitalsign-restore").exists());
     }

@@ -12,12 +12,10 @@ use rusqlite::Connection;
 
 use super::{ErrorKind, IncludeDestination, REGISTRY, TestRegistry, content, told};
 use crate::backup::{
-    CreatedBackup, Include, Progress, Verdict, Verified, journal,
-    journal::{Journal, Step},
-    prune_replaced, replaced,
-    replaced_folder::ReplacedNote,
-    swap::{Exchange, Recovered, Swap, plan, recover},
-    verify, wrongly_included,
+    CreatedBackup, Include, Progress, Verdict, Verified, beside::journal, beside::journal::Journal,
+    beside::journal::Step, beside::replaced_folder::ReplacedNote, prune_replaced, replaced, restore::swap::Exchange,
+    restore::swap::Recovered, restore::swap::Swap, restore::swap::plan, restore::swap::recover, verify,
+    wrongly_included,
 };
 use vitalsign_archive::{ArchiveReader, Compression, Header, METADATA, Writer, walk};
 use vitalsign_base::clock::FixedClock;

@@ -7,10 +7,8 @@ use super::{
     restore, told,
 };
 use crate::backup::{
-    LastRun, journal,
-    journal::{Journal, Step},
-    replaced_folder::ReplacedNote,
-    swap::{Recovered, Swap, plan, recover},
+    LastRun, beside::journal, beside::journal::Journal, beside::journal::Step, beside::replaced_folder::ReplacedNote,
+    restore::swap::Recovered, restore::swap::Swap, restore::swap::plan, restore::swap::recover,
 };
 
 const OLD: (&str, &str) = ("old database", "old export");

@@ -14,7 +14,7 @@ use super::{
     include::{ALL, Cut, OLD, backed_up, include, registry, sql},
     told,
 };
-use crate::backup::{Progress, Verdict, swap::Recovered};
+use crate::backup::{Progress, Verdict, restore::swap::Recovered};
 use vitalsign_archive::MAX_INCLUDED;
 
 /// Does something while what is included is read, whenever that asks whether it should go on.

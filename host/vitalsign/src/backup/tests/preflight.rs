@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::{ErrorKind, MustMatch, REGISTRY, TestRegistry, told};
 use crate::{
-    backup::preflight::{ExistingDatabase, require_same_database},
+    backup::restore::preflight::{ExistingDatabase, require_same_database},
     testing::Scene,
 };
 use vitalsign_archive::Metadata;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::backup::{
     ArchiveState, CatalogEntry, LastRun, Progress, ReverifyRound, ReverifySettings, RoundEnd, Settings, Silent,
-    attempt::Attempt, list, reverify,
+    catalogue::attempt::Attempt, list, reverify,
 };
 use vitalsign_base::{clock::Timestamp, files::ProcessLock};
 

@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, error::stat};
+use crate::backup::{Error, error::stat};
 use vitalsign_archive::{Stamp, parse_file_name};
 use vitalsign_base::{
     clock::Clock,
@@ -19,7 +19,7 @@ use vitalsign_base::{
 };
 
 /// The ledger's name, in the folder of the archives.
-pub(super) const LEDGER: &str = "registry-backup-ledger.jsonl";
+pub(crate) const LEDGER: &str = "registry-backup-ledger.jsonl";
 
 /// The largest record: a few hundred bytes, and room for what later versions may add.
 const MAX_RECORD_BYTES: u64 = 64 * 1024;
@@ -45,7 +45,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// The verdict on an archive in which this is wrong with what is included.
-    pub(super) fn with(self, include_faults: &[String]) -> Self {
+    pub(crate) fn with(self, include_faults: &[String]) -> Self {
         if self == Self::Verified && !include_faults.is_empty() { Self::Flawed } else { self }
     }
 }
@@ -89,12 +89,12 @@ pub struct Examination {
 
 impl Examination {
     /// Nothing was looked at, and this is why.
-    pub(super) fn not_checked(why: impl Into<String>) -> Self {
+    pub(crate) fn not_checked(why: impl Into<String>) -> Self {
         Self { structure: Structure::NotChecked(why.into()), checked: Checked::default() }
     }
 
     /// The verdict on an archive that holds exactly this database.
-    pub(super) fn verdict(&self, incomplete: Option<&String>) -> Verdict {
+    pub(crate) fn verdict(&self, incomplete: Option<&String>) -> Verdict {
         match self.structure {
             _ if incomplete.is_some() => Verdict::Incomplete,
             Structure::Flawed(_) => Verdict::Flawed,
@@ -191,17 +191,17 @@ pub struct Manifest {
 }
 
 /// The path of an archive's record.
-pub(super) fn path_of(archive: &Path) -> PathBuf {
+pub(crate) fn path_of(archive: &Path) -> PathBuf {
     beside(archive, ".json")
 }
 
 /// The marker of an archive that no rule removes: a file beside it, so that it is copied with the folder, and without a record too.
-pub(super) fn pin_of(archive: &Path) -> PathBuf {
+pub(crate) fn pin_of(archive: &Path) -> PathBuf {
     beside(archive, PIN)
 }
 
 /// The ending of such a marker.
-pub(super) const PIN: &str = ".pin";
+pub(crate) const PIN: &str = ".pin";
 
 /// Pins an archive, so that no rule removes it, or lets the rules decide again.
 ///
@@ -233,7 +233,7 @@ pub fn pin(archive: &Path, pinned: bool, clock: &dyn Clock) -> Result<(), Error>
 
 impl Manifest {
     /// A record with nothing but the name of the archive.
-    pub(super) fn unknown(archive: &Path) -> Self {
+    pub(crate) fn unknown(archive: &Path) -> Self {
         Self {
             archive: archive.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             bytes: 0,
@@ -271,18 +271,18 @@ impl Manifest {
     }
 
     /// The place of the archive from which on fewer records were accepted.
-    pub(super) fn accepted_in(&self) -> Option<Stamp> {
+    pub(crate) fn accepted_in(&self) -> Option<Stamp> {
         parse_file_name(self.fewer_rows_accepted.as_ref()?).map(|(stamp, ..)| stamp)
     }
 
     /// Reads the record of an archive; `None` when there is none, or nothing that is one.
-    pub(super) fn of(archive: &Path) -> Option<Self> {
+    pub(crate) fn of(archive: &Path) -> Option<Self> {
         let text = files::read_text(&path_of(archive), MAX_RECORD_BYTES).ok()?;
         serde_json::from_str(&text).ok()
     }
 
     /// Stores the archive's size and time stamp, which show later whether the archive has changed.
-    pub(super) fn stamp(&mut self, archive: &Path) -> Result<(), Error> {
+    pub(crate) fn stamp(&mut self, archive: &Path) -> Result<(), Error> {
         let found = stat(archive)?;
         if let Some(found) = found {
             (self.bytes, self.modified_ns) = (found.bytes, found.modified_ns.to_string());
@@ -291,19 +291,19 @@ impl Manifest {
     }
 
     /// Whether the archive has another size than when this record was written.
-    pub(super) fn is_resized(&self, found: &files::Stat) -> bool {
+    pub(crate) fn is_resized(&self, found: &files::Stat) -> bool {
         self.bytes != found.bytes
     }
 
     /// Whether the archive has another time stamp than when this record was written. That is a hint and no more: a copy may keep
     /// only whole seconds, or none of it.
-    pub(super) fn is_restamped(&self, found: &files::Stat) -> bool {
+    pub(crate) fn is_restamped(&self, found: &files::Stat) -> bool {
         self.modified_ns != found.modified_ns.to_string()
     }
 
     /// Whether this record is of another archive than `found`, which was just read. An archive that was never read back is told by
     /// the database in it.
-    pub(super) fn names_another(&self, found: &Self) -> bool {
+    pub(crate) fn names_another(&self, found: &Self) -> bool {
         match self.sha256 {
             Some(digest) => found.sha256 != Some(digest),
             None => self.database_sha256.is_some() && self.database_sha256 != found.database_sha256,
@@ -311,7 +311,7 @@ impl Manifest {
     }
 
     /// Writes the record beside its archive and a line into the ledger.
-    pub(super) fn keep(&self, archive: &Path, event: &str, at: &str) -> Result<(), Error> {
+    pub(crate) fn keep(&self, archive: &Path, event: &str, at: &str) -> Result<(), Error> {
         let path = path_of(archive);
         // A struct of text and numbers always serialises.
         let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
@@ -343,7 +343,7 @@ fn owner_beside(archive: &Path) -> Option<(u32, u32)> {
 }
 
 /// Adds a line to the ledger of the folder that holds `archive`.
-pub(super) fn note(archive: &Path, event: &str, at: &str, details: serde_json::Value) -> Result<(), Error> {
+pub(crate) fn note(archive: &Path, event: &str, at: &str, details: serde_json::Value) -> Result<(), Error> {
     let mut line = serde_json::json!({ "at": at, "event": event });
     if let (Some(line), serde_json::Value::Object(details)) = (line.as_object_mut(), details) {
         line.extend(details);

@@ -5,18 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{
-    Include,
-    contents::{Contents, Folder, IncludedEntry, IncludedKind, Link},
-};
 use crate::backup::{
-    Error,
-    error::stat,
-    journal,
-    replaced_folder::STAGED,
-    restore::Destination,
-    swap::{refuse_if_in_use, refuse_mount_point},
-    unpack::UnpackedMember,
+    Error, Include, beside::destination::Destination, beside::destination::STAGED, beside::journal, error::stat,
+    in_use::refuse_if_in_use, in_use::refuse_mount_point, include::contents::Contents, include::contents::Folder,
+    include::contents::IncludedEntry, include::contents::IncludedKind, include::contents::Link,
+    prove::unpacked::UnpackedMember,
 };
 use vitalsign_archive::{INCLUDE, Metadata};
 use vitalsign_base::{

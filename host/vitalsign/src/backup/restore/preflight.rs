@@ -2,10 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{
-    Error,
-    verify::{CHECK_LIMIT, UnpackedBackup},
-};
+use crate::backup::{Error, examination::CHECK_LIMIT, prove::verify::UnpackedBackup};
 use vitalsign_archive::Metadata;
 use vitalsign_base::{
     clock::{Deadline, Timestamp},
@@ -88,7 +85,7 @@ impl DatabaseSummary {
     }
 
     /// What the database in an archive holds.
-    pub(super) fn of_unpacked(found: &UnpackedBackup, tables: TableNames<'_>) -> Result<Self, Error> {
+    pub(crate) fn of_unpacked(found: &UnpackedBackup, tables: TableNames<'_>) -> Result<Self, Error> {
         let shown = Path::new(found.database.file_name().unwrap_or_default());
         let copy = PrivateCopy::open(&found.database, shown, CHECK_LIMIT).map_err(Error::Database)?;
         let counted = (found.unpacked.metadata.records, found.unpacked.metadata.provenance_rows);
@@ -109,7 +106,7 @@ impl DatabaseSummary {
 
 impl ExistingDatabase {
     /// Looks at the database at `real`, of which `stat` is known and which no other process uses.
-    pub(super) fn at(real: &Path, stat: &Stat, tables: TableNames<'_>) -> Self {
+    pub(crate) fn at(real: &Path, stat: &Stat, tables: TableNames<'_>) -> Self {
         // The registry closes its files before this returns, so that a lease on them can be had.
         let content = Database::new(real.to_owned())
             .look(Deadline::after(LOOK_LIMIT), |snapshot| DatabaseSummary::of(snapshot, tables, (None, None)));
@@ -123,7 +120,7 @@ impl ExistingDatabase {
 
 /// Refuses an archive of another database than the one that it would replace, which the operator may have `named`. Where none is
 /// there, only such names tell: the database that was lost had been made on any host, and of any file.
-pub(super) fn require_same_database(
+pub(crate) fn require_same_database(
     must: MustMatch,
     archive: &Path,
     metadata: &Metadata,

@@ -3,7 +3,7 @@
 //! A pure function of the list, for the check that tells of it and for the rules that keep the archive with the most records.
 //! Opens no archive and removes none.
 
-use super::{ArchiveState, CatalogEntry};
+use crate::backup::{ArchiveState, CatalogEntry};
 use vitalsign_base::clock::Timestamp;
 
 /// Records are missing below this share of those in an earlier archive: so many are not removed in the course of things.
@@ -14,21 +14,21 @@ const FEW_RECORDS: u64 = 5;
 
 /// Two places in a list of archives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LostRows {
+pub(crate) struct LostRows {
     /// The newest archive that says how many records it has.
-    pub(super) newest: usize,
+    pub(crate) newest: usize,
     /// The one with the most records, from which those that are missing can be restored. It is one that is known to be bad only
     /// where no other has them.
-    pub(super) most: usize,
+    pub(crate) most: usize,
     /// The verified one with the most records, where that is another: what is not verified may turn out to be bad.
-    pub(super) verified: Option<usize>,
+    pub(crate) verified: Option<usize>,
 }
 
 /// Compares the newest of `listed`, which are archives of one database and stand newest first, with the one that has the most records.
 ///
 /// Not with the one before it: the next backup would then hide the loss. Archives before the one in which fewer records were
 /// accepted count for nothing.
-pub(super) fn lost(listed: &[&CatalogEntry], now: Timestamp) -> Option<LostRows> {
+pub(crate) fn lost(listed: &[&CatalogEntry], now: Timestamp) -> Option<LostRows> {
     // An archive from the future would have everything accepted until then.
     let accepted = listed.iter().filter_map(|one| one.fewer_rows_accepted).filter(|stamp| stamp.at <= now).max();
     let counted = || {

@@ -12,9 +12,9 @@ use std::{
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use super::{
-    Error,
-    manifest::{Manifest, PIN, Structure, Verdict},
+use crate::backup::{
+    Error, catalogue::manifest::Manifest, catalogue::manifest::PIN, catalogue::manifest::Structure,
+    catalogue::manifest::Verdict,
 };
 use vitalsign_archive::{ArchiveReader, Compression, METADATA, Metadata, ReadError, Stamp, parse_file_name, walk};
 use vitalsign_base::{clock::Timestamp, files};
@@ -27,7 +27,7 @@ const MAX_METADATA_BYTES: u64 = 1 << 20;
 
 /// How far the clocks of machines that share a folder may differ. An archive that is dated further ahead was made by a clock that
 /// was wrong: how old it is, nobody knows.
-pub(super) const FUTURE_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
+pub(crate) const FUTURE_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
 
 /// What is said of a name that leads nowhere.
 const DANGLING: &str = "it is a symbolic link to a file that does not exist";
@@ -68,7 +68,7 @@ impl ArchiveState {
     }
 
     /// Whether the archive can be restored as it is, as far as anybody knows.
-    pub(super) fn is_of_use(self) -> bool {
+    pub(crate) fn is_of_use(self) -> bool {
         matches!(self, Self::Verified | Self::Unverified)
     }
 }
@@ -78,13 +78,13 @@ impl ArchiveState {
 #[serde(rename_all = "camelCase")]
 pub struct CatalogEntry {
     /// Its path.
-    #[serde(serialize_with = "super::as_text")]
+    #[serde(serialize_with = "crate::backup::beside::relative_path::as_text")]
     pub path: PathBuf,
     /// When it was begun, as its name says.
     pub created_at: Timestamp,
     /// Its place among those of the same second.
     #[serde(skip)]
-    pub(super) stamp: Stamp,
+    pub(crate) stamp: Stamp,
     /// What was added to its name.
     pub tag: Option<String>,
     /// How it is compressed, as its name says.
@@ -117,7 +117,7 @@ pub struct CatalogEntry {
     pub include: Vec<String>,
     /// The place of the archive from which on fewer records were accepted.
     #[serde(skip)]
-    pub(super) fewer_rows_accepted: Option<Stamp>,
+    pub(crate) fewer_rows_accepted: Option<Stamp>,
 }
 
 impl CatalogEntry {
@@ -130,7 +130,7 @@ impl CatalogEntry {
     }
 
     /// Whether it is dated in the future, beyond what clocks may differ.
-    pub(super) fn is_future(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_future(&self, now: Timestamp) -> bool {
         self.created_at.duration_since(now) > FUTURE_TOLERANCE
     }
 }
@@ -190,7 +190,7 @@ impl DatabaseIdentity {
 }
 
 /// Parts archives into those of the database at the real path `db`, with those that do not say of which they are, and the others.
-pub(super) fn of_database(
+pub(crate) fn of_database(
     listed: Vec<CatalogEntry>,
     db: &Path,
     named: Option<&str>,
@@ -207,7 +207,7 @@ pub(super) fn of_database(
 }
 
 /// The archive from which on fewer records of the database at the real path `db` were accepted, as the newest record that knows says.
-pub(super) fn accepted(folder: &Path, db: &Path, named: Option<&str>) -> Option<String> {
+pub(crate) fn accepted(folder: &Path, db: &Path, named: Option<&str>) -> Option<String> {
     let own = DatabaseIdentity::database(db, named);
     let records =
         names(folder).unwrap_or_default().into_iter().rev().filter_map(|name| Manifest::of(&folder.join(name)));
@@ -277,7 +277,7 @@ pub fn last_made(folder: &Path, db: &Path, named: Option<&str>, now: Timestamp) 
 }
 
 /// The names of the archives in a folder.
-pub(super) fn names(folder: &Path) -> io::Result<Vec<String>> {
+pub(crate) fn names(folder: &Path) -> io::Result<Vec<String>> {
     let is_archive = |name: &OsStr| name.to_str().filter(|name| parse_file_name(name).is_some()).map(str::to_owned);
     files::found_in(folder, MAX_FILES, is_archive)
 }
@@ -371,7 +371,7 @@ impl From<ReadError> for Enough {
 }
 
 /// What an archive says of itself, if it does so first, or wherever it does.
-pub(super) fn metadata(path: &Path, anywhere: bool) -> Option<Metadata> {
+pub(crate) fn metadata(path: &Path, anywhere: bool) -> Option<Metadata> {
     let mut text = Vec::new();
     let source = ArchiveReader::open_head(path).ok()?;
     // It ends by `Enough` in any case; what was read until then is what counts.

@@ -10,22 +10,27 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// A path as text: it need not be UTF-8, and JSON has nothing else.
+pub(crate) fn as_text<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&path.display())
+}
+
 /// A path seen from the folder of a database.
 ///
 /// As JSON it is text, or the numbers of its bytes where it is not UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RelativePath(PathBuf);
+pub(crate) struct RelativePath(PathBuf);
 
 impl RelativePath {
     /// `path` seen from `folder`; both are absolute, with links resolved.
-    pub(super) fn of(path: &Path, folder: &Path) -> Self {
+    pub(crate) fn of(path: &Path, folder: &Path) -> Self {
         let common = path.components().zip(folder.components()).take_while(|(one, other)| one == other).count();
         let up = folder.components().skip(common).map(|_| Component::ParentDir);
         Self(up.chain(path.components().skip(common)).collect())
     }
 
     /// The path that it means beside a database in `folder`.
-    pub(super) fn at(&self, folder: &Path) -> PathBuf {
+    pub(crate) fn at(&self, folder: &Path) -> PathBuf {
         let mut path = folder.to_owned();
         for part in self.0.components() {
             match part {
@@ -37,25 +42,25 @@ impl RelativePath {
     }
 
     /// Whether it leads out of the folder.
-    pub(super) fn leads_out(&self) -> bool {
+    pub(crate) fn leads_out(&self) -> bool {
         self.0.is_absolute() || self.0.components().next() == Some(Component::ParentDir)
     }
 
-    pub(super) fn is_in(&self, folder: &Self) -> bool {
+    pub(crate) fn is_in(&self, folder: &Self) -> bool {
         self.0.starts_with(&folder.0)
     }
 
     /// The folder itself, as it is written down to know it again.
-    pub(super) fn whole(folder: &Path) -> Self {
+    pub(crate) fn whole(folder: &Path) -> Self {
         Self(folder.to_owned())
     }
 
     /// As it is written down.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    pub(super) fn is(&self, folder: &Path) -> bool {
+    pub(crate) fn is(&self, folder: &Path) -> bool {
         self.0 == folder
     }
 }

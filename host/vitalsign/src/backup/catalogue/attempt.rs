@@ -19,7 +19,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, ErrorKind};
+use crate::backup::{Error, ErrorKind};
 use vitalsign_base::{
     clock::Clock,
     files::{self, Marker, beside},
@@ -34,7 +34,7 @@ const DIGEST_DIGITS: usize = 16;
 const MAX_TEXT_BYTES: usize = 600;
 
 /// A backup that is being made.
-pub(super) struct Attempt {
+pub(crate) struct Attempt {
     places: MarkerPaths,
     marker: Option<Marker>,
     /// What failed before, which counts until this one succeeds.
@@ -45,13 +45,13 @@ pub(super) struct Attempt {
 /// The last backup that failed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct FailedAttempt {
+pub(crate) struct FailedAttempt {
     /// When it was begun, in UTC.
-    pub(super) begun_at: String,
+    pub(crate) begun_at: String,
     /// Why it failed; `None` when it was ended before it could say so.
-    pub(super) why: Option<String>,
+    pub(crate) why: Option<String>,
     /// What to do now; empty when nobody knows.
-    pub(super) hint: String,
+    pub(crate) hint: String,
 }
 
 /// What a marker says.
@@ -107,12 +107,12 @@ fn real(path: &Path) -> PathBuf {
 }
 
 /// The last backup of `db` into `folder` that failed, if none has succeeded since.
-pub(super) fn last_failed(db: &Path, folder: &Path) -> Option<FailedAttempt> {
+pub(crate) fn last_failed(db: &Path, folder: &Path) -> Option<FailedAttempt> {
     MarkerPaths::of(db, folder).paths.iter().filter_map(|path| read(path)).max()
 }
 
 /// Whether a process makes a backup of `db` into `folder` at this moment.
-pub(super) fn is_under_way(db: &Path, folder: &Path) -> bool {
+pub(crate) fn is_under_way(db: &Path, folder: &Path) -> bool {
     MarkerPaths::of(db, folder).paths.iter().any(|path| matches!(Marker::read(path), Ok(Some(found)) if found.is_held))
 }
 
@@ -138,12 +138,12 @@ fn read(path: &Path) -> Option<FailedAttempt> {
 
 impl Attempt {
     /// A backup of `db` into `folder`. Touches nothing.
-    pub(super) fn new(db: &Path, folder: &Path) -> Self {
+    pub(crate) fn new(db: &Path, folder: &Path) -> Self {
         Self { places: MarkerPaths::of(db, folder), marker: None, before: None, begun_at: String::new() }
     }
 
     /// Puts the marker. Whoever calls this holds the lock for backups of the database.
-    pub(super) fn begin(&mut self, clock: &dyn Clock) {
+    pub(crate) fn begin(&mut self, clock: &dyn Clock) {
         self.before = self.places.paths.iter().filter_map(|path| read(path)).max();
         self.begun_at = format!("{:.0}", clock.now());
         // Where none can be put, the backup is likely to fail too, and that is told then.
@@ -151,7 +151,7 @@ impl Attempt {
     }
 
     /// Notes how the backup ended.
-    pub(super) fn end(mut self, failure: Option<&Error>, clock: &dyn Clock) {
+    pub(crate) fn end(mut self, failure: Option<&Error>, clock: &dyn Clock) {
         let kept = match failure {
             None => self.clear(),
             // It goes on until somebody sees to the other process, so it is remembered.

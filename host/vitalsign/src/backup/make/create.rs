@@ -2,6 +2,7 @@
 //!
 //! The archive has its name only once it is whole, synced and proven. Nothing of it stays behind otherwise.
 
+use crate::backup::make::request::SPARE_BYTES;
 use std::{
     cell::RefCell,
     collections::HashMap,
@@ -11,26 +12,28 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Error, Include, Progress, Silent,
-    attempt::Attempt,
-    include::{Contents, gather, wrongly_included},
-    manifest::{Examination, Manifest, Verdict},
-    raw,
-    snapshot::{ArchiveStage, BackupContext, ProvenArchive, WrittenSnapshot, damaged_source, take},
-    spool::Spool,
-    unpack::{Unpacked, unpack},
+use crate::{
+    backup::locking::lock_within,
+    backup::make::request::{Request, estimate},
+    backup::space::require_space,
+    backup::{
+        Error, Progress, catalogue::attempt::Attempt, catalogue::manifest::Examination, catalogue::manifest::Manifest,
+        catalogue::manifest::Verdict, include::contents::Contents, include::wrongly_included, make::gather::gather,
+        make::raw, make::snapshot::ArchiveStage, make::snapshot::BackupContext, make::snapshot::ProvenArchive,
+        make::snapshot::WrittenSnapshot, make::snapshot::damaged_source, make::snapshot::take, make::spool::Spool,
+        prove::unpack::unpack, prove::unpacked::Unpacked,
+    },
 };
 use vitalsign_archive::{
-    Compression, Damage, Flaw, MAX_INCLUDED, Metadata, Stamp, Tag, Writer, Written, WrittenMember, file_name,
+    Compression, Damage, Flaw, MAX_INCLUDED, Metadata, Stamp, Writer, Written, WrittenMember, file_name,
     parse_file_name,
 };
 use vitalsign_base::{
     clock::{Clock, Deadline, Timestamp},
-    files::{self, Draft, FileKind, ProcessLock, Stat, beside},
+    files::{self, Draft, FileKind},
     value::bytes,
 };
-use vitalsign_sqlite::{Database, DetachedProcess, Snapshot, TransactionLimits};
+use vitalsign_sqlite::{Database, DetachedProcess, Snapshot};
 
 /// Archives in one folder with the same second in their name: a program that makes more of them runs in a loop by mistake.
 const MAX_SAME_SECOND: u32 = 1000;
@@ -38,58 +41,9 @@ const MAX_SAME_SECOND: u32 = 1000;
 /// How long other processes that have the database open are looked for: a machine with some thousand processes takes a second.
 const OTHERS_LIMIT: Duration = Duration::from_secs(10);
 
-/// What is needed beyond the archive itself: the record, the ledger, the folder.
-const SPARE_BYTES: u64 = 1 << 20;
-
-/// The size of an archive relative to its database, where no earlier archive shows it. JSON and text compress better than this.
-const USUAL_RATIO: f64 = 0.5;
-
-/// The margin for error of an estimate that comes from an earlier archive.
-const RATIO_MARGIN: f64 = 1.1;
-
 /// How long a process may look like one that works on other files: on a busy machine some take a while to become another program.
 const NEWBORN_PATIENCE: Duration = Duration::from_secs(1);
 const NEWBORN_STEP: Duration = Duration::from_millis(50);
-
-/// The time between two attempts to take the lock.
-const LOCK_POLL: Duration = Duration::from_millis(100);
-
-/// What is asked for.
-#[derive(Clone, Debug)]
-pub struct Request<'a> {
-    /// The database.
-    pub db: &'a Path,
-    /// What the operator calls the database; `None` for an identity of its file.
-    pub identity: Option<&'a str>,
-    /// The folder for the archive; made when it is not there.
-    pub out: &'a Path,
-    /// What is added to the archive's name.
-    pub tag: Option<Tag>,
-    /// How it is compressed.
-    pub compression: Compression,
-    /// How hard; `None` for the format's usual level.
-    pub level: Option<u8>,
-    /// Whether the files are kept as they lie on disk, unread by SQLite.
-    pub raw: bool,
-    /// Whether the archive is proven.
-    pub verify: bool,
-    /// Whether it is made also while another process works on the database in a way that the backup does not see.
-    pub despite_other_writers: bool,
-    /// Whether it may have fewer records than those before it, with which the check on backups then no longer compares it.
-    pub accept_fewer_rows: bool,
-    /// How long is waited for another backup or restore of the same database to end.
-    pub wait: Duration,
-    /// What the read transaction may use up.
-    pub limits: TransactionLimits,
-    /// The table that holds the records.
-    pub records_table: &'a str,
-    /// The table that holds the provenance.
-    pub provenance_table: &'a str,
-    /// What else of the registry goes into the archive, unless it is raw.
-    pub include: &'a [Include],
-    /// Where locks lie when the database's own folder may not be written.
-    pub scratch: &'a Path,
-}
 
 /// A backup that was made.
 #[derive(Clone, Debug)]
@@ -177,7 +131,7 @@ fn make(
     let accepted = if request.accept_fewer_rows {
         None
     } else {
-        super::catalog::accepted(request.out, &database_files.real, request.identity)
+        crate::backup::catalogue::catalog::accepted(request.out, &database_files.real, request.identity)
     };
     let path = publish(&draft, request, now)?;
     record.archive = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -287,57 +241,6 @@ fn proven(
     Ok(ProvenArchive { written, digest: found.digest })
 }
 
-/// Lets one backup, restore or undo of a database run at a time. The lock is released when its process ends, even by a kill.
-pub(super) fn lock(real: &Path, stat: &Stat, scratch: &Path) -> Result<ProcessLock, Error> {
-    lock_within(Duration::ZERO, real, stat, scratch, &Silent)
-}
-
-/// The same, but waits at most `wait` for the one before.
-fn lock_within(
-    wait: Duration,
-    real: &Path,
-    stat: &Stat,
-    scratch: &Path,
-    progress: &dyn Progress,
-) -> Result<ProcessLock, Error> {
-    let until = Deadline::after(wait);
-    loop {
-        if let Some(lock) = try_lock(real, stat, scratch)? {
-            return Ok(lock);
-        }
-        if progress.is_cancelled() {
-            return Err(Error::Interrupted);
-        }
-        if until.has_passed() {
-            let what = format!("another backup or restore of {} is running; nothing was changed", real.display());
-            let hint =
-                "wait until it has ended, then try again; a lock file that a killed process left behind blocks nothing";
-            return Err(Error::refused(what, hint));
-        }
-        park_timeout(LOCK_POLL.min(until.remaining()));
-    }
-}
-
-/// Whether a backup or a restore of the database at the real path is under way, as far as its own lock file shows.
-pub(super) fn is_locked(real: &Path) -> bool {
-    ProcessLock::is_held(&lock_of(real))
-}
-
-fn lock_of(real: &Path) -> PathBuf {
-    beside(real, ".vitalsign-lock")
-}
-
-fn try_lock(real: &Path, stat: &Stat, scratch: &Path) -> Result<Option<ProcessLock>, Error> {
-    let own = lock_of(real);
-    match ProcessLock::take(&own) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
-            let other = scratch.join(format!("vitalsign-{}-{}.lock", stat.id.device, stat.id.inode));
-            ProcessLock::take(&other).map_err(|error| Error::io("lock", &other, error))
-        }
-        taken => taken.map_err(|error| Error::io("lock", &own, error)),
-    }
-}
-
 /// Makes the folder for archives, or accepts the one that is there.
 fn folder(out: &Path, owner: (u32, u32)) -> Result<(), Error> {
     let failed = |error| Error::io("use the folder", out, error);
@@ -438,37 +341,6 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// About how large an archive of `bytes` will be, by the ratio of the newest one in the folder that has a record.
-pub(super) fn estimate(request: &Request<'_>, bytes: u64) -> u64 {
-    let usual = if request.compression == Compression::None { 1.0 } else { USUAL_RATIO };
-    let ratio = newest_ratio(request.out, request.compression).map_or(usual, |ratio| ratio * RATIO_MARGIN);
-    scaled(bytes, ratio).saturating_add(SPARE_BYTES)
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "an estimate, and a float that is too large saturates"
-)]
-fn scaled(bytes: u64, ratio: f64) -> u64 {
-    (bytes as f64 * ratio) as u64
-}
-
-#[expect(clippy::cast_precision_loss, reason = "an estimate")]
-fn newest_ratio(out: &Path, compression: Compression) -> Option<f64> {
-    let names = super::catalog::names(out).ok()?;
-    let newest = names.iter().rev().find(|name| parse_file_name(name).is_some_and(|(.., kind)| kind == compression))?;
-    let record = Manifest::of(&out.join(newest))?;
-    (record.database_bytes > 0).then(|| record.bytes as f64 / record.database_bytes as f64)
-}
-
-/// Fails when the folder has less free space than `needed` bytes.
-pub(super) fn require_space(folder: &Path, needed: u64) -> Result<(), Error> {
-    let free = files::free_bytes(folder).map_err(|error| Error::io("find out the free space of", folder, error))?;
-    if free >= needed { Ok(()) } else { Err(Error::Space { folder: folder.to_owned(), free, needed }) }
-}
-
 fn new_manifest(proven: &ProvenArchive, metadata: &Metadata, judged: &Examination, out: &Path) -> Manifest {
     let database = metadata.files.as_ref().and_then(|files| files.database.as_ref());
     let database = proven.written.members.iter().find(|member| Some(&member.name) == database);
@@ -520,7 +392,7 @@ fn publish(draft: &Draft, request: &Request<'_>, now: Timestamp) -> Result<PathB
 
 /// The first number that no archive of this second has, whatever its tag, so that their order is the order of their making.
 fn first_free(out: &Path, now: Timestamp) -> u32 {
-    let names = super::catalog::names(out).unwrap_or_default();
+    let names = crate::backup::catalogue::catalog::names(out).unwrap_or_default();
     let stamps = names.iter().filter_map(|name| parse_file_name(name)).map(|(stamp, ..)| stamp);
     stamps.filter(|stamp| stamp.at.as_second() == now.as_second()).map(|stamp| stamp.number + 1).max().unwrap_or(1)
 }

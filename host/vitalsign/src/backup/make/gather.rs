@@ -13,19 +13,16 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Include,
-    contents::{Contents, Folder, IncludedDatabase, IncludedEntry, IncludedKind, Link, stays_inside},
-};
-use crate::backup::{
-    Error, Progress,
-    create::require_space,
-    journal,
-    manifest::{Examination, Structure},
-    replaced_folder::SIDES,
-    snapshot::{BackupContext, INDEX_LIMIT, facts_of, judged},
-    spool::Spool,
-    unpack::{MAX_LIST_BYTES, STEP_BYTES},
+use crate::{
+    backup::examination::{said, shown},
+    backup::{
+        Error, Include, Progress, beside::journal, catalogue::manifest::Examination, catalogue::manifest::Structure,
+        examination::INDEX_LIMIT, examination::judged, include::contents::Contents, include::contents::Folder,
+        include::contents::IncludedDatabase, include::contents::IncludedEntry, include::contents::IncludedKind,
+        include::contents::Link, include::contents::stays_inside, make::snapshot::BackupContext,
+        make::snapshot::facts_of, make::spool::Spool, prove::unpacked::MAX_LIST_BYTES, prove::unpacked::STEP_BYTES,
+        side_files::SIDES, space::require_space,
+    },
 };
 use vitalsign_archive::{CONTENTS, DATABASE_MAGIC, Header, INCLUDE, MAX_INCLUDED, MAX_INCLUDED_NAME_BYTES, Writer};
 use vitalsign_base::{
@@ -127,7 +124,7 @@ enum FileContent {
 
 impl Gatherer<'_> {
     fn one(&mut self, include: &Include) -> Result<(), Error> {
-        let path = super::rules::real(&include.path);
+        let path = crate::backup::include::rules::real(&include.path);
         let name = &include.name;
         let mut entry =
             IncludedEntry { name: name.clone(), kind: IncludedKind::Missing, folders: Vec::new(), links: Vec::new() };
@@ -189,7 +186,7 @@ impl Gatherer<'_> {
         for name in &names {
             let inside = inside.join(name);
             let shown = shown(&inside);
-            let is_named = name.to_str().is_some_and(super::can_be_named)
+            let is_named = name.to_str().is_some_and(crate::backup::include::can_be_named)
                 && inside.as_os_str().len() + entry.name.len() + INCLUDE.len() + 2 <= MAX_INCLUDED_NAME_BYTES;
             match files::node(&root.join(&inside)) {
                 _ if !is_named => {
@@ -497,26 +494,6 @@ fn too_much(what: &str) -> Error {
         format!("{what}; no archive was made"),
         "include less of it, and back the rest up with a program that is made for files",
     )
-}
-
-/// What a look through an included database found, as a fault of the archive if it is one.
-pub(super) fn said(shown: &str, judged: Result<Examination, Error>) -> Result<Option<String>, Error> {
-    match judged {
-        Ok(Examination { structure: Structure::Flawed(faults), .. }) => {
-            Ok(Some(format!("the database {shown} has faults: {}", faults.join("; "))))
-        }
-        Ok(_) => Ok(None),
-        Err(Error::Structure { problems, .. }) => {
-            Ok(Some(format!("the database {shown} is damaged: {}", problems.join("; "))))
-        }
-        Err(failure) => Err(failure),
-    }
-}
-
-/// A member as messages name it: by the path that was included.
-pub(super) fn shown(member: &str) -> String {
-    let inside = member.strip_prefix(INCLUDE).and_then(|rest| rest.strip_prefix('/'));
-    format!("`{}`", inside.unwrap_or(member))
 }
 
 /// Rows in all tables; `None` where one of them cannot be counted.

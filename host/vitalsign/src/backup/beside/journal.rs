@@ -9,11 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Error,
-    error::stat,
-    relative_path::RelativePath,
-    replaced_folder::{self, ReplacedNote, SIDES},
+use crate::backup::{
+    Error, beside::relative_path::RelativePath, beside::replaced_folder, beside::replaced_folder::ReplacedNote,
+    error::stat, side_files::SIDES,
 };
 use vitalsign_base::files::{self, FolderEntry, ProcessLock, Stat, WholeFileLock, beside, owner_for_new_file};
 
@@ -23,7 +21,7 @@ const MAX_JOURNAL_BYTES: u64 = 8 << 20;
 /// Which command the swap belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum SwapKind {
+pub(crate) enum SwapKind {
     Restore,
     Undo,
 }
@@ -31,7 +29,7 @@ pub(super) enum SwapKind {
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// A file is kept under a second name, or as a copy.
     Keep { file: RelativePath, name: RelativePath },
     /// A file takes a place; what was there is kept by an earlier step, if anything was.
@@ -49,8 +47,8 @@ pub(super) enum Step {
 /// What a swap does, in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Journal {
-    pub(super) kind: SwapKind,
+pub(crate) struct Journal {
+    pub(crate) kind: SwapKind,
     /// When it was begun, in UTC.
     at: String,
     /// By what.
@@ -58,13 +56,13 @@ pub(super) struct Journal {
     /// The folder of the database.
     folder: RelativePath,
     /// The new folder for what is replaced, if anything is.
-    pub(super) kept: Option<RelativePath>,
+    pub(crate) kept: Option<RelativePath>,
     /// Size and time stamp of the old database, and of the new one.
     old: Option<String>,
     new: Option<String>,
-    pub(super) before: Vec<Step>,
-    pub(super) decisive: Step,
-    pub(super) after: Vec<Step>,
+    pub(crate) before: Vec<Step>,
+    pub(crate) decisive: Step,
+    pub(crate) after: Vec<Step>,
     #[serde(skip)]
     real: PathBuf,
 }
@@ -75,7 +73,7 @@ fn path_of(real: &Path) -> PathBuf {
 }
 
 /// The journal of a swap of `db` that was interrupted, if there is one. Changes nothing.
-pub(super) fn interrupted(db: &Path) -> Option<PathBuf> {
+pub(crate) fn interrupted(db: &Path) -> Option<PathBuf> {
     let path = path_of(&files::resolved(db).ok()?);
     let is_there = || files::stat(&path).is_ok_and(|found| found.is_some());
     let is_under_way = || ProcessLock::is_held(&beside(&files::resolved(db).unwrap_or_default(), ".vitalsign-lock"));
@@ -84,7 +82,7 @@ pub(super) fn interrupted(db: &Path) -> Option<PathBuf> {
 }
 
 /// Whether a swap of a database has not ended: the files that it puts in place are still needed.
-pub(super) fn is_there(real: &Path) -> bool {
+pub(crate) fn is_there(real: &Path) -> bool {
     files::stat(&path_of(real)).map_or(true, |found| found.is_some())
 }
 
@@ -95,7 +93,7 @@ fn stamp(found: &Stat) -> String {
 
 impl Journal {
     /// A journal with no steps yet but the one that decides.
-    pub(super) fn new(
+    pub(crate) fn new(
         kind: SwapKind,
         note: (&str, &str),
         real: &Path,
@@ -122,7 +120,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::Refused`] for one that cannot be understood, or that may be about the files of another registry.
-    pub(super) fn left(real: &Path) -> Result<Option<Self>, Error> {
+    pub(crate) fn left(real: &Path) -> Result<Option<Self>, Error> {
         let path = path_of(real);
         let Some(found) = stat(&path)? else { return Ok(None) };
         if files::is_root() && found.uid != 0 {
@@ -156,7 +154,7 @@ impl Journal {
     }
 
     /// Names the folder for what is replaced, if any step keeps anything there.
-    pub(super) fn keeps_in(&mut self, folder: &Path) {
+    pub(crate) fn keeps_in(&mut self, folder: &Path) {
         let folder = RelativePath::of(folder, files::folder_of(&self.real));
         let mut steps = self.before.iter().chain([&self.decisive]);
         let is_used = steps.any(|step| match step {
@@ -181,7 +179,7 @@ impl Journal {
     }
 
     /// The places of what belongs to the registry beside its database and the export.
-    pub(super) fn exchanged(&self) -> Vec<PathBuf> {
+    pub(crate) fn exchanged(&self) -> Vec<PathBuf> {
         let steps = self.before.iter().chain([&self.decisive]);
         let place = |step: &Step| match step {
             Step::Exchange { place, .. } => Some(self.at(place)),
@@ -191,7 +189,7 @@ impl Journal {
     }
 
     /// The export that is replaced or moved aside.
-    pub(super) fn export(&self) -> Option<PathBuf> {
+    pub(crate) fn export(&self) -> Option<PathBuf> {
         self.before.iter().chain([&self.decisive]).find_map(|step| match step {
             Step::Put { from, to } if self.kept.as_ref().is_some_and(|kept| to.is_in(kept)) => Some(self.at(from)),
             Step::Put { to, .. } => Some(self.at(to)).filter(|to| *to != self.real),
@@ -203,7 +201,7 @@ impl Journal {
         path.at(files::folder_of(&self.real))
     }
 
-    pub(super) fn kept_folder(&self) -> Option<PathBuf> {
+    pub(crate) fn kept_folder(&self) -> Option<PathBuf> {
         self.kept.as_ref().map(|kept| self.at(kept))
     }
 
@@ -214,7 +212,7 @@ impl Journal {
     }
 
     /// Writes it down, whole or not at all.
-    pub(super) fn write(&self) -> Result<(), Error> {
+    pub(crate) fn write(&self) -> Result<(), Error> {
         let path = path_of(&self.real);
         // A struct of text always serialises.
         let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
@@ -223,19 +221,19 @@ impl Journal {
     }
 
     /// Does every step up to the one that decides. The old database is copied through its lock where it gets no second name.
-    pub(super) fn run(&self, note: &ReplacedNote, lock: Option<&WholeFileLock>) -> Result<(), Error> {
+    pub(crate) fn run(&self, note: &ReplacedNote, lock: Option<&WholeFileLock>) -> Result<(), Error> {
         self.begin(note)?;
         self.before.iter().chain([&self.decisive]).try_for_each(|step| self.step(step, lock))
     }
 
     /// Makes the folder for what is replaced.
-    pub(super) fn begin(&self, note: &ReplacedNote) -> Result<(), Error> {
+    pub(crate) fn begin(&self, note: &ReplacedNote) -> Result<(), Error> {
         let Some(kept) = self.kept_folder() else { return Ok(()) };
         files::new_private_folder(&kept, self.owner()).map_err(|error| Error::io("create the folder", &kept, error))?;
         note.write(&kept, self.owner())
     }
 
-    pub(super) fn step(&self, step: &Step, lock: Option<&WholeFileLock>) -> Result<(), Error> {
+    pub(crate) fn step(&self, step: &Step, lock: Option<&WholeFileLock>) -> Result<(), Error> {
         match step {
             Step::Keep { file, name } => {
                 let (file, name) = (self.at(file), self.at(name));
@@ -261,7 +259,7 @@ impl Journal {
     }
 
     /// Whether the new files are in place.
-    pub(super) fn is_decided(&self) -> Result<bool, Error> {
+    pub(crate) fn is_decided(&self) -> Result<bool, Error> {
         if let Step::Exchange { from, place, kept } = &self.decisive {
             let is_there = |path: &RelativePath| exists(&self.at(path));
             return match (from, kept) {
@@ -289,7 +287,7 @@ impl Journal {
     }
 
     /// Does the steps after the one that decides, and removes the journal.
-    pub(super) fn complete(&self) -> Result<(), Error> {
+    pub(crate) fn complete(&self) -> Result<(), Error> {
         let is_unchanged = stat(&self.real)?.map(|found| stamp(&found)) == self.new;
         for step in &self.after {
             match step {
@@ -302,7 +300,7 @@ impl Journal {
     }
 
     /// Takes the steps before the one that decides back, the last first, and removes the journal.
-    pub(super) fn take_back(&self) -> Result<(), Error> {
+    pub(crate) fn take_back(&self) -> Result<(), Error> {
         self.take_back_decisive()?;
         let is_unchanged = stat(&self.real)?.map(|found| stamp(&found)) == self.old;
         let mut is_left = matches!(&self.decisive, Step::Exchange { .. }) && self.exchange_back(&self.decisive)?;
@@ -416,7 +414,7 @@ impl Journal {
 
     /// Undoes the step that decides, after it. The new file gets its first name again before the old one takes its place, so that
     /// it stays visible what has happened.
-    pub(super) fn give_back(&self) -> Result<(), Error> {
+    pub(crate) fn give_back(&self) -> Result<(), Error> {
         let Step::Put { from, to } = &self.decisive else { return Ok(()) };
         let (from, to) = (self.at(from), self.at(to));
         files::hard_link_or_copy(&to, &from).map_err(|error| Error::io("keep the new file", &to, error))?;

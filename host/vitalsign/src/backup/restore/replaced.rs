@@ -8,13 +8,10 @@ use std::{
 
 use serde::Serialize;
 
-use super::{
-    Error,
-    create::lock,
-    error::stat,
-    journal,
-    replaced_folder::{self, MAX_KEPT, ReplacedNote, STAGED, staged_beside},
-    swap::MAX_IN_PLACE,
+use crate::backup::{
+    Error, beside::destination::STAGED, beside::destination::staged_beside, beside::journal, beside::replaced_folder,
+    beside::replaced_folder::MAX_KEPT, beside::replaced_folder::ReplacedNote, error::stat, in_use::MAX_IN_PLACE,
+    locking::lock,
 };
 use vitalsign_base::files::{self, beside};
 
@@ -23,7 +20,7 @@ use vitalsign_base::files::{self, beside};
 #[serde(rename_all = "camelCase")]
 pub struct Replaced {
     /// Its folder.
-    #[serde(serialize_with = "super::as_text")]
+    #[serde(serialize_with = "crate::backup::beside::relative_path::as_text")]
     pub path: PathBuf,
     /// When it was replaced, in UTC, and by what; `None` where no note says so.
     pub at: Option<String>,

@@ -3,21 +3,17 @@
 //! The database is unpacked into a private temporary folder, opened and checked there. The result goes into the archive's record
 //! and into the ledger, where they can be written.
 
+use crate::backup::examination::CHECK_LIMIT;
 use std::{
     fs::File,
     path::{Path, PathBuf},
     thread,
-    time::Duration,
 };
 
-use super::{
-    Error, Progress,
-    error::stat,
-    include::{self, UnpackTargets},
-    manifest::{Examination, Manifest, Verdict},
-    plain_copy::nothing_follows,
-    snapshot::{INDEX_LIMIT, judged},
-    unpack::{Unpacked, unpack},
+use crate::backup::{
+    Error, Progress, catalogue::manifest::Examination, catalogue::manifest::Manifest, catalogue::manifest::Verdict,
+    error::stat, examination::INDEX_LIMIT, examination::judged, prove::include, prove::include::UnpackTargets,
+    prove::plain_copy::nothing_follows, prove::unpack::unpack, prove::unpacked::Unpacked,
 };
 use vitalsign_archive::{Flaw, Member, parse_file_name};
 use vitalsign_base::{
@@ -26,14 +22,11 @@ use vitalsign_base::{
 };
 use vitalsign_sqlite::{Depth, PrivateCopy};
 
-/// How long checking a copy may take: a day checks some hundred terabytes.
-pub(super) const CHECK_LIMIT: Duration = Duration::from_secs(24 * 3600);
-
 /// Space that always stays free: other programs write to the same file system.
 const RESERVE_BYTES: u64 = 16 << 20;
 
 /// Where the members of an archive are unpacked to.
-pub(super) struct UnpackPlan {
+pub(crate) struct UnpackPlan {
     folder: PathBuf,
     export: Option<PathBuf>,
     included: UnpackTargets,
@@ -43,15 +36,15 @@ pub(super) struct UnpackPlan {
 }
 
 /// An archive whose database is unpacked, with its log folded in.
-pub(super) struct UnpackedBackup {
-    pub(super) unpacked: Unpacked,
+pub(crate) struct UnpackedBackup {
+    pub(crate) unpacked: Unpacked,
     /// The database, ready for use.
-    pub(super) database: PathBuf,
-    pub(super) judged: Examination,
+    pub(crate) database: PathBuf,
+    pub(crate) judged: Examination,
     /// Its `user_version`, read from the database itself: older archives do not say it.
-    pub(super) schema_version: i64,
+    pub(crate) schema_version: i64,
     /// What is wrong with what is included.
-    pub(super) include_faults: Vec<String>,
+    pub(crate) include_faults: Vec<String>,
 }
 
 /// What a verification found.
@@ -65,12 +58,12 @@ pub struct Verified {
 
 impl UnpackPlan {
     /// Everything goes into `folder`, and the export in the end to the file `export`, if that is wanted.
-    pub(super) fn new(folder: PathBuf, export: Option<PathBuf>, depth: Depth) -> Self {
+    pub(crate) fn new(folder: PathBuf, export: Option<PathBuf>, depth: Depth) -> Self {
         Self { included: UnpackTargets::Databases(folder.clone()), folder, export, depth, spare_bytes: RESERVE_BYTES }
     }
 
     /// The same with a place for everything that is included.
-    pub(super) fn including(self, places: Vec<(String, PathBuf)>) -> Self {
+    pub(crate) fn including(self, places: Vec<(String, PathBuf)>) -> Self {
         Self { included: UnpackTargets::Named(places), ..self }
     }
 
@@ -88,7 +81,7 @@ impl UnpackPlan {
         let Some(path) = path else { return Ok(None) };
         // The folder itself is hidden, so what is said of room is said of the one that holds it.
         let into = if found.is_included() { files::folder_of(&path) } else { files::folder_of(&self.folder) };
-        super::create::require_space(into, found.bytes.saturating_add(self.spare_bytes))?;
+        crate::backup::space::require_space(into, found.bytes.saturating_add(self.spare_bytes))?;
         files::create_private(&path).map(Some).map_err(|error| Error::io("create", &path, error))
     }
 
@@ -108,7 +101,7 @@ impl UnpackPlan {
     /// Unpacks an archive and checks its database.
     ///
     /// Where the export comes behind a database without a log, the database is checked while the export is still unpacked.
-    pub(super) fn unpack_and_check(
+    pub(crate) fn unpack_and_check(
         &self,
         archive: &Path,
         hashed: bool,
@@ -236,7 +229,7 @@ pub fn verify(
 }
 
 /// The same, and leaves room for others.
-pub(super) fn verify_leaving_free(
+pub(crate) fn verify_leaving_free(
     path: &Path,
     depth: Depth,
     spare_bytes: u64,

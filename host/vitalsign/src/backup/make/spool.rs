@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Error, Progress, verify::CHECK_LIMIT};
+use crate::backup::{Error, Progress, examination::CHECK_LIMIT};
 use vitalsign_base::files;
 use vitalsign_sqlite::{PrivateCopy, Snapshot};
 
@@ -16,20 +16,20 @@ use vitalsign_sqlite::{PrivateCopy, Snapshot};
 const GATHERED_BYTES: usize = 1 << 20;
 
 /// The copy; dropping it removes it.
-pub(super) struct Spool {
+pub(crate) struct Spool {
     path: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl Spool {
     /// A copy that was made of the files of a database, in a private folder.
-    pub(super) fn at(path: PathBuf, folder: tempfile::TempDir) -> Self {
+    pub(crate) fn at(path: PathBuf, folder: tempfile::TempDir) -> Self {
         Self { path, _folder: folder }
     }
 
     /// Copies what the snapshot holds into a private folder in `out`. The outer error comes from the database, and the read may be started
     /// again after it; the inner error is final.
-    pub(super) fn of(
+    pub(crate) fn of(
         snapshot: &Snapshot<'_>,
         out: &Path,
         progress: &dyn Progress,
@@ -64,14 +64,14 @@ impl Spool {
     }
 
     /// The copy as a file, and its size in bytes.
-    pub(super) fn opened(&self) -> io::Result<(File, u64)> {
+    pub(crate) fn opened(&self) -> io::Result<(File, u64)> {
         let file = files::open_regular(&self.path)?;
         let bytes = files::stat_of(&file)?.bytes;
         Ok((file, bytes))
     }
 
     /// Asks questions of the copy, of which nobody has to wait for the end.
-    pub(super) fn look<T>(
+    pub(crate) fn look<T>(
         &self,
         look: impl FnOnce(&Snapshot<'_>) -> Result<T, vitalsign_sqlite::Error>,
     ) -> Result<T, vitalsign_sqlite::Error> {

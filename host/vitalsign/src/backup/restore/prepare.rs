@@ -3,28 +3,22 @@
 //! Nothing at the destination changes before the archive has been read to its end and its database checked. The staging folder
 //! holds nothing but copies out of an archive, so a restore removes what a killed one left there.
 
-use std::{
-    ffi::OsStr,
-    path::{Path, PathBuf},
-};
+use crate::backup::beside::destination::Destination;
+use std::path::{Path, PathBuf};
 
-use super::{
-    Error, Progress,
-    catalog::metadata,
-    create::lock,
-    error::stat,
-    include::{IncludeDestination, IncludePlan, RestoredPath, StagedPaths},
-    journal,
-    manifest::{Examination, LEDGER, Structure, note},
-    preflight::{DatabaseSummary, ExistingDatabase, MustMatch, TableNames, require_same_database},
-    replaced_folder::staged_beside,
-    snapshot::INDEX_LIMIT,
-    swap::{Exchange, Swap, recover, refuse_if_export_open, refuse_if_open, refuse_mount_point, swap},
-    verify::{UnpackPlan, UnpackedBackup},
+use crate::backup::{
+    Error, Progress, beside::journal, catalogue::catalog::metadata, catalogue::manifest::Examination,
+    catalogue::manifest::LEDGER, catalogue::manifest::Structure, catalogue::manifest::note, error::stat,
+    examination::INDEX_LIMIT, in_use::refuse_if_export_open, in_use::refuse_if_open, in_use::refuse_mount_point,
+    locking::lock, prove::verify::UnpackPlan, prove::verify::UnpackedBackup, restore::include::IncludeDestination,
+    restore::include::IncludePlan, restore::include::RestoredPath, restore::include::StagedPaths,
+    restore::preflight::DatabaseSummary, restore::preflight::ExistingDatabase, restore::preflight::MustMatch,
+    restore::preflight::TableNames, restore::preflight::require_same_database, restore::swap::Exchange,
+    restore::swap::Swap, restore::swap::recover, restore::swap::swap,
 };
 use vitalsign_base::{
     clock::Clock,
-    files::{self, FileKind, ProcessLock, Stat},
+    files::{self, FileKind, ProcessLock},
 };
 use vitalsign_sqlite::Depth;
 
@@ -284,105 +278,9 @@ fn written_down(archive: &Path, at: &str, restored: &Restored) {
     }
 }
 
-/// Where a file goes.
-pub(super) struct Destination {
-    /// Links resolved.
-    pub(super) real: PathBuf,
-    /// What is there.
-    pub(super) stat: Option<Stat>,
-    /// The nearest parent folder that exists: everything that is created below it is in the same file system.
-    pub(super) base: PathBuf,
-}
-
-impl Destination {
-    pub(super) fn of(path: &Path) -> Result<Self, Error> {
-        let failed = |error| Error::io("use", path, error);
-        let absolute = std::path::absolute(path).map_err(failed)?;
-        let (base, missing) = nearest(&absolute).map_err(failed)?;
-        let real = match missing.as_os_str().is_empty() {
-            true => base.clone(),
-            false => base.join(&missing),
-        };
-        if real.file_name().is_none() || absolute.as_os_str().as_encoded_bytes().ends_with(b"/") {
-            let what = format!("{} is not the path of a file; nothing was changed", path.display());
-            return Err(Error::refused(what, "name a file"));
-        }
-        if files::is_link(&real) {
-            let what =
-                format!("{} is a symbolic link to a file that does not exist; nothing was changed", path.display());
-            return Err(Error::refused(what, "restore to the path that the link points to, or remove the link"));
-        }
-        let stat = files::stat(&real).map_err(failed)?;
-        let base = match (&stat, real.parent()) {
-            (Some(_), Some(parent)) => parent.to_owned(),
-            _ => base,
-        };
-        Ok(Self { real, stat, base })
-    }
-
-    fn name(&self) -> &OsStr {
-        self.real.file_name().unwrap_or_default()
-    }
-
-    /// The path of the staging folder, or of the staged file.
-    fn staged(&self) -> PathBuf {
-        staged_beside(&self.base.join(self.name()))
-    }
-
-    pub(super) fn make_folder(&self, owner: Option<(u32, u32)>) -> Result<(), Error> {
-        let folder = self.real.parent().unwrap_or(Path::new("/"));
-        files::folder(folder, owner).map_err(|error| Error::io("create the folder", folder, error))
-    }
-
-    /// Gives a new file the owner, the rights and the attributes that it will have here.
-    pub(super) fn give(&self, file: &Path, archived: Option<(u32, u32, u32)>) -> Result<(), Error> {
-        let (owner, mode) = self.rights(archived);
-        files::set_owner_and_mode(file, owner, mode)
-            .map_err(|error| Error::io("set the owner and mode of", &self.real, error))?;
-        if self.stat.is_none() {
-            return Ok(());
-        }
-        let lost = files::copy_attributes(&self.real, file)
-            .map_err(|error| Error::io("set the access control list of", &self.real, error))?;
-        if !lost.is_empty() {
-            tracing::warn!("{} loses its extended attributes {}", self.real.display(), lost.join(", "));
-        }
-        Ok(())
-    }
-
-    /// The owner and mode of the new file: those of the old one, else those in the archive, without execute bits. In a folder with
-    /// rules of its own for new files, the new file is for its owner alone.
-    fn rights(&self, archived: Option<(u32, u32, u32)>) -> (Option<(u32, u32)>, u32) {
-        const USUAL_MODE: u32 = 0o600;
-        let (mode, uid, gid) = archived.unwrap_or((USUAL_MODE, 0, 0));
-        let mode = if files::has_default_list(&self.base) { USUAL_MODE } else { mode & 0o666 };
-        match self.stat {
-            Some(old) => (Some((old.uid, old.gid)), old.mode & 0o777),
-            // Only root can set an owner, as with `tar`.
-            None if files::is_root() && uid != 0 => (Some((uid, gid)), mode),
-            None => (files::owner_for_new_file(&self.base.join(self.name()), None), mode),
-        }
-    }
-}
-
 /// The mode and the owner of the database in an archive.
 fn archived(found: &UnpackedBackup) -> Option<(u32, u32, u32)> {
     found.unpacked.database().map(|piece| (piece.found.mode, piece.found.uid, piece.found.gid))
-}
-
-/// The deepest part of `path` that exists, links resolved, and what comes after it.
-fn nearest(path: &Path) -> std::io::Result<(PathBuf, PathBuf)> {
-    let mut missing = PathBuf::new();
-    for ancestor in path.ancestors() {
-        if files::is_link(ancestor) || files::stat(ancestor)?.is_some() {
-            // A link that leads nowhere stays as it is: the caller refuses it.
-            let real = files::resolved(ancestor).unwrap_or_else(|_| ancestor.to_owned());
-            return Ok((real, missing));
-        }
-        let name = ancestor.file_name().unwrap_or_default();
-        missing = if missing.as_os_str().is_empty() { name.into() } else { Path::new(name).join(&missing) };
-    }
-    Err(rustix::io::Errno::NOENT.into())
 }
 
 /// Refuses a destination that exists without `force`, is not a plain file, or is in use.

@@ -5,12 +5,10 @@
 
 use std::{io::Read as _, path::PathBuf};
 
-use super::{
-    Error, Progress, Request,
-    create::{estimate, require_space},
-    error::stat,
-    manifest::Examination,
-    snapshot::{ArchiveStage, BackupContext, ProvenArchive, WrittenSnapshot, text},
+use crate::backup::{
+    Error, Progress, catalogue::manifest::Examination, error::stat, make::request::Request, make::request::estimate,
+    make::snapshot::ArchiveStage, make::snapshot::BackupContext, make::snapshot::ProvenArchive,
+    make::snapshot::WrittenSnapshot, make::snapshot::text, space::require_space,
 };
 use vitalsign_archive::{MemberNames, Metadata, Writer, Written};
 use vitalsign_base::files::{self, Stat, beside};
@@ -28,7 +26,7 @@ struct RawFile {
 }
 
 /// Writes an archive of the files as they are. Starts again when the files changed while they were copied.
-pub(super) fn take(
+pub(crate) fn take(
     about: &BackupContext<'_>,
     request: &Request<'_>,
     writer: impl Fn() -> Result<Writer, Error>,

@@ -10,71 +10,58 @@
 //!
 //! [`recover`] ends a swap that was interrupted, either way.
 
-use std::{
-    path::{Path, PathBuf},
-    thread::park_timeout,
-    time::Duration,
+use crate::backup::in_use::{
+    is_database, locked, open_in, processes_still_open, refuse_if_export_open, refuse_if_in_use, refuse_if_open,
+    refuse_if_open_unseen, unoccupied,
 };
+use std::path::{Path, PathBuf};
 
-use super::{
-    Error,
-    error::stat,
-    journal::{self, Journal, Step},
-    relative_path::RelativePath,
-    replaced_folder::{self, DATABASE, EXPORT, ReplacedNote, SIDES},
+use crate::backup::{
+    Error, beside::journal, beside::journal::Journal, beside::journal::Step, beside::relative_path::RelativePath,
+    beside::replaced_folder, beside::replaced_folder::DATABASE, beside::replaced_folder::EXPORT,
+    beside::replaced_folder::ReplacedNote, error::stat, side_files::SIDES,
 };
-use vitalsign_archive::DATABASE_MAGIC;
-use vitalsign_base::{
-    clock::Deadline,
-    files::{self, FileId, FolderEntry, Process, WholeFileLock, beside},
-};
-
-/// How long processes that have the database open are waited for: a health check has it open for a tenth of a second.
-const OPEN_PATIENCE: Duration = Duration::from_secs(1);
-const OPEN_STEP: Duration = Duration::from_millis(50);
-
-/// Files that are in a place, which may be many more than an archive holds: some 200 MB of memory.
-pub(super) const MAX_IN_PLACE: usize = 1_000_000;
+use vitalsign_base::files::{self, WholeFileLock, beside};
 
 /// What is put where.
-pub(super) struct Swap<'a> {
+pub(crate) struct Swap<'a> {
     /// The database's path, links resolved; it may not exist.
-    pub(super) real: &'a Path,
+    pub(crate) real: &'a Path,
     /// The new database, in the same file system; without one the old one stays.
-    pub(super) new: Option<&'a Path>,
+    pub(crate) new: Option<&'a Path>,
     /// Where the export is, and the new one in the same file system; without a new one the old one is only moved aside.
-    pub(super) log: Option<(Option<&'a Path>, &'a Path)>,
-    pub(super) kind: journal::SwapKind,
+    pub(crate) log: Option<(Option<&'a Path>, &'a Path)>,
+    pub(crate) kind: journal::SwapKind,
     /// When it is done, in UTC, and by what.
-    pub(super) at: &'a str,
-    pub(super) by: &'a str,
+    pub(crate) at: &'a str,
+    pub(crate) by: &'a str,
     /// The folder that the new files come from, when they were kept there; it is used up.
-    pub(super) from: Option<&'a Path>,
+    pub(crate) from: Option<&'a Path>,
     /// What changes place with the database.
-    pub(super) include: &'a [Exchange<'a>],
+    pub(crate) include: &'a [Exchange<'a>],
 }
 
 /// A file or a folder that belongs to the registry and is replaced with its database.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Exchange<'a> {
+pub(crate) struct Exchange<'a> {
     /// The new one; without one the old one is only moved aside.
-    pub(super) new: Option<&'a Path>,
+    pub(crate) new: Option<&'a Path>,
     /// Where it goes; links resolved.
-    pub(super) place: &'a Path,
+    pub(crate) place: &'a Path,
     /// Whether one of the two is a database, beside which SQLite keeps files.
     has_sides: bool,
 }
 
 impl<'a> Exchange<'a> {
     /// Looks at both, which is done before anything is locked: closing a file drops the locks of this process on it.
-    pub(super) fn new(new: Option<&'a Path>, place: &'a Path) -> Self {
+    pub(crate) fn new(new: Option<&'a Path>, place: &'a Path) -> Self {
         Self { new, place, has_sides: is_database(place) || new.is_some_and(is_database) }
     }
 }
 
 /// How a swap that was interrupted ended at last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Recovered {
+pub(crate) enum Recovered {
     /// The old files are in place.
     TakenBack(journal::SwapKind),
     /// The new files are in place.
@@ -85,7 +72,7 @@ pub(super) enum Recovered {
 ///
 /// # Errors
 /// [`Error::Refused`] while a process has one of them open, or when the journal cannot be used.
-pub(super) fn recover(real: &Path) -> Result<Option<Recovered>, Error> {
+pub(crate) fn recover(real: &Path) -> Result<Option<Recovered>, Error> {
     let Some(journal) = Journal::left(real)? else { return Ok(None) };
     refuse_if_open(real)?;
     if let Some(log) = journal.export() {
@@ -100,126 +87,11 @@ pub(super) fn recover(real: &Path) -> Result<Option<Recovered>, Error> {
     Ok(Some(Recovered::TakenBack(journal.kind)))
 }
 
-/// Refuses while any process has the database open, as far as locks and `/proc` tell.
-pub(super) fn refuse_if_open(real: &Path) -> Result<(), Error> {
-    if stat(real)?.is_none() {
-        return Ok(());
-    }
-    unoccupied(real)?;
-    refuse_if_open_unseen(real, &locked(real)?)
-}
-
-/// Refuses while a process has the database open that shows neither in locks nor in `/proc`: an idle one in another container.
-fn refuse_if_open_unseen(real: &Path, lock: &WholeFileLock) -> Result<(), Error> {
-    let until = Deadline::after(OPEN_PATIENCE);
-    while lock.is_open_elsewhere() == Some(true) {
-        if until.has_passed() {
-            return Err(open_in(real, &[]));
-        }
-        park_timeout(OPEN_STEP);
-    }
-    Ok(())
-}
-
-/// Refuses a file that is mounted by itself, as a container has it: it can be written to, but not replaced.
-pub(super) fn refuse_mount_point(path: &Path) -> Result<(), Error> {
-    // It would be moved away with its folder, and removed with that one day.
-    let below = files::mounted_below(path).map_err(|error| Error::io("access", path, error))?;
-    if let Some(below) = below {
-        let what = format!(
-            "{} is mounted below {}, so that folder cannot be replaced as a whole; nothing was changed",
-            below.display(),
-            path.display()
-        );
-        return Err(Error::refused(what, "unmount it first, or restore to another path with --db and --log"));
-    }
-    if !files::is_mounted_alone(path) {
-        return Ok(());
-    }
-    let what =
-        format!("{} is a mount point, so no other file can be put in its place; nothing was changed", path.display());
-    Err(Error::refused(
-        what,
-        "run the command where the file is no mount, such as outside of the container; mount the folder instead of the single file",
-    ))
-}
-
-/// Refuses while any process has the export open: it would go on writing to the old one, or reading it.
-pub(super) fn refuse_if_export_open(log: &Path) -> Result<(), Error> {
-    let there = processes_still_open(|| Ok(stat(log)?.into_iter().map(|found| found.id).collect()))?;
-    if there.is_empty() { Ok(()) } else { Err(open_in(log, &there)) }
-}
-
-/// Refuses while any process has a file at or below `path` open.
-pub(super) fn refuse_if_in_use(path: &Path) -> Result<(), Error> {
-    let mut plain = Vec::new();
-    let below = files::files_below(path, MAX_IN_PLACE).map_err(|_| {
-        let what = format!(
-            "{} contains more than {MAX_IN_PLACE} files, so it cannot be found out whether any of them is open; nothing was changed",
-            path.display()
-        );
-        Error::refused(what, "stop every process that uses it, and move it away yourself, then try again")
-    })?;
-    for (file, found) in below {
-        if is_database(&file) { refuse_if_open(&file)? } else { plain.push((file, found.id)) }
-    }
-    let ids: Vec<FileId> = plain.iter().map(|(_, id)| *id).collect();
-    let there = if ids.is_empty() { Vec::new() } else { processes_still_open(|| Ok(ids.clone()))? };
-    if there.is_empty() { Ok(()) } else { Err(open_in(path, &there)) }
-}
-
-/// Whether a file is a database, which then may have a log.
-fn is_database(path: &Path) -> bool {
-    let is_file = matches!(files::node(path), Ok(Some(FolderEntry::File(_))));
-    is_file && files::read_at(path, 0, DATABASE_MAGIC.len()).is_ok_and(|head| head == DATABASE_MAGIC)
-}
-
-fn unoccupied(real: &Path) -> Result<(), Error> {
-    let there = processes_still_open(|| {
-        let mut ids: Vec<FileId> = stat(real)?.into_iter().map(|found| found.id).collect();
-        for side in SIDES {
-            ids.extend(stat(&beside(real, side))?.map(|found| found.id));
-        }
-        Ok(ids)
-    })?;
-    if there.is_empty() { Ok(()) } else { Err(open_in(real, &there)) }
-}
-
-/// The processes that still have one of these files open after [`OPEN_PATIENCE`].
-fn processes_still_open(ids: impl Fn() -> Result<Vec<FileId>, Error>) -> Result<Vec<Process>, Error> {
-    let until = Deadline::after(OPEN_PATIENCE);
-    loop {
-        let there = files::processes_using(&ids()?);
-        if there.is_empty() || until.has_passed() {
-            return Ok(there);
-        }
-        park_timeout(OPEN_STEP);
-    }
-}
-
-fn locked(real: &Path) -> Result<WholeFileLock, Error> {
-    let taken = WholeFileLock::take(real).map_err(|error| Error::io("lock", real, error))?;
-    taken.ok_or_else(|| open_in(real, &[]))
-}
-
-fn open_in(real: &Path, there: &[Process]) -> Error {
-    let names: Vec<_> = there.iter().map(|one| format!("{} (process {})", one.name, one.pid)).collect();
-    let who = if names.is_empty() {
-        "another process, which may run in another container".to_owned()
-    } else {
-        names.join(", ")
-    };
-    Error::refused(
-        format!("{} is open in {who}; nothing was changed", real.display()),
-        "stop that process first: it would go on using the old file, and could write into the log of a new database",
-    )
-}
-
 /// Does the swap. Gives the folder with what was replaced, if anything was.
 ///
 /// # Errors
 /// [`Error`]; nothing has changed then, unless it was the very last sync that failed.
-pub(super) fn swap(swap: &Swap<'_>) -> Result<Option<PathBuf>, Error> {
+pub(crate) fn swap(swap: &Swap<'_>) -> Result<Option<PathBuf>, Error> {
     let locks = match swap.new {
         Some(new) if stat(swap.real)?.is_some() => Some(SwapLocks::take(swap.real, new)?),
         _ => None,
@@ -261,7 +133,7 @@ fn lock_included(include: &[Exchange<'_>]) -> Result<Vec<WholeFileLock>, Error> 
 }
 
 /// The steps of a swap; `None` when there is nothing to do.
-pub(super) fn plan(swap: &Swap<'_>) -> Result<Option<Journal>, Error> {
+pub(crate) fn plan(swap: &Swap<'_>) -> Result<Option<Journal>, Error> {
     let real = swap.real;
     let folder = replaced_folder::next(real)?;
     let seen = |path: &Path| RelativePath::of(path, files::folder_of(real));

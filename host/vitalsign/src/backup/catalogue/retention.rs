@@ -13,7 +13,7 @@ use std::{
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::{ArchiveState, CatalogEntry, Error, lost_rows, manifest};
+use crate::backup::{ArchiveState, CatalogEntry, Error, catalogue::lost_rows, catalogue::manifest};
 use vitalsign_archive::parse_file_name;
 use vitalsign_base::{clock::Clock, files};
 
@@ -42,7 +42,7 @@ pub struct RetentionRules {
 #[serde(rename_all = "camelCase")]
 pub struct RetentionDecision {
     /// The archive.
-    #[serde(serialize_with = "super::as_text")]
+    #[serde(serialize_with = "crate::backup::beside::relative_path::as_text")]
     pub path: PathBuf,
     /// When it was begun.
     pub created_at: Timestamp,

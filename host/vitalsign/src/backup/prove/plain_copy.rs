@@ -5,13 +5,9 @@
 
 use std::{fs::File, io::Read as _, path::Path};
 
-use super::{
-    Error, Progress,
-    error::stat,
-    include::Contents,
-    snapshot::PLAIN_NAME,
-    swap::refuse_if_open,
-    unpack::{STEP_BYTES, Unpacked, copied},
+use crate::backup::{
+    Error, Progress, error::stat, in_use::refuse_if_open, include::contents::Contents, prove::unpacked::PLAIN_NAME,
+    prove::unpacked::STEP_BYTES, prove::unpacked::Unpacked, prove::unpacked::copied,
 };
 use vitalsign_archive::{ArchiveReader, Compression, Flaw, Member, MemberNames, Metadata, ReadError};
 use vitalsign_base::files::{self, Stat, beside};
@@ -23,7 +19,7 @@ const SIDES: [&str; 2] = ["-wal", "-journal"];
 const HEAD_BYTES: usize = 100;
 
 /// Lays out the database in the file at `path`, which `source` was opened for; as [`unpack`](super::unpack::unpack) does.
-pub(super) fn plain(
+pub(crate) fn plain(
     path: &Path,
     source: ArchiveReader,
     hashed: bool,
@@ -90,7 +86,7 @@ pub(super) fn plain(
 ///
 /// # Errors
 /// [`Error::Archive`], or what the system says.
-pub(super) fn nothing_follows(archive: &Path, database: &Path) -> Result<(), Error> {
+pub(crate) fn nothing_follows(archive: &Path, database: &Path) -> Result<(), Error> {
     let failed = |error| Error::io("read", database, error);
     let head = files::read_at(database, 0, HEAD_BYTES).map_err(failed)?;
     let Some(mut at @ 1..) = vitalsign_sqlite::promised_bytes(&head) else { return Ok(()) };

@@ -2,16 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{
-    Error, Include,
-    create::lock,
-    error::stat,
-    journal,
-    replaced_folder::{self, EXPORT, ReplacedNote, staged_beside},
-    swap::{
-        Exchange, Recovered, Swap, recover, refuse_if_export_open, refuse_if_in_use, refuse_if_open,
-        refuse_mount_point, swap,
-    },
+use crate::backup::{
+    Error, Include, beside::destination::staged_beside, beside::journal, beside::replaced_folder,
+    beside::replaced_folder::EXPORT, beside::replaced_folder::ReplacedNote, error::stat, in_use::refuse_if_export_open,
+    in_use::refuse_if_in_use, in_use::refuse_if_open, in_use::refuse_mount_point, locking::lock,
+    restore::swap::Exchange, restore::swap::Recovered, restore::swap::Swap, restore::swap::recover,
+    restore::swap::swap,
 };
 use vitalsign_base::{
     clock::Clock,

@@ -8,11 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    contents::{Contents, IncludedKind},
-    gather::{said, shown},
+use crate::backup::{
+    Error, Progress, examination::CHECK_LIMIT, examination::judged, examination::said, examination::shown,
+    include::contents::Contents, include::contents::IncludedKind, prove::unpacked::UnpackedMember,
 };
-use crate::backup::{Error, Progress, snapshot::judged, unpack::UnpackedMember, verify::CHECK_LIMIT};
 use vitalsign_archive::{CONTENTS, Flaw, INCLUDE, METADATA, Member, Metadata};
 use vitalsign_base::{files, value::printable};
 use vitalsign_sqlite::{Depth, PrivateCopy};

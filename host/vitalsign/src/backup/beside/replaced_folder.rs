@@ -11,18 +11,17 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Include, error::stat, relative_path::RelativePath, restore::Destination};
+use crate::backup::{
+    Error, Include, beside::destination::Destination, beside::relative_path::RelativePath, error::stat,
+};
 use vitalsign_archive::MAX_INCLUDED;
 use vitalsign_base::files::{self, beside};
 
 /// How many such folders there may be. Their numbers go on from the newest one, so they may be far higher.
-pub(super) const MAX_KEPT: u32 = 10_000;
+pub(crate) const MAX_KEPT: u32 = 10_000;
 
-/// What the name of a file or a folder ends with that is not in its place yet, or not any more.
-pub(super) const STAGED: &str = ".vitalsign-restoring";
-
-pub(super) const DATABASE: &str = "database";
-pub(super) const EXPORT: &str = "provenance.jsonl";
+pub(crate) const DATABASE: &str = "database";
+pub(crate) const EXPORT: &str = "provenance.jsonl";
 const NOTE: &str = "replaced.json";
 /// What a process that is killed leaves of an export that it copies here from another file system.
 const HALF_COPIED_LOG: &str = "provenance.jsonl.vitalsign-restoring";
@@ -32,16 +31,13 @@ const MAX_NOTE_BYTES: u64 = 1 << 20;
 /// What the names of what was included begin with.
 const INCLUDED: &str = "include-";
 
-/// The files that SQLite keeps beside a database.
-pub(super) const SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];
-
 /// What is written beside a database that was replaced.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct ReplacedNote {
+pub(crate) struct ReplacedNote {
     /// When, in UTC.
-    pub(super) at: String,
+    pub(crate) at: String,
     /// By what.
-    pub(super) by: String,
+    pub(crate) by: String,
     /// Where the export lay, seen from the folder of the database.
     log: Option<RelativePath>,
     /// That folder, since a path that leads out of it only counts there.
@@ -53,12 +49,12 @@ pub(super) struct ReplacedNote {
 }
 
 /// The name of what was included and replaced.
-pub(super) fn included(index: usize) -> String {
+pub(crate) fn included(index: usize) -> String {
     format!("{INCLUDED}{index}")
 }
 
 impl ReplacedNote {
-    pub(super) fn new(at: &str, by: &str, log: Option<&Path>, folder: &Path) -> Self {
+    pub(crate) fn new(at: &str, by: &str, log: Option<&Path>, folder: &Path) -> Self {
         let log = log.map(|log| RelativePath::of(log, folder));
         Self {
             at: at.to_owned(),
@@ -70,19 +66,19 @@ impl ReplacedNote {
     }
 
     /// The same with what was included.
-    pub(super) fn including<'a>(self, places: impl Iterator<Item = &'a Path>) -> Self {
+    pub(crate) fn including<'a>(self, places: impl Iterator<Item = &'a Path>) -> Self {
         let Some(folder) = &self.folder else { return self };
         let include = places.map(|place| RelativePath::of(place, folder.path())).collect();
         Self { include, ..self }
     }
 
     /// The note in a folder of replaced files.
-    pub(super) fn read(kept: &Path) -> Option<Self> {
+    pub(crate) fn read(kept: &Path) -> Option<Self> {
         let text = files::read_text(&kept.join(NOTE), MAX_NOTE_BYTES).ok()?;
         serde_json::from_str(&text).ok()
     }
 
-    pub(super) fn write(&self, kept: &Path, owner: Option<(u32, u32)>) -> Result<(), Error> {
+    pub(crate) fn write(&self, kept: &Path, owner: Option<(u32, u32)>) -> Result<(), Error> {
         let note = kept.join(NOTE);
         // A struct of text always serialises.
         let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
@@ -94,7 +90,7 @@ impl ReplacedNote {
     /// # Errors
     /// [`Error::Refused`] where it may be that of another registry, of which this is a copy, or where another user could have root
     /// replace a file of which he only wrote the name.
-    pub(super) fn log(kept: &Path, folder: &Path) -> Result<Option<PathBuf>, Error> {
+    pub(crate) fn log(kept: &Path, folder: &Path) -> Result<Option<PathBuf>, Error> {
         let Some(note) = Self::read(kept) else { return Ok(None) };
         let Some(log) = &note.log else { return Ok(None) };
         note.trusted(log, kept, folder)?.map(Some).map_err(|(path, why)| {
@@ -108,7 +104,7 @@ impl ReplacedNote {
     ///
     /// # Errors
     /// As [`ReplacedNote::log`].
-    pub(super) fn included(kept: &Path, folder: &Path, known: &[Include]) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
+    pub(crate) fn included(kept: &Path, folder: &Path, known: &[Include]) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
         let is_known =
             |path: &Path| known.iter().any(|one| Destination::of(&one.path).is_ok_and(|place| place.real == *path));
         let note = Self::read(kept);
@@ -166,20 +162,12 @@ impl ReplacedNote {
     }
 }
 
-/// Where the new file for `path` is made ready: a file, or a folder.
-pub(super) fn staged_beside(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(STAGED);
-    path.with_file_name(name)
-}
-
-pub(super) fn folder_of(real: &Path, number: u32) -> PathBuf {
+pub(crate) fn folder_of(real: &Path, number: u32) -> PathBuf {
     beside(real, &format!(".replaced-{number}"))
 }
 
 /// The folders with what was replaced here, oldest first.
-pub(super) fn all(real: &Path) -> Result<Vec<(u32, PathBuf)>, Error> {
+pub(crate) fn all(real: &Path) -> Result<Vec<(u32, PathBuf)>, Error> {
     let parent = real.parent().unwrap_or(Path::new("/"));
     let failed = |error| Error::io("list the folder", parent, error);
     if files::stat(parent).map_err(failed)?.is_none() {
@@ -197,7 +185,7 @@ pub(super) fn all(real: &Path) -> Result<Vec<(u32, PathBuf)>, Error> {
 }
 
 /// The next such folder, which is not there yet.
-pub(super) fn next(real: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn next(real: &Path) -> Result<PathBuf, Error> {
     let newest = all(real)?.last().map_or(0, |(number, _)| *number);
     let number = newest.checked_add(1).ok_or_else(|| {
         let what = format!("{} has the highest number that there is", folder_of(real, newest).display());
@@ -207,7 +195,7 @@ pub(super) fn next(real: &Path) -> Result<PathBuf, Error> {
 }
 
 /// The newest folder that holds anything, with the database in it if it has one.
-pub(super) fn newest(real: &Path) -> Result<Option<(PathBuf, Option<PathBuf>)>, Error> {
+pub(crate) fn newest(real: &Path) -> Result<Option<(PathBuf, Option<PathBuf>)>, Error> {
     for (_, folder) in all(real)?.into_iter().rev() {
         let database = folder.join(DATABASE);
         let database = stat(&database)?.map(|_| database);
@@ -223,7 +211,7 @@ pub(super) fn newest(real: &Path) -> Result<Option<(PathBuf, Option<PathBuf>)>, 
 }
 
 /// Removes the note and the folder, when nothing else is in it.
-pub(super) fn remove_emptied(folder: &Path) -> Result<(), Error> {
+pub(crate) fn remove_emptied(folder: &Path) -> Result<(), Error> {
     let failed = |error| Error::io("remove", folder, error);
     for name in [NOTE, HALF_COPIED_LOG] {
         files::remove(&folder.join(name)).map_err(failed)?;

@@ -2,25 +2,24 @@
 //!
 //! Knows the names of the members, and no other path.
 
-use std::{io, path::Path, thread, time::Duration};
+use std::{io, path::Path, thread};
 
-use super::{
-    Error, Include, Progress,
-    jsonl::Lines,
-    manifest::{Checked, Examination, Structure},
+use crate::{
+    backup::examination::{INDEX_LIMIT, judged},
+    backup::prove::unpacked::PLAIN_NAME,
+    backup::{
+        Error, Include, Progress, catalogue::manifest::Examination, catalogue::manifest::Structure, jsonl::Lines,
+    },
 };
 use vitalsign_archive::{Header, INCLUDE, METADATA, MemberNames, Metadata, SqliteFacts, Writer, Written, is_reserved};
 use vitalsign_base::{
     files::{self, Stat},
-    value::{Digest, printable},
+    value::Digest,
 };
-use vitalsign_sqlite::{Depth, Examined, Facts, Snapshot, linked_version};
+use vitalsign_sqlite::{Depth, Facts, Snapshot, linked_version};
 
 /// The member with the rows of the provenance table.
 const PROVENANCE: &str = "provenance.jsonl";
-
-/// The name in the archive of a database whose own name cannot be used there.
-pub(super) const PLAIN_NAME: &str = "database.sqlite";
 
 /// The longest name that a tar header holds.
 const MAX_NAME_BYTES: usize = 100;
@@ -28,50 +27,36 @@ const MAX_NAME_BYTES: usize = 100;
 /// Lines are gathered to so many bytes before they are written.
 const LINES_BYTES: usize = 64 * 1024;
 
-/// Problems of a database that are repeated in a message.
-const MAX_PROBLEMS: usize = 3;
-
-/// Faults that are written down.
-const MAX_FAULTS: usize = 10;
-
-/// The longest sentence of SQLite's that is repeated.
-const MAX_TEXT_BYTES: usize = 500;
-
-/// How long the comparison of indexes with their tables may take in a backup, a verification or a restore. It looks up one row after
-/// the other: 200 MB take a second and a half, which doubles the time of a restore, and a large database would keep whoever restores
-/// it waiting for minutes.
-pub(super) const INDEX_LIMIT: Duration = Duration::from_secs(1);
-
 /// What the metadata says beside the facts of the snapshot.
-pub(super) struct BackupContext<'a> {
+pub(crate) struct BackupContext<'a> {
     /// The database's real path.
-    pub(super) real: &'a Path,
+    pub(crate) real: &'a Path,
     /// What `stat` says of it.
-    pub(super) stat: Stat,
+    pub(crate) stat: Stat,
     /// What the operator calls it.
-    pub(super) identity: Option<&'a str>,
+    pub(crate) identity: Option<&'a str>,
     /// When the backup was begun, in UTC, and in seconds since 1970.
-    pub(super) created_at: String,
-    pub(super) created_seconds: u64,
-    pub(super) records_table: &'a str,
-    pub(super) provenance_table: &'a str,
+    pub(crate) created_at: String,
+    pub(crate) created_seconds: u64,
+    pub(crate) records_table: &'a str,
+    pub(crate) provenance_table: &'a str,
     /// Whether the structure is checked as well.
-    pub(super) checked: bool,
+    pub(crate) checked: bool,
     /// Why committed rows are missing, if they are.
-    pub(super) incomplete: Option<String>,
+    pub(crate) incomplete: Option<String>,
     /// What else goes into the archive.
-    pub(super) include: &'a [Include],
+    pub(crate) include: &'a [Include],
 }
 
 /// An archive that is finished, synced and, if that was asked for, proven.
-pub(super) struct ProvenArchive {
-    pub(super) written: Written,
+pub(crate) struct ProvenArchive {
+    pub(crate) written: Written,
     /// The archive's own digest, once it was read back.
-    pub(super) digest: Option<Digest>,
+    pub(crate) digest: Option<Digest>,
 }
 
 /// How far an archive is.
-pub(super) enum ArchiveStage {
+pub(crate) enum ArchiveStage {
     /// It holds the registry's own database, and what is included is still to come: reading that takes its time, in which the
     /// database is not to be held.
     Begun(Box<Writer>),
@@ -80,26 +65,26 @@ pub(super) enum ArchiveStage {
 }
 
 /// What was written.
-pub(super) struct WrittenSnapshot {
-    pub(super) state: ArchiveStage,
-    pub(super) metadata: Metadata,
-    pub(super) judged: Examination,
+pub(crate) struct WrittenSnapshot {
+    pub(crate) state: ArchiveStage,
+    pub(crate) metadata: Metadata,
+    pub(crate) judged: Examination,
 }
 
 impl BackupContext<'_> {
     /// The header of a member.
-    pub(super) fn header(&self, name: &str, bytes: Option<u64>) -> Header {
+    pub(crate) fn header(&self, name: &str, bytes: Option<u64>) -> Header {
         let Stat { uid, gid, .. } = self.stat;
         Header { name: name.to_owned(), bytes, mode: 0o600, uid, gid, modified: self.created_seconds }
     }
 
     /// The header of the database or a file beside it, which keeps its mode.
-    pub(super) fn kept_header(&self, name: &str, bytes: u64) -> Header {
+    pub(crate) fn kept_header(&self, name: &str, bytes: u64) -> Header {
         Header { mode: self.stat.mode & 0o777, ..self.header(name, Some(bytes)) }
     }
 
     /// The metadata as far as no database has to be read for it.
-    pub(super) fn metadata(&self, files: MemberNames) -> Metadata {
+    pub(crate) fn metadata(&self, files: MemberNames) -> Metadata {
         Metadata {
             created_at: Some(self.created_at.clone()),
             tool: Some(format!("vitalsign {}", env!("CARGO_PKG_VERSION"))),
@@ -114,7 +99,7 @@ impl BackupContext<'_> {
     }
 
     /// The database's own file name, where it fits a member.
-    pub(super) fn member(&self) -> String {
+    pub(crate) fn member(&self) -> String {
         let own = self.real.file_name().and_then(|name| name.to_str()).unwrap_or(PLAIN_NAME);
         // `-wal` has to fit behind it, and `sha256sum` writes a backslash or a line break in its own way.
         let fits = own.len() + 4 <= MAX_NAME_BYTES && !own.contains('\\') && !own.chars().any(char::is_control);
@@ -130,7 +115,7 @@ impl BackupContext<'_> {
 ///
 /// The metadata come first in an archive, and faults of the database are found last: where there are any, the archive is written
 /// again with what is known then.
-pub(super) fn take(
+pub(crate) fn take(
     snapshot: &Snapshot<'_>,
     about: &BackupContext<'_>,
     writer: &dyn Fn() -> Result<Writer, Error>,
@@ -251,7 +236,7 @@ fn described(
 }
 
 /// What SQLite says of a database, as an archive writes it.
-pub(super) fn facts_of(facts: &Facts) -> SqliteFacts {
+pub(crate) fn facts_of(facts: &Facts) -> SqliteFacts {
     SqliteFacts {
         version: linked_version().to_owned(),
         page_size: facts.page_bytes,
@@ -294,7 +279,7 @@ fn provenance(snapshot: &Snapshot<'_>, table: &str) -> Result<Option<u64>, vital
 }
 
 /// `metadata.json`.
-pub(super) fn text(writer: &mut Writer, about: &BackupContext<'_>, metadata: &Metadata) -> io::Result<()> {
+pub(crate) fn text(writer: &mut Writer, about: &BackupContext<'_>, metadata: &Metadata) -> io::Result<()> {
     let text = metadata.render();
     writer.begin(about.header(METADATA, Some(text.len() as u64)))?;
     writer.write(text.as_bytes())?;
@@ -343,7 +328,7 @@ fn export(
 }
 
 /// The database that is backed up may have lost rows.
-pub(super) fn damaged_source(real: &Path, problems: Vec<String>) -> Error {
+pub(crate) fn damaged_source(real: &Path, problems: Vec<String>) -> Error {
     Error::Structure { what: said_of(real), problems, hint: DAMAGED_SOURCE_HINT }
 }
 
@@ -363,36 +348,3 @@ fn source_judged(
 
 const DAMAGED_SOURCE_HINT: &str =
     "keep its files with `vitalsign backup --raw`, then restore the newest verified archive";
-
-/// What a look through the whole database finds. One that uses functions or collations of its own program cannot be checked here;
-/// one that may have lost rows is a failure.
-pub(super) fn judged(
-    snapshot: &Snapshot<'_>,
-    what: &str,
-    hint: &'static str,
-    depth: Depth,
-    progress: &dyn Progress,
-) -> Result<Result<Examination, Error>, vitalsign_sqlite::Error> {
-    let found = match snapshot.until(&|| progress.is_cancelled(), || snapshot.examine(depth)) {
-        Ok(found) => found,
-        Err(vitalsign_sqlite::Error::OutOfTime { .. }) if progress.is_cancelled() => {
-            return Ok(Err(Error::Interrupted));
-        }
-        Err(vitalsign_sqlite::Error::Other { detail, .. }) => return Ok(Ok(Examination::not_checked(detail))),
-        Err(error) => return Err(error),
-    };
-    let said = |most: usize| {
-        let mut texts: Vec<_> =
-            found.problems.iter().take(most).map(|one| printable(&one.text, MAX_TEXT_BYTES)).collect();
-        if let more @ 1.. = found.problems.len().saturating_sub(most) {
-            texts.push(format!("and {more} more"));
-        }
-        texts
-    };
-    if found.may_lose_rows() {
-        return Ok(Err(Error::Structure { what: what.to_owned(), problems: said(MAX_PROBLEMS), hint }));
-    }
-    let structure = if found.problems.is_empty() { Structure::Sound } else { Structure::Flawed(said(MAX_FAULTS)) };
-    let Examined { indexes, references, why_not, .. } = found;
-    Ok(Ok(Examination { structure, checked: Checked { pages: true, rows: true, indexes, references, why_not } }))
-}
