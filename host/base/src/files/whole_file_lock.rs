@@ -39,10 +39,10 @@ impl WholeFileLock {
         lease::is_open_elsewhere(&self.0, LeaseScope::All)
     }
 
-    /// As [`hard_link_or_copy`] for the file that is locked, whose path is `file`: it is not opened again, which would end the lock.
+    /// As [`super::hard_link_or_copy`] for the file that is locked, whose path is `file`: it is not opened again, which would end the lock.
     ///
     /// # Errors
-    /// As [`hard_link_or_copy`].
+    /// As [`super::hard_link_or_copy`].
     pub fn hard_link_or_copy(&self, file: &Path, name: &Path) -> io::Result<()> {
         keep(file, name, || self.copy_to(name))
     }
