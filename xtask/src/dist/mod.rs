@@ -47,10 +47,14 @@ fn folder() -> PathBuf {
     target().join("dist")
 }
 
-/// The time of the last commit, in seconds since 1970: the time of every file that is packed.
+/// The time of every file that is packed, in seconds since 1970: `SOURCE_DATE_EPOCH`, or that of the last commit. Sources that came
+/// without their history have the first second.
 fn commit_time() -> Result<String> {
-    let git = &mut std::process::Command::new("git");
-    Ok(output(git.args(["log", "-1", "--format=%ct"]).current_dir(root()))?.trim().to_owned())
+    if let Ok(time) = std::env::var("SOURCE_DATE_EPOCH") {
+        return time.parse::<u64>().map(|time| time.to_string()).map_err(|error| format!("SOURCE_DATE_EPOCH: {error}"));
+    }
+    let git = output(std::process::Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(root()));
+    Ok(git.map_or_else(|_| "0".to_owned(), |time| time.trim().to_owned()))
 }
 
 /// Makes everything that is published, and looks whether it works.
